@@ -1,0 +1,268 @@
+package recall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Durability says when a change counts as done.
+type Durability uint8
+
+const (
+	// SyncAlways, the default, acknowledges a change when it is on stable
+	// storage (fsync). Changes of concurrent calls share one commit.
+	SyncAlways Durability = iota
+	// SyncNever leaves writing to the operating system. A crash of the machine
+	// can lose the whole file, not just the last seconds: for tests.
+	SyncNever
+)
+
+// Options configure a [Broker]. The zero value of every field means its
+// default, and a nil *Options is all defaults. Open and New keep a copy.
+type Options struct {
+	// Slots is how many attempts may run at once. The broker claims only as
+	// many messages as it has free slots, so what waits stays cancellable.
+	// Default 64.
+	Slots int
+	// Durability is SyncAlways unless set.
+	Durability Durability
+	// Retries is how many attempts may follow the first one of a message that
+	// does not say. Default 3; see the function [Retries].
+	Retries *int
+	// Timeout bounds an attempt of a message that does not say. Default 30 s.
+	Timeout time.Duration
+	// Backoff returns how long to wait after a failed attempt; retried is how
+	// many retries came before it, 0 after the first attempt. Default
+	// [DefaultBackoff].
+	Backoff func(retried int) time.Duration
+	// MaxBody is the largest Message.Body in bytes. Default 1 MiB, at most 16 MiB.
+	MaxBody int
+	// MaxBatch is how many messages one PublishBatch may have. Default 10,000.
+	MaxBatch int
+	// MaxResponse is how much of a response body is read and kept with a dead
+	// letter, in bytes. Default 64 KiB.
+	MaxResponse int
+	// MaxFileSize is the largest file in bytes; publishing is refused with
+	// ErrFull before it is reached. Default no limit; 2 GB on 32-bit systems.
+	MaxFileSize int64
+	// Transport makes the HTTP requests. The default keeps as many idle
+	// connections per host as there are slots and follows HTTP_PROXY.
+	Transport http.RoundTripper
+	// OnRequest, if set, is called for each HTTP attempt before it is sent; it
+	// may add headers, such as a signature. An error fails the attempt.
+	OnRequest func(*http.Request, *Delivery) error
+	// WaitFinish frees the slot of an attempt only when its outcome is durable.
+	// The default frees it when the outcome is queued: faster, and still
+	// at-least-once.
+	WaitFinish bool
+	// NoDispatch opens the file without delivering anything: to look, to
+	// publish and to cancel.
+	NoDispatch bool
+	// Clock is the source of time. Default package time.
+	Clock Clock
+	// Logger receives what people should know. Default slog.Default.
+	Logger *slog.Logger
+}
+
+// Defaults and bounds of Options.
+const (
+	DefaultSlots       = 64
+	DefaultRetries     = 3
+	DefaultTimeout     = 30 * time.Second
+	DefaultMaxBody     = 1 << 20
+	DefaultMaxBatch    = 10_000
+	DefaultMaxResponse = 64 << 10
+
+	maxSlots     = 1 << 16
+	maxBodyBound = 16 << 20
+	maxBatch     = 100_000
+)
+
+func (o *Options) withDefaults() *Options {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	setDefault(&c.Slots, DefaultSlots)
+	setDefault(&c.Timeout, DefaultTimeout)
+	setDefault(&c.MaxBody, DefaultMaxBody)
+	setDefault(&c.MaxBatch, DefaultMaxBatch)
+	setDefault(&c.MaxResponse, DefaultMaxResponse)
+	if c.Retries == nil {
+		c.Retries = Retries(DefaultRetries)
+	} else {
+		c.Retries = Retries(*c.Retries)
+	}
+	if c.Backoff == nil {
+		c.Backoff = DefaultBackoff
+	}
+	if c.Clock == nil {
+		c.Clock = systemClock{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return &c
+}
+
+func setDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// validate reports every bad field at once.
+func (o *Options) validate() error {
+	within := func(field string, n, most int) error {
+		if n < 1 || n > most {
+			return invalid("Options."+field, "%d is not between 1 and %d", n, most)
+		}
+		return nil
+	}
+	errs := []error{
+		within("Slots", o.Slots, maxSlots),
+		within("MaxBody", o.MaxBody, maxBodyBound),
+		within("MaxBatch", o.MaxBatch, maxBatch),
+		within("MaxResponse", o.MaxResponse, maxBodyBound),
+		checkRetries(o.Retries),
+	}
+	if o.Timeout < 0 || o.Timeout > MaxTimeout {
+		errs = append(errs, invalid("Options.Timeout", "%v is not between 0 and %v", o.Timeout, MaxTimeout))
+	}
+	if o.Durability > SyncNever {
+		errs = append(errs, invalid("Options.Durability", "%d is unknown", o.Durability))
+	}
+	if o.MaxFileSize < 0 {
+		errs = append(errs, invalid("Options.MaxFileSize", "%d is negative", o.MaxFileSize))
+	}
+	return errors.Join(errs...)
+}
+
+// Broker publishes, delivers and takes back messages. All methods are safe for
+// concurrent use. It promises:
+//
+//  1. No loss: Publish returns nil only after the message is durable.
+//  2. At-least-once delivery, with one valid lease at a time: a stale owner,
+//     also one from before a restart, can neither finish nor revive a message.
+//  3. A cancelled message is counted once and never delivered afterwards.
+//  4. The stop rule: at some instant during the call the reported blocker was
+//     in flight; every earlier match is gone; nothing after it was touched.
+//  5. Completeness: without a blocker, every match that was published before
+//     the call is gone when it returns, and stays gone after a crash.
+//  6. A bulk cancellation of any size is one commit: all of it or nothing.
+type Broker struct {
+	engine Engine
+	opts   *Options
+	clock  Clock
+	log    *slog.Logger
+
+	life     sync.RWMutex // held shared by every call, alone by Close
+	closed   bool
+	inCalls  sync.WaitGroup
+	dispatch *dispatcher // nil with NoDispatch
+	upkeep   *upkeep
+	handlers handlers
+}
+
+// Open opens the file at path, creating it if there is none, and starts
+// delivering what is due. What was in flight when the process died is pending
+// again, except a message that has no attempt left (dead letter) or whose
+// cancellation was requested (cancelled). One process at a time can hold a
+// file.
+//
+// Errors: [ErrInUse], [ErrCorrupt], [ErrForeign], [ErrVersion], [ErrReadOnly],
+// [ErrInvalid] for options, and those of the file system.
+func Open(path string, opts *Options) (*Broker, error) {
+	o := opts.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("recall: open %s: %w", path, err)
+	}
+	engine, err := openEmbedded(path, o)
+	if err != nil {
+		return nil, fmt.Errorf("recall: open %s: %w", path, err)
+	}
+	return start(engine, o), nil
+}
+
+// New returns a broker on an engine, which it owns from then on: Close closes
+// it. Options that are about the file are ignored.
+func New(engine Engine, opts *Options) (*Broker, error) {
+	o := opts.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	if engine == nil {
+		return nil, invalid("engine", "it is nil")
+	}
+	return start(engine, o), nil
+}
+
+func start(engine Engine, o *Options) *Broker {
+	b := &Broker{engine: engine, opts: o, clock: o.Clock, log: o.Logger}
+	b.upkeep = startUpkeep(b)
+	if !o.NoDispatch {
+		b.dispatch = startDispatch(b)
+	}
+	return b
+}
+
+// begin starts a call: after it succeeded, Close waits for the matching end.
+func (b *Broker) begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	b.life.RLock()
+	defer b.life.RUnlock()
+	if b.closed {
+		return ErrClosed
+	}
+	b.inCalls.Add(1)
+	return nil
+}
+
+func (b *Broker) end() { b.inCalls.Done() }
+
+// Close stops claiming, lets running attempts finish until ctx is done, then
+// cancels their contexts, waits for them, and closes the file. Nothing is lost
+// either way: an attempt that was cut short is not counted and its message is
+// pending at the next Open. Close is idempotent; later calls return
+// [ErrClosed]. It returns nil when everything is durable.
+func (b *Broker) Close(ctx context.Context) error {
+	b.life.Lock()
+	already := b.closed
+	b.closed = true
+	b.life.Unlock()
+	if already {
+		return ErrClosed
+	}
+	if b.dispatch != nil {
+		b.dispatch.stop(ctx)
+	}
+	b.upkeep.stop()
+	b.inCalls.Wait()
+	return b.engine.Close()
+}
+
+// Stats are counters and sizes of a [Broker].
+type Stats struct {
+	EngineStats
+	Slots     int   // attempts that may run at once
+	Busy      int   // attempts that run now
+	Delivered int64 // attempts that ended delivered, since open
+	Failed    int64 // attempts that failed, since open
+}
+
+// Stats returns counters and sizes. It is cheap, and answers after Close too.
+func (b *Broker) Stats() Stats {
+	s := Stats{EngineStats: b.engine.Stats(), Slots: b.opts.Slots}
+	if b.dispatch != nil {
+		b.dispatch.addTo(&s)
+	}
+	return s
+}

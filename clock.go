@@ -1,0 +1,101 @@
+package recall
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Clock is the only source of time of a [Broker]. The default reads package
+// time, and with it everything also runs inside a testing/synctest bubble; a
+// Clock of one's own moves time by hand. Implementations must be safe for
+// concurrent use.
+type Clock interface {
+	// Now returns the current time.
+	Now() time.Time
+	// AfterFunc calls f in its own goroutine once d has passed, and returns a
+	// function that prevents that and reports whether it did.
+	AfterFunc(d time.Duration, f func()) (stop func() bool)
+}
+
+type systemClock struct{}
+
+func (systemClock) Now() time.Time { return time.Now() }
+
+func (systemClock) AfterFunc(d time.Duration, f func()) func() bool {
+	return time.AfterFunc(d, f).Stop
+}
+
+// alarm rings a one-slot channel at the time it was last set to. It is owned
+// by one goroutine, which selects on C.
+type alarm struct {
+	clock Clock
+	C     chan struct{}
+	at    time.Time
+	stop  func() bool
+}
+
+func newAlarm(c Clock) *alarm { return &alarm{clock: c, C: make(chan struct{}, 1)} }
+
+// set moves the alarm to at; the zero time switches it off. A ring that was
+// already under way may still arrive: rings are hints.
+func (a *alarm) set(at time.Time) {
+	if at.Equal(a.at) && a.stop != nil {
+		return
+	}
+	a.off()
+	if at.IsZero() {
+		return
+	}
+	a.at = at
+	a.stop = a.clock.AfterFunc(max(0, at.Sub(a.clock.Now())), func() {
+		select {
+		case a.C <- struct{}{}:
+		default:
+		}
+	})
+}
+
+// off stops the alarm; it must be called before the owner leaves, and after
+// each ring.
+func (a *alarm) off() {
+	if a.stop != nil {
+		a.stop()
+	}
+	a.stop, a.at = nil, time.Time{}
+}
+
+// withTimeout is context.WithTimeout on a Clock: the deadline is visible and
+// passing it makes Err return context.DeadlineExceeded.
+func withTimeout(parent context.Context, c Clock, d time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := c.(systemClock); ok {
+		return context.WithTimeout(parent, d)
+	}
+	inner, cancel := context.WithCancelCause(parent)
+	t := &timedContext{Context: inner, deadline: c.Now().Add(d)}
+	stop := c.AfterFunc(d, func() { cancel(context.DeadlineExceeded) })
+	var once sync.Once
+	return t, func() {
+		once.Do(func() { stop(); cancel(context.Canceled) })
+	}
+}
+
+type timedContext struct {
+	context.Context
+	deadline time.Time
+}
+
+func (t *timedContext) Deadline() (time.Time, bool) {
+	if outer, ok := t.Context.Deadline(); ok && outer.Before(t.deadline) {
+		return outer, true
+	}
+	return t.deadline, true
+}
+
+func (t *timedContext) Err() error {
+	err := t.Context.Err()
+	if err != nil && context.Cause(t.Context) == context.DeadlineExceeded {
+		return context.DeadlineExceeded
+	}
+	return err
+}

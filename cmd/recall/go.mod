@@ -1,0 +1,7 @@
+module github.com/recallmq/recall/cmd/recall
+
+go 1.25.0
+
+require github.com/recallmq/recall v0.0.0
+
+replace github.com/recallmq/recall => ../..

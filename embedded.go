@@ -1,0 +1,3 @@
+package recall
+
+func openEmbedded(path string, o *Options) (Engine, error) { panic("stub") }

@@ -1,0 +1,204 @@
+package recall
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Engine is the contract between the broker and what stores its messages.
+// The broker keeps the policy – validation, defaults, backoff, HTTP, handlers –
+// and an engine keeps messages, decides who may have them, and makes decisions
+// durable. Package enginetest holds the contract as a test suite.
+//
+// An engine reads no clock: every call that depends on time is given it as
+// now, with millisecond resolution. All methods are safe for concurrent use.
+// Once a call has queued its change, it returns the true outcome whatever its
+// context does; a context that is done before that returns its error and
+// changes nothing.
+//
+// A message is pending, in flight (leased), or gone. Pending messages can be
+// claimed when they are due, and cancelled. See [Broker] for the guarantees
+// that follow.
+type Engine interface {
+	// Insert stores msgs as one unit: after it returns nil all of them are
+	// durable and visible at once, otherwise none is. Messages arrive
+	// validated, with Method, Retries, Timeout and DueAt resolved and CreatedAt
+	// set to the wall time. Receipts are in the order of msgs, and ids sort in
+	// that order. It returns ErrFull, having changed nothing, when there is no
+	// room.
+	Insert(ctx context.Context, msgs []Message, now time.Time) ([]Receipt, error)
+	// Get returns a live message, pending or in flight, or ErrNotFound.
+	Get(ctx context.Context, id MessageID, now time.Time) (Message, error)
+	// List returns up to limit live messages that match f in the order of
+	// publication, those after the id `after` if it is not empty. A zero Filter
+	// matches everything.
+	List(ctx context.Context, f Filter, after MessageID, limit int, now time.Time) ([]Message, error)
+	// Count counts the matches of f among the live messages, without keeping
+	// writers out. A zero Filter matches everything.
+	Count(ctx context.Context, f Filter, now time.Time) (Count, error)
+	// Explain returns the plan that CancelMatching would follow for f.
+	Explain(ctx context.Context, f Filter, now time.Time) (Plan, error)
+
+	// Claim leases up to req.Max pending messages that are due, earliest due
+	// first, then oldest first. Messages for local handlers are passed over
+	// unless their handler is in req.Handlers.
+	Claim(ctx context.Context, req ClaimRequest) (ClaimResult, error)
+	// Finish ends the attempt of a lease. It returns once the outcome is
+	// decided and queued; with f.Durable once it is durable. ErrLeaseLost is
+	// returned, and nothing changed, when the lease is not the valid one.
+	Finish(ctx context.Context, l Lease, f Finish) error
+
+	// Cancel cancels one message, durably. A message in flight is a
+	// *NotCancellableError, unless req.Sticky is set: then the attempt may
+	// finish, but the message is never tried again. Unknown or finished
+	// messages are ErrNotFound.
+	Cancel(ctx context.Context, req CancelRequest) error
+	// CancelMatching cancels the pending matches of req.Filter that were
+	// visible when the call began, oldest first, and stops at the first one in
+	// flight with a *NotCancellableError. What it cancelled is durable as one
+	// unit when it returns; with req.Wait it may be an exact prefix.
+	CancelMatching(ctx context.Context, req CancelMatchingRequest) (CancelResult, error)
+
+	// ListDead, DeleteDead and RetryDead serve the dead letter queue. Unknown
+	// ids are passed over. RetryDead publishes a new message for each and
+	// removes the dead letter, in one unit.
+	ListDead(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetter, error)
+	DeleteDead(ctx context.Context, ids []DeadLetterID) (int, error)
+	RetryDead(ctx context.Context, ids []DeadLetterID, now time.Time) ([]Receipt, error)
+
+	// Hints returns the channels that wake the broker.
+	Hints() Hints
+	// Maintain does one bounded step of background work and returns when it
+	// wants to be called again; the zero time means after the next hint.
+	Maintain(ctx context.Context, now time.Time) (next time.Time, err error)
+	// Stats returns counters and sizes; it is cheap.
+	Stats() EngineStats
+	// Close makes everything that was queued durable and lets go of the
+	// storage. Leases that are still out end: their messages are pending again
+	// after the next open.
+	Close() error
+}
+
+// Hints are channels with room for one hint each. A hint may be spurious, but
+// none is lost: it stays until it is taken.
+type Hints struct {
+	Claim    <-chan struct{} // something may have become claimable earlier than the last Claim said
+	Maintain <-chan struct{} // there is background work
+}
+
+// ClaimRequest is what [Engine.Claim] needs.
+type ClaimRequest struct {
+	Now      time.Time
+	Max      int      // at most this many; the broker asks for free slots only
+	Handlers []string // URLs of the local handlers that are registered
+}
+
+// ClaimResult is what [Engine.Claim] found.
+type ClaimResult struct {
+	Leases []Lease
+	// Next is the earliest due time among what was not claimed, or zero. It may
+	// be in the past if Max was reached.
+	Next time.Time
+}
+
+// Lease is the right to make one attempt at a message.
+type Lease struct {
+	Message Message    // complete, with Body and Header; Attempts counts this one
+	Token   LeaseToken // proves ownership
+}
+
+// LeaseToken tells a valid owner from a stale one, also across restarts: Epoch
+// is drawn anew at every open, Number counts up.
+type LeaseToken struct{ Epoch, Number uint64 }
+
+// Outcome says how an attempt ended.
+type Outcome uint8
+
+// The outcomes of an attempt.
+const (
+	// Delivered: the endpoint took the message.
+	Delivered Outcome = iota + 1
+	// Retry: the attempt failed and the next one is due at Finish.Due. The
+	// message is pending again at once, unless its cancellation was requested.
+	Retry
+	// Dead: the attempt failed and was the last; the message goes to the dead
+	// letter queue.
+	Dead
+	// Release: the attempt did not happen. The message is pending as before,
+	// and the attempt is not counted.
+	Release
+)
+
+// Finish is the end of one attempt.
+type Finish struct {
+	Outcome  Outcome
+	Now      time.Time
+	Due      time.Time     // of the next attempt, with Retry
+	Reason   string        // of a failure, for a person; bounded by the broker
+	Failure  FailureClass  // of a failure, for statistics
+	Response *HTTPResponse // of the endpoint, if there was one
+	Durable  bool          // return only when durable
+}
+
+// FailureClass groups the reasons of failed attempts.
+type FailureClass uint8
+
+// The classes of failure.
+const (
+	FailureNone     FailureClass = iota
+	FailureStatus                // the endpoint answered with another status than 2xx
+	FailureTimeout               // the attempt took longer than its timeout
+	FailureNetwork               // no answer
+	FailureHandler               // a handler returned an error or panicked
+	FailureShutdown              // the broker was closed during the attempt
+	FailureCrash                 // the process ended during the attempt
+)
+
+// HTTPResponse is what an endpoint answered.
+type HTTPResponse struct {
+	Status int
+	Header http.Header
+	Body   []byte // bounded by Options.MaxResponse
+}
+
+// CancelRequest is what [Engine.Cancel] needs.
+type CancelRequest struct {
+	ID     MessageID
+	Sticky bool
+	Reason string
+	Now    time.Time
+}
+
+// CancelMatchingRequest is what [Engine.CancelMatching] needs.
+type CancelMatchingRequest struct {
+	Filter Filter
+	All    bool // Filter is ignored: everything matches
+	Policy Policy
+	Reason string
+	Now    time.Time
+	// Expired, if not nil, makes the walk wait for attempts that block it until
+	// the channel is closed.
+	Expired <-chan struct{}
+	// Self is the message whose attempt makes this call, if one does: waiting
+	// for it would be waiting for oneself.
+	Self MessageID
+}
+
+// Count is how many messages match a filter.
+type Count struct {
+	Pending  int // can be cancelled
+	InFlight int // cannot
+}
+
+// EngineStats are counters and sizes of an engine.
+type EngineStats struct {
+	Pending, InFlight int           // live messages
+	DeadLetters       int           // messages in the dead letter queue
+	Commits           int64         // durable commits since open
+	FileBytes         int64         // size on disk
+	FreeBytes         int64         // of those, reusable
+	Backlog           int           // cancelled or finished messages that background work has still to fold
+	Segments          int           // of messages on disk
+	ClockClamp        time.Duration // largest step back of the clock that ids have absorbed
+}

@@ -1,0 +1,103 @@
+package recall
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/recallmq/recall/store"
+)
+
+// Errors that callers may test for with [errors.Is]. Those about the file are
+// the very values of package store, so either name works.
+var (
+	// ErrNotFound is returned when no live message has the given id: it was
+	// never published, or it has been delivered, cancelled or dead-lettered.
+	ErrNotFound = errors.New("recall: message not found")
+	// ErrNotCancellable is matched by a *[NotCancellableError].
+	ErrNotCancellable = errors.New("recall: message is in flight and cannot be cancelled")
+	// ErrEmptyFilter is returned when a destructive call is given a zero
+	// [Filter]. A forgotten field must not empty the queue: see [Broker.CancelAll].
+	ErrEmptyFilter = errors.New("recall: empty filter: use CancelAll to cancel everything")
+	// ErrInvalid is matched by an *[InvalidError].
+	ErrInvalid = errors.New("recall: invalid argument")
+	// ErrClosed is returned by every call on a closed broker or engine.
+	ErrClosed = store.ErrClosed
+	// ErrLeaseLost is returned by [Engine.Finish] when the lease is no longer
+	// the valid one of its message.
+	ErrLeaseLost = errors.New("recall: lease is no longer valid")
+	// ErrUnsupported is returned for what an engine cannot do.
+	ErrUnsupported = errors.New("recall: not supported by this engine")
+
+	// ErrInUse is returned by [Open] when another process holds the file.
+	ErrInUse = store.ErrInUse
+	// ErrCorrupt is returned by [Open] when the file is damaged. The error
+	// names the bucket and key. The file is not changed.
+	ErrCorrupt = store.ErrCorrupt
+	// ErrForeign is returned by [Open] for a file that is not Recall's.
+	ErrForeign = store.ErrForeign
+	// ErrVersion is returned by [Open] for a file that a newer Recall wrote.
+	ErrVersion = store.ErrVersion
+	// ErrReadOnly is returned by [Open] when the file may not be written.
+	ErrReadOnly = store.ErrReadOnly
+	// ErrFull is returned when there is no room for the write. Nothing was
+	// changed; deliveries and cancellations go on, and publishing works again
+	// when there is room.
+	ErrFull = store.ErrFull
+	// ErrFailed is returned after a commit has failed. The outcome of the call
+	// that met it is unknown until the file is opened again; every later
+	// change is refused with it.
+	ErrFailed = store.ErrFailed
+)
+
+// InvalidError says which argument was refused and why. It matches [ErrInvalid].
+type InvalidError struct {
+	Field  string // what was wrong, as named in the Go API: "URL", "Delay", …
+	Reason string // why, for a person
+}
+
+func invalid(field, format string, args ...any) error {
+	return &InvalidError{Field: field, Reason: fmt.Sprintf(format, args...)}
+}
+
+// Error implements error.
+func (e *InvalidError) Error() string {
+	return "recall: invalid " + e.Field + ": " + e.Reason
+}
+
+// Is reports whether target is [ErrInvalid].
+func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
+
+// BatchError says which message of a [Broker.PublishBatch] was refused.
+// Nothing of the batch was published.
+type BatchError struct {
+	Index int // position in the batch, from 0
+	Err   error
+}
+
+// Error implements error.
+func (e *BatchError) Error() string {
+	return fmt.Sprintf("recall: message %d of the batch: %v", e.Index, e.Err)
+}
+
+// Unwrap returns what was wrong with the message.
+func (e *BatchError) Unwrap() error { return e.Err }
+
+// NotCancellableError names the message in flight that ended a cancellation.
+// What was cancelled before it stays cancelled. It matches [ErrNotCancellable].
+type NotCancellableError struct {
+	ID        MessageID // the blocker
+	State     State     // its state: StateInFlight
+	Cancelled int       // messages cancelled before it, by this call
+}
+
+// Error implements error.
+func (e *NotCancellableError) Error() string {
+	if e.Cancelled == 0 {
+		return fmt.Sprintf("recall: message %s is %s and cannot be cancelled", e.ID, e.State)
+	}
+	return fmt.Sprintf("recall: message %s is %s and cannot be cancelled; %d messages were cancelled before it",
+		e.ID, e.State, e.Cancelled)
+}
+
+// Is reports whether target is [ErrNotCancellable].
+func (e *NotCancellableError) Is(target error) bool { return target == ErrNotCancellable }

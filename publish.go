@@ -1,0 +1,64 @@
+package recall
+
+import (
+	"context"
+	"time"
+)
+
+// Receipt acknowledges a published message.
+type Receipt struct {
+	ID        MessageID
+	CreatedAt time.Time
+}
+
+// Publish stores m and returns when it is durable (see [Durability]); it is
+// delivered as soon as it is due and a slot is free.
+//
+// Errors: [ErrInvalid] for what [Message] does not allow, [ErrFull],
+// [ErrFailed] (outcome unknown until the next Open), [ErrClosed], or that of
+// ctx if it was done before the message was queued for its commit: then
+// nothing was published. Safe for concurrent use; concurrent calls share
+// commits, so many goroutines publish much faster than one.
+func (b *Broker) Publish(ctx context.Context, m Message) (Receipt, error) {
+	if err := b.begin(ctx); err != nil {
+		return Receipt{}, err
+	}
+	defer b.end()
+	now := b.clock.Now()
+	m, err := m.resolve(b.opts, now)
+	if err != nil {
+		return Receipt{}, err
+	}
+	receipts, err := b.engine.Insert(ctx, []Message{m}, now)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return receipts[0], nil
+}
+
+// PublishBatch is [Broker.Publish] for several messages as one unit: either
+// all of them are durable and become visible at once, or none is. Receipts are
+// in the order of msgs. An invalid message refuses the whole batch with a
+// *[BatchError] that names it; more than Options.MaxBatch messages are
+// [ErrInvalid]. An empty batch does nothing.
+func (b *Broker) PublishBatch(ctx context.Context, msgs []Message) ([]Receipt, error) {
+	if err := b.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer b.end()
+	if len(msgs) == 0 {
+		return nil, nil
+	}
+	if len(msgs) > b.opts.MaxBatch {
+		return nil, invalid("batch", "%d messages are more than the limit of %d", len(msgs), b.opts.MaxBatch)
+	}
+	now := b.clock.Now()
+	resolved := make([]Message, len(msgs))
+	for i, m := range msgs {
+		var err error
+		if resolved[i], err = m.resolve(b.opts, now); err != nil {
+			return nil, &BatchError{Index: i, Err: err}
+		}
+	}
+	return b.engine.Insert(ctx, resolved, now)
+}

@@ -1,0 +1,6 @@
+package recall
+
+import "time"
+
+// DefaultBackoff is QStash's.
+func DefaultBackoff(retried int) time.Duration { panic("stub") }
