@@ -1,0 +1,574 @@
+package enginetest
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/recallmq/recall"
+)
+
+// Reference is an engine that is meant to be obviously correct, and nothing
+// else: one mutex, a slice in the order of publication, and every filter
+// answered by [recall.Filter.Matches]. It keeps everything in memory, where a
+// change counts as durable at once; [Reference.Reopen] stands for a restart.
+//
+// Its cost grows with the square of the number of messages: it is for tests.
+type Reference struct {
+	mu     sync.Mutex
+	closed bool
+	live   []*entry // in the order of publication
+	byID   map[recall.MessageID]*entry
+	dead   []recall.DeadLetter // in the order of arrival
+
+	seq     uint64    // of the newest message
+	created time.Time // largest time of publication so far; ids never go back
+	clamp   time.Duration
+	deaths  uint64 // number of the newest dead letter
+	ops     uint64 // number of the newest operation
+	token   recall.LeaseToken
+	commits int64
+
+	changed  chan struct{} // closed, and made anew, when a lease ends
+	claim    chan struct{}
+	maintain chan struct{}
+}
+
+// entry is a live message. It is pending while its lease is zero.
+type entry struct {
+	m         recall.Message
+	seq       uint64
+	lease     recall.LeaseToken
+	requested bool // to be cancelled when its attempt ends
+}
+
+func (e *entry) inFlight() bool { return e.lease != recall.LeaseToken{} }
+
+// NewReference returns an empty reference engine.
+func NewReference() *Reference {
+	return &Reference{
+		byID:     map[recall.MessageID]*entry{},
+		token:    recall.LeaseToken{Epoch: rand.Uint64()},
+		changed:  make(chan struct{}),
+		claim:    make(chan struct{}, 1),
+		maintain: make(chan struct{}, 1),
+	}
+}
+
+// Reopen returns an engine with what a restart would find, whether or not r
+// was closed before: what was in flight is pending, its attempt not counted;
+// what was to be cancelled is cancelled; leases of r are stale. Afterwards r
+// is closed.
+func (r *Reference) Reopen() *Reference {
+	_ = r.Close() // a second Close only says so
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := NewReference()
+	for _, e := range r.live {
+		if e.requested {
+			continue
+		}
+		e := &entry{m: clone(e.m), seq: e.seq, lease: e.lease}
+		if e.inFlight() {
+			e.m.Attempts--
+			e.lease = recall.LeaseToken{}
+		}
+		n.live = append(n.live, e)
+		n.byID[e.m.ID] = e
+	}
+	n.dead = slices.Clone(r.dead)
+	n.seq, n.created, n.deaths, n.ops = r.seq, r.created, r.deaths, r.ops
+	hint(n.claim)
+	return n
+}
+
+// begin locks r for one call, unless the call is not to happen.
+func (r *Reference) begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return recall.ErrClosed
+	}
+	return nil
+}
+
+// Insert implements [recall.Engine].
+func (r *Reference) Insert(ctx context.Context, msgs []recall.Message, now time.Time) ([]recall.Receipt, error) {
+	if err := r.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	return r.insert(msgs, now), nil
+}
+
+func (r *Reference) insert(msgs []recall.Message, now time.Time) []recall.Receipt {
+	var receipts []recall.Receipt
+	for _, m := range msgs {
+		m = clone(m)
+		m.CreatedAt, m.DueAt = millis(m.CreatedAt), millis(m.DueAt)
+		m.ID, m.State, m.Attempts = r.nextID(now), "", 0
+		e := &entry{m: m, seq: r.seq}
+		r.live = append(r.live, e)
+		r.byID[m.ID] = e
+		receipts = append(receipts, recall.Receipt{ID: m.ID, CreatedAt: m.CreatedAt})
+	}
+	if len(msgs) > 0 {
+		r.commits++
+		hint(r.claim)
+	}
+	return receipts
+}
+
+// nextID numbers the next message. The time in its id is that of the clock, or
+// of the message before if the clock has gone back.
+func (r *Reference) nextID(now time.Time) recall.MessageID {
+	if now = millis(now); now.After(r.created) {
+		r.created = now
+	}
+	r.clamp = max(r.clamp, r.created.Sub(now))
+	r.seq++
+	var u ulid.ULID
+	_ = u.SetTime(uint64(r.created.UnixMilli())) // fails only after the year 10889
+	binary.BigEndian.PutUint64(u[6:14], r.seq)
+	return recall.MessageID("msg_" + u.String())
+}
+
+// Get implements [recall.Engine].
+func (r *Reference) Get(ctx context.Context, id recall.MessageID, now time.Time) (recall.Message, error) {
+	if err := r.begin(ctx); err != nil {
+		return recall.Message{}, err
+	}
+	defer r.mu.Unlock()
+	e, ok := r.byID[id]
+	if !ok {
+		return recall.Message{}, recall.ErrNotFound
+	}
+	return e.show(now), nil
+}
+
+// show returns the message as others see it at the given time.
+func (e *entry) show(now time.Time) recall.Message {
+	m := clone(e.m)
+	switch {
+	case e.inFlight():
+		m.State = recall.StateInFlight
+	case !m.DueAt.After(millis(now)):
+		m.State = recall.StateReady
+	case m.Attempts > 0:
+		m.State = recall.StateRetrying
+	default:
+		m.State = recall.StateDelayed
+	}
+	return m
+}
+
+// List implements [recall.Engine].
+func (r *Reference) List(ctx context.Context, f recall.Filter, after recall.MessageID, limit int, now time.Time) ([]recall.Message, error) {
+	if err := r.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	var page []recall.Message
+	for _, e := range r.live {
+		if e.m.ID > after && f.Matches(&e.m) && len(page) < limit {
+			page = append(page, e.show(now))
+		}
+	}
+	return page, nil
+}
+
+// Count implements [recall.Engine].
+func (r *Reference) Count(ctx context.Context, f recall.Filter, _ time.Time) (c recall.Count, err error) {
+	if err := r.begin(ctx); err != nil {
+		return c, err
+	}
+	defer r.mu.Unlock()
+	return r.count(f), nil
+}
+
+func (r *Reference) count(f recall.Filter) (c recall.Count) {
+	for _, e := range r.live {
+		switch {
+		case !f.Matches(&e.m):
+		case e.inFlight():
+			c.InFlight++
+		default:
+			c.Pending++
+		}
+	}
+	return c
+}
+
+// Explain implements [recall.Engine]. The only index there is holds all
+// messages in the order of publication.
+func (r *Reference) Explain(ctx context.Context, f recall.Filter, _ time.Time) (recall.Plan, error) {
+	if err := r.begin(ctx); err != nil {
+		return recall.Plan{}, err
+	}
+	defer r.mu.Unlock()
+	c := r.count(recall.Filter{From: f.From, To: f.To})
+	return recall.Plan{
+		Filter:     f,
+		Index:      indexName,
+		Candidates: []recall.Candidate{{Index: indexName, Count: c.Pending + c.InFlight}},
+	}, nil
+}
+
+const indexName = "time"
+
+// Claim implements [recall.Engine].
+func (r *Reference) Claim(ctx context.Context, req recall.ClaimRequest) (res recall.ClaimResult, err error) {
+	if err := r.begin(ctx); err != nil {
+		return res, err
+	}
+	defer r.mu.Unlock()
+	var waiting []*entry
+	for _, e := range r.live {
+		handled := !strings.HasPrefix(e.m.URL, "local:") || slices.Contains(req.Handlers, e.m.URL)
+		if !e.inFlight() && handled {
+			waiting = append(waiting, e)
+		}
+	}
+	slices.SortStableFunc(waiting, func(a, b *entry) int { return a.m.DueAt.Compare(b.m.DueAt) })
+	for _, e := range waiting {
+		if len(res.Leases) >= req.Max || e.m.DueAt.After(millis(req.Now)) {
+			res.Next = e.m.DueAt
+			break
+		}
+		r.token.Number++
+		e.lease = r.token
+		e.m.Attempts++
+		res.Leases = append(res.Leases, recall.Lease{Message: e.show(req.Now), Token: e.lease})
+	}
+	return res, nil
+}
+
+// Finish implements [recall.Engine].
+func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish) error {
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	defer r.mu.Unlock()
+	e, ok := r.byID[l.Message.ID]
+	if !ok || !e.inFlight() || e.lease != l.Token {
+		return recall.ErrLeaseLost
+	}
+	switch {
+	case f.Outcome == recall.Delivered || e.requested:
+		r.remove(e)
+	case f.Outcome == recall.Dead:
+		r.remove(e)
+		r.bury(e, f)
+	case f.Outcome == recall.Retry:
+		e.lease = recall.LeaseToken{}
+		e.m.DueAt = millis(f.Due)
+	case f.Outcome == recall.Release:
+		e.lease = recall.LeaseToken{}
+		e.m.Attempts--
+	default:
+		return fmt.Errorf("enginetest: outcome %d is unknown", f.Outcome)
+	}
+	r.commits++
+	hint(r.claim)
+	close(r.changed)
+	r.changed = make(chan struct{})
+	return nil
+}
+
+func (r *Reference) remove(e *entry) {
+	delete(r.byID, e.m.ID)
+	r.live = slices.DeleteFunc(r.live, func(o *entry) bool { return o == e })
+}
+
+func (r *Reference) bury(e *entry, f recall.Finish) {
+	r.deaths++
+	died := millis(f.Now)
+	r.dead = append(r.dead, recall.DeadLetter{
+		ID:       recall.DeadLetterID(fmt.Sprintf("%d-%d", died.UnixMilli(), r.deaths)),
+		Message:  clone(e.m),
+		DiedAt:   died,
+		Attempts: e.m.Attempts,
+		Reason:   f.Reason,
+		Response: cloneResponse(f.Response),
+	})
+}
+
+// Cancel implements [recall.Engine].
+func (r *Reference) Cancel(ctx context.Context, req recall.CancelRequest) error {
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	defer r.mu.Unlock()
+	e, ok := r.byID[req.ID]
+	switch {
+	case !ok:
+		return recall.ErrNotFound
+	case e.inFlight() && !req.Sticky:
+		return &recall.NotCancellableError{ID: e.m.ID, State: recall.StateInFlight}
+	case e.inFlight():
+		e.requested = true
+		close(r.changed) // a walk that waits for it may pass it now
+		r.changed = make(chan struct{})
+	default:
+		r.remove(e)
+	}
+	r.commits++
+	return nil
+}
+
+// CancelMatching implements [recall.Engine].
+func (r *Reference) CancelMatching(ctx context.Context, req recall.CancelMatchingRequest) (recall.CancelResult, error) {
+	res := recall.CancelResult{Index: indexName}
+	if !req.All && req.Filter.IsZero() {
+		return res, recall.ErrEmptyFilter
+	}
+	if err := r.begin(ctx); err != nil {
+		return res, err
+	}
+	defer r.mu.Unlock()
+	last := r.seq // what is published from now on is not touched
+	var walked uint64
+	for {
+		blocker := r.walk(&req, &walked, last, &res)
+		if blocker == nil {
+			return res, nil
+		}
+		if req.Expired == nil || req.Self == blocker.m.ID {
+			return res, stopped(blocker, res)
+		}
+		changed := r.changed
+		r.mu.Unlock()
+		expired := false
+		select {
+		case <-changed:
+		case <-req.Expired:
+			expired = true
+		case <-ctx.Done():
+		}
+		r.mu.Lock()
+		switch {
+		case r.closed:
+			return res, recall.ErrClosed
+		case ctx.Err() != nil:
+			return res, ctx.Err()
+		case expired:
+			req.Expired = nil
+		}
+	}
+}
+
+func stopped(blocker *entry, res recall.CancelResult) error {
+	return &recall.NotCancellableError{ID: blocker.m.ID, State: recall.StateInFlight, Cancelled: res.Cancelled}
+}
+
+// walk cancels the pending matches with numbers in (*walked, last], oldest
+// first, up to the first one in flight, which it returns. *walked moves along.
+func (r *Reference) walk(req *recall.CancelMatchingRequest, walked *uint64, last uint64, res *recall.CancelResult) *entry {
+	for _, e := range slices.Clone(r.live) {
+		if e.seq <= *walked || e.seq > last {
+			continue
+		}
+		if match := req.All || req.Filter.Matches(&e.m); match && !e.requested {
+			if e.inFlight() {
+				return e
+			}
+			r.remove(e)
+			res.Cancelled++
+			if res.Operation == "" {
+				r.ops++
+				r.commits++
+				res.Operation = operationID(r.ops, req.Now)
+			}
+		}
+		*walked = e.seq
+		res.Scanned++
+	}
+	return nil
+}
+
+func operationID(number uint64, now time.Time) recall.OperationID {
+	var u ulid.ULID
+	_ = u.SetTime(uint64(max(0, now.UnixMilli())))
+	binary.BigEndian.PutUint64(u[6:14], number)
+	return recall.OperationID("op_" + u.String())
+}
+
+// ListDead implements [recall.Engine].
+func (r *Reference) ListDead(ctx context.Context, f recall.Filter, after recall.DeadLetterID, limit int) ([]recall.DeadLetter, error) {
+	if err := r.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	var page []recall.DeadLetter
+	for _, d := range r.dead {
+		if deathNumber(d.ID) > deathNumber(after) && f.Matches(&d.Message) && len(page) < limit {
+			page = append(page, cloneDead(d))
+		}
+	}
+	return page, nil
+}
+
+// DeleteDead implements [recall.Engine].
+func (r *Reference) DeleteDead(ctx context.Context, ids []recall.DeadLetterID) (int, error) {
+	if err := r.begin(ctx); err != nil {
+		return 0, err
+	}
+	defer r.mu.Unlock()
+	return len(r.unbury(ids)), nil
+}
+
+// RetryDead implements [recall.Engine].
+func (r *Reference) RetryDead(ctx context.Context, ids []recall.DeadLetterID, now time.Time) ([]recall.Receipt, error) {
+	if err := r.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	var again []recall.Message
+	for _, d := range r.unbury(ids) {
+		m := d.Message
+		m.CreatedAt, m.DueAt = now, now
+		m.Delay, m.NotBefore = 0, time.Time{}
+		again = append(again, m)
+	}
+	return r.insert(again, now), nil
+}
+
+// unbury takes dead letters out of the queue and returns them in the order of
+// ids.
+func (r *Reference) unbury(ids []recall.DeadLetterID) (taken []recall.DeadLetter) {
+	for _, id := range ids {
+		at := slices.IndexFunc(r.dead, func(d recall.DeadLetter) bool { return d.ID == id })
+		if at >= 0 {
+			taken = append(taken, r.dead[at])
+			r.dead = slices.Delete(r.dead, at, at+1)
+		}
+	}
+	if len(taken) > 0 {
+		r.commits++
+	}
+	return taken
+}
+
+// Hints implements [recall.Engine].
+func (r *Reference) Hints() recall.Hints {
+	return recall.Hints{Claim: r.claim, Maintain: r.maintain}
+}
+
+func hint(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Maintain implements [recall.Engine]; there is nothing to do.
+func (r *Reference) Maintain(ctx context.Context, _ time.Time) (next time.Time, err error) {
+	if err := r.begin(ctx); err != nil {
+		return next, err
+	}
+	r.mu.Unlock()
+	return next, nil
+}
+
+// Stats implements [recall.Engine].
+func (r *Reference) Stats() recall.EngineStats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.count(recall.Filter{})
+	return recall.EngineStats{
+		Pending:     c.Pending,
+		InFlight:    c.InFlight,
+		DeadLetters: len(r.dead),
+		Commits:     r.commits,
+		ClockClamp:  r.clamp,
+	}
+}
+
+// Close implements [recall.Engine].
+func (r *Reference) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return recall.ErrClosed
+	}
+	r.closed = true
+	close(r.changed) // waiting walks give up
+	return nil
+}
+
+// Check returns what is wrong with the engine's own bookkeeping, or nil.
+func (r *Reference) Check() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.live) != len(r.byID) {
+		return fmt.Errorf("enginetest: %d messages in order, %d by id", len(r.live), len(r.byID))
+	}
+	for i, e := range r.live {
+		switch {
+		case r.byID[e.m.ID] != e:
+			return fmt.Errorf("enginetest: %s is not found by its id", e.m.ID)
+		case i > 0 && (r.live[i-1].seq >= e.seq || r.live[i-1].m.ID >= e.m.ID):
+			return fmt.Errorf("enginetest: %s is out of order", e.m.ID)
+		case e.requested && !e.inFlight():
+			return fmt.Errorf("enginetest: %s was to be cancelled and is pending", e.m.ID)
+		case e.inFlight() && e.m.Attempts < 1 || e.m.Attempts < 0:
+			return fmt.Errorf("enginetest: %s has had %d attempts", e.m.ID, e.m.Attempts)
+		}
+	}
+	for i := 1; i < len(r.dead); i++ {
+		if cmp.Compare(deathNumber(r.dead[i-1].ID), deathNumber(r.dead[i].ID)) >= 0 {
+			return fmt.Errorf("enginetest: dead letter %s is out of order", r.dead[i].ID)
+		}
+	}
+	return nil
+}
+
+// deathNumber returns the counting part of a dead letter's id, 0 for "".
+func deathNumber(id recall.DeadLetterID) uint64 {
+	_, number, _ := strings.Cut(string(id), "-")
+	n, _ := strconv.ParseUint(number, 10, 64)
+	return n
+}
+
+// millis cuts t to the resolution of the contract.
+func millis(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return time.UnixMilli(t.UnixMilli())
+}
+
+// clone keeps callers and engine from sharing memory.
+func clone(m recall.Message) recall.Message {
+	m.Header = m.Header.Clone()
+	m.Body = slices.Clone(m.Body)
+	m.Labels = slices.Clone(m.Labels)
+	if m.Retries != nil {
+		m.Retries = recall.Retries(*m.Retries)
+	}
+	return m
+}
+
+func cloneResponse(r *recall.HTTPResponse) *recall.HTTPResponse {
+	if r == nil {
+		return nil
+	}
+	return &recall.HTTPResponse{Status: r.Status, Header: r.Header.Clone(), Body: slices.Clone(r.Body)}
+}
+
+func cloneDead(d recall.DeadLetter) recall.DeadLetter {
+	d.Message, d.Response = clone(d.Message), cloneResponse(d.Response)
+	return d
+}
