@@ -1,14 +1,314 @@
 package recall
 
-import "context"
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
-type dispatcher struct{}
+// errShutdown is the cause of the attempt contexts that Close cancels.
+var errShutdown = errors.New("recall: the broker is closing")
 
-func startDispatch(b *Broker) *dispatcher      { return &dispatcher{} }
-func (d *dispatcher) stop(ctx context.Context) {}
-func (d *dispatcher) addTo(s *Stats)           {}
+// Pauses after a Claim or Maintain that failed for a reason that may pass.
+const (
+	firstPause = 50 * time.Millisecond
+	maxPause   = 10 * time.Second
+)
 
-type upkeep struct{}
+// dispatcher claims messages for free slots and runs their attempts. One
+// goroutine, loop, claims; it sleeps until there is both something that may be
+// claimed and a slot to run it in. Every attempt has a goroutine of its own,
+// which ends the attempt, frees the slot and rings freed: that costs no more
+// than handing the lease to a waiting worker, and survives a handler that ends
+// its goroutine.
+type dispatcher struct {
+	broker    *Broker
+	transport http.RoundTripper
+	idle      interface{ CloseIdleConnections() } // nil when the transport is the caller's
 
-func startUpkeep(b *Broker) *upkeep { return &upkeep{} }
-func (u *upkeep) stop()             {}
+	busy    atomic.Int64   // slots taken; only loop adds, so it never exceeds Slots
+	running sync.WaitGroup // attempts; only loop adds
+	freed   chan struct{}  // one hint: a slot was freed
+	wake    chan struct{}  // one hint: the set of handlers changed
+	hint    <-chan struct{}
+	alarm   *alarm // owned by loop
+
+	stopClaiming context.CancelFunc
+	abort        context.CancelCauseFunc // ends the contexts of all attempts
+	done         chan struct{}           // closed when loop has ended
+
+	delivered, failed atomic.Int64
+	engineLost        sync.Once // ErrFailed and ErrClosed of the engine are logged once
+}
+
+func startDispatch(b *Broker) *dispatcher {
+	d := &dispatcher{
+		broker: b,
+		freed:  make(chan struct{}, 1),
+		wake:   make(chan struct{}, 1),
+		hint:   b.engine.Hints().Claim,
+		alarm:  newAlarm(b.clock),
+		done:   make(chan struct{}),
+	}
+	d.transport = b.opts.Transport
+	if d.transport == nil {
+		own := newTransport(b.opts.Slots)
+		d.transport, d.idle = own, own
+	}
+	claiming, stopClaiming := context.WithCancel(context.Background())
+	attempts, abort := context.WithCancelCause(context.Background())
+	d.stopClaiming, d.abort = stopClaiming, abort
+	go d.loop(claiming, attempts)
+	return d
+}
+
+// stop ends claiming at once, gives running attempts until ctx is done, then
+// cancels their contexts, and returns when all have ended. A handler that
+// ignores its context is waited for: its message could otherwise be delivered
+// again beside it.
+func (d *dispatcher) stop(ctx context.Context) {
+	d.stopClaiming()
+	<-d.done
+	ended := make(chan struct{})
+	go func() {
+		d.running.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		d.broker.log.Info("recall: closing cuts attempts short", "running", d.busy.Load())
+	}
+	d.abort(errShutdown)
+	<-ended
+	if d.idle != nil {
+		d.idle.CloseIdleConnections()
+	}
+}
+
+// addTo fills in what the dispatcher counts.
+func (d *dispatcher) addTo(s *Stats) {
+	s.Busy = int(d.busy.Load())
+	s.Delivered = d.delivered.Load()
+	s.Failed = d.failed.Load()
+}
+
+// loop claims until claiming is done or the engine is lost. Both have to hold
+// before it claims: more, something may be claimable, and a free slot.
+func (d *dispatcher) loop(claiming, attempts context.Context) {
+	defer close(d.done)
+	defer d.alarm.off()
+	faults := 0
+	for more := true; claiming.Err() == nil; {
+		free := d.broker.opts.Slots - int(d.busy.Load())
+		if !more || free <= 0 {
+			d.wait(claiming, more)
+			more = true
+			continue
+		}
+		full, err := d.claim(claiming, attempts, free)
+		switch {
+		case err == nil:
+			more, faults = full, 0
+		case claiming.Err() != nil:
+		case lost(err):
+			d.logLost(err)
+			return
+		default:
+			d.broker.log.Error("recall: claiming failed, trying again later", "error", err)
+			pause(claiming, d.alarm, faults)
+			faults++
+		}
+	}
+}
+
+// wait sleeps until claiming may succeed. With something to claim only a slot
+// is missing, and hints can wait: none is lost.
+func (d *dispatcher) wait(claiming context.Context, more bool) {
+	if more {
+		select {
+		case <-claiming.Done():
+		case <-d.freed:
+		}
+		return
+	}
+	select {
+	case <-claiming.Done():
+	case <-d.hint:
+	case <-d.wake:
+	case <-d.alarm.C:
+		d.alarm.off()
+	}
+}
+
+// claim leases at most free messages and starts their attempts. It reports
+// whether it got all it asked for, so that there may be more.
+func (d *dispatcher) claim(claiming, attempts context.Context, free int) (full bool, err error) {
+	b := d.broker
+	now := b.clock.Now()
+	res, err := b.engine.Claim(claiming, ClaimRequest{Now: now, Max: free, Handlers: b.handlers.urls()})
+	if err != nil {
+		return false, err
+	}
+	for _, l := range res.Leases {
+		d.start(claiming, attempts, l)
+	}
+	if len(res.Leases) >= free {
+		return true, nil
+	}
+	d.alarm.set(notBefore(res.Next, now.Add(time.Millisecond)))
+	return false, nil
+}
+
+// notBefore keeps an engine that names a time in the past, though it had
+// nothing more to give, from being asked in a tight loop.
+func notBefore(next, earliest time.Time) time.Time {
+	if next.IsZero() || next.After(earliest) {
+		return next
+	}
+	return earliest
+}
+
+// start runs the attempt of a lease, or gives the lease back when the broker
+// was closed while it was claimed.
+func (d *dispatcher) start(claiming, attempts context.Context, l Lease) {
+	if claiming.Err() != nil {
+		d.finish(l, Finish{Outcome: Release, Now: d.broker.clock.Now(), Failure: FailureShutdown})
+		return
+	}
+	d.busy.Add(1)
+	d.running.Add(1)
+	go d.attempt(attempts, l)
+}
+
+// attempt is the life of one attempt's goroutine.
+func (d *dispatcher) attempt(attempts context.Context, l Lease) {
+	defer d.leave()
+	b := d.broker
+	started := b.clock.Now()
+	ctx, cancel := withTimeout(attempts, b.clock, l.Message.timeout(b.opts))
+	defer cancel()
+	// Deferred, because a handler may end the goroutine instead of returning.
+	r := result{failure: FailureHandler, reason: "the handler ended its goroutine"}
+	defer func() {
+		d.end(l, r, r.wasCut(ctx), started)
+	}()
+	r = d.deliver(context.WithValue(ctx, attemptKey{}, &attemptMark{b, l.Message.ID}), &l.Message)
+}
+
+// wasCut tells whether it was Close that ended the attempt of ctx. Success
+// stays success, and what an endpoint has answered stays answered.
+func (r result) wasCut(ctx context.Context) bool {
+	return r.failure != FailureNone && r.failure != FailureStatus && errors.Is(context.Cause(ctx), errShutdown)
+}
+
+// leave frees the slot of an attempt.
+func (d *dispatcher) leave() {
+	d.busy.Add(-1)
+	select {
+	case d.freed <- struct{}{}:
+	default:
+	}
+	d.running.Done()
+}
+
+// end decides what follows an attempt, hands that to the engine and logs it.
+func (d *dispatcher) end(l Lease, r result, cut bool, started time.Time) {
+	now := d.broker.clock.Now()
+	f := Finish{Outcome: Release, Failure: r.failure, Reason: r.reason}
+	switch {
+	case cut:
+		f.Failure, f.Reason = FailureShutdown, errShutdown.Error()
+	case !r.released:
+		f = d.broker.decide(&l.Message, r, now)
+	}
+	f.Now = now
+	if !d.finish(l, f) {
+		return
+	}
+	switch f.Outcome {
+	case Delivered:
+		d.delivered.Add(1)
+	case Retry, Dead:
+		d.failed.Add(1)
+	}
+	d.logEnd(&l.Message, f, now.Sub(started))
+}
+
+// finish hands an outcome to the engine, whatever the attempt's context, and
+// reports whether it was taken. What is not taken is delivered again after the
+// next open.
+func (d *dispatcher) finish(l Lease, f Finish) bool {
+	f.Durable = d.broker.opts.WaitFinish
+	err := d.broker.engine.Finish(context.Background(), l, f)
+	switch {
+	case err == nil:
+		return true
+	case lost(err):
+		d.logLost(err)
+	default:
+		d.broker.log.Error("recall: the outcome of an attempt was not taken",
+			"message", l.Message.ID, "attempt", l.Message.Attempts, "error", err)
+	}
+	return false
+}
+
+// logEnd tells people how an attempt ended.
+func (d *dispatcher) logEnd(m *Message, f Finish, took time.Duration) {
+	level, text := slog.LevelDebug, "recall: delivered"
+	switch f.Outcome {
+	case Retry:
+		level, text = slog.LevelInfo, "recall: attempt failed, another one follows"
+	case Dead:
+		level, text = slog.LevelWarn, "recall: message is dead"
+	case Release:
+		text = "recall: message was not tried"
+	}
+	ctx := context.Background()
+	if !d.broker.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("message", string(m.ID)), slog.Int("attempt", m.Attempts),
+		slog.String("url", redacted(m.URL)), slog.Duration("duration", took),
+	}
+	if f.Reason != "" {
+		attrs = append(attrs, slog.String("reason", f.Reason))
+	}
+	if f.Response != nil {
+		attrs = append(attrs, slog.Int("status", f.Response.Status))
+	}
+	if f.Outcome == Retry {
+		attrs = append(attrs, slog.Time("due", f.Due))
+	}
+	d.broker.log.LogAttrs(ctx, level, text, attrs...)
+}
+
+// lost tells whether the engine will do nothing more until it is opened again.
+func lost(err error) bool { return errors.Is(err, ErrFailed) || errors.Is(err, ErrClosed) }
+
+func (d *dispatcher) logLost(err error) {
+	d.engineLost.Do(func() {
+		d.broker.log.Error("recall: delivering has stopped until the next open", "error", err)
+	})
+}
+
+// pause waits for the clock to move, longer after each fault in a row, or for
+// ctx.
+func pause(ctx context.Context, a *alarm, faults int) {
+	a.off()
+	select {
+	case <-a.C: // a ring of before
+	default:
+	}
+	a.set(a.clock.Now().Add(min(firstPause<<min(faults, 10), maxPause)))
+	select {
+	case <-ctx.Done():
+	case <-a.C:
+	}
+	a.off()
+}

@@ -1,0 +1,245 @@
+package recall
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What an endpoint receives besides the message's own headers.
+const (
+	headerMessageID = "Recall-Message-Id"
+	headerRetried   = "Recall-Retried" // attempts before this one
+	userAgent       = "Recall"         // unless the message has its own
+)
+
+// An answer of statusNonRetryable with headerNonRetryable "true" means that
+// more attempts would not help.
+const (
+	statusNonRetryable = 489
+	headerNonRetryable = "Upstash-NonRetryable-Error"
+)
+
+// maxResponseHeader bounds the headers of a response, in bytes: they are kept
+// with a dead letter.
+const maxResponseHeader = 64 << 10
+
+// maxDrain is how much of a response beyond what is kept is read, so that the
+// connection can be used again. Closing it is cheaper than reading more.
+const maxDrain = 64 << 10
+
+// result is how an attempt ended, before it is decided what follows. The zero
+// value is success.
+type result struct {
+	failure   FailureClass
+	reason    string
+	response  *HTTPResponse
+	permanent bool          // more attempts would not help
+	next      time.Duration // until the next attempt, if hasNext
+	hasNext   bool
+	released  bool // the attempt was not made
+}
+
+// deliver makes one attempt.
+func (d *dispatcher) deliver(ctx context.Context, m *Message) (r result) {
+	defer func() {
+		if p := recover(); p != nil {
+			r = d.panicked(m, p)
+		}
+	}()
+	if strings.HasPrefix(m.URL, localScheme) {
+		return d.deliverLocal(ctx, m)
+	}
+	return d.deliverHTTP(ctx, m)
+}
+
+// deliverHTTP makes an attempt by one HTTP request. It asks the transport
+// itself and not an [http.Client]: a redirect is an answer, and not followed.
+func (d *dispatcher) deliverHTTP(ctx context.Context, m *Message) result {
+	req, err := newRequest(ctx, m)
+	if err != nil {
+		return result{failure: FailureNetwork, reason: boundReason(err.Error()), permanent: true}
+	}
+	if hook := d.broker.opts.OnRequest; hook != nil {
+		if err := hook(req, &Delivery{Message: *m, Attempt: m.Attempts}); err != nil {
+			return ownError(err)
+		}
+	}
+	resp, err := d.transport.RoundTrip(req)
+	if err != nil || resp == nil {
+		return noAnswer(ctx, cmp.Or(err, errNoResponse), m.timeout(d.broker.opts))
+	}
+	return d.answer(m, resp)
+}
+
+var errNoResponse = errors.New("the transport returned neither a response nor an error")
+
+// newRequest builds the request of an attempt.
+func newRequest(ctx context.Context, m *Message) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, m.Method, m.URL, bytes.NewReader(m.Body))
+	if err != nil {
+		return nil, fmt.Errorf("the request cannot be built: %w", err)
+	}
+	req.URL.RawQuery = escapeQuery(req.URL.RawQuery)
+	req.Header = requestHeader(m)
+	if host := req.Header.Get("Host"); host != "" {
+		req.Host = host
+	}
+	if user := req.URL.User; user != nil && req.Header.Get("Authorization") == "" {
+		password, _ := user.Password()
+		req.SetBasicAuth(user.Username(), password)
+	}
+	return req, nil
+}
+
+// hopHeaders are about one connection, or follow from the body, and are not
+// the publisher's to set. A stray one would be refused by HTTP/2 or cost a
+// connection each time.
+var hopHeaders = []string{
+	"Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+func requestHeader(m *Message) http.Header {
+	h := make(http.Header, len(m.Header)+3)
+	for name, values := range m.Header {
+		name = http.CanonicalHeaderKey(name)
+		h[name] = append(h[name], values...)
+	}
+	for _, name := range hopHeaders {
+		delete(h, name)
+	}
+	if _, ok := h["User-Agent"]; !ok {
+		h["User-Agent"] = []string{userAgent}
+	}
+	h[headerMessageID] = []string{string(m.ID)}
+	h[headerRetried] = []string{strconv.Itoa(m.Attempts - 1)}
+	return h
+}
+
+// escapeQuery escapes the bytes that may not stand in a request line. Of a
+// path package url takes care; it leaves a query as it is.
+func escapeQuery(s string) string {
+	bad := func(c byte) bool { return c <= ' ' || c >= 0x7f }
+	if !slices.ContainsFunc([]byte(s), bad) {
+		return s
+	}
+	var out strings.Builder
+	for i := range len(s) {
+		if bad(s[i]) {
+			fmt.Fprintf(&out, "%%%02X", s[i])
+		} else {
+			out.WriteByte(s[i])
+		}
+	}
+	return out.String()
+}
+
+// noAnswer is the result of a request that was not answered.
+func noAnswer(ctx context.Context, err error, timeout time.Duration) result {
+	if ctx.Err() == context.DeadlineExceeded {
+		return result{failure: FailureTimeout, reason: fmt.Sprintf("no answer within %v", timeout)}
+	}
+	return result{failure: FailureNetwork, reason: boundReason(errorText(err))}
+}
+
+// answer reads a response and judges it. The status decides: what becomes of
+// the body does not matter.
+func (d *dispatcher) answer(m *Message, resp *http.Response) result {
+	if resp.Body == nil { // a transport of the caller's may be careless
+		resp.Body = http.NoBody
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
+		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
+		return result{}
+	}
+	r := result{failure: FailureStatus, reason: statusReason(resp.StatusCode), response: d.keep(resp)}
+	r.permanent = resp.StatusCode == statusNonRetryable && strings.EqualFold(resp.Header.Get(headerNonRetryable), "true")
+	r.next, r.hasNext = askedDelay(resp.Header, d.broker.clock.Now())
+	return r
+}
+
+// keep copies what a dead letter holds of a response, and drains a little more.
+func (d *dispatcher) keep(resp *http.Response) *HTTPResponse {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, int64(d.broker.opts.MaxResponse)))
+	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
+	return &HTTPResponse{Status: resp.StatusCode, Header: boundHeader(resp.Header), Body: body}
+}
+
+// boundHeader returns h, or of a header that is too large the part that fits,
+// in the order of the names.
+func boundHeader(h http.Header) http.Header {
+	size := 0
+	for name, values := range h {
+		size += headerSize(name, values)
+	}
+	if size <= maxResponseHeader {
+		return h
+	}
+	kept := make(http.Header)
+	size = 0
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		if size += headerSize(name, h[name]); size > maxResponseHeader {
+			break
+		}
+		kept[name] = h[name]
+	}
+	return kept
+}
+
+func headerSize(name string, values []string) (n int) {
+	for _, v := range values {
+		n += len(name) + len(v)
+	}
+	return n
+}
+
+func statusReason(status int) string {
+	text := strings.TrimSpace(fmt.Sprintf("the endpoint answered %d %s", status, http.StatusText(status)))
+	if status >= 300 && status <= 399 {
+		text += ", and redirects are not followed"
+	}
+	return text
+}
+
+// newTransport returns the transport of a broker that was given none. It keeps
+// a connection per slot: the two per host of http.DefaultTransport make a busy
+// endpoint three times slower, as most attempts connect anew.
+func newTransport(slots int) *http.Transport {
+	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dialer.DialContext,
+		ForceAttemptHTTP2:      true,
+		MaxIdleConns:           slots,
+		MaxIdleConnsPerHost:    slots,
+		IdleConnTimeout:        90 * time.Second,
+		TLSHandshakeTimeout:    10 * time.Second,
+		ExpectContinueTimeout:  time.Second,
+		MaxResponseHeaderBytes: maxResponseHeader,
+		DisableCompression:     true, // a response is kept as it was sent
+	}
+}
+
+// redacted returns a destination as it may be logged: without its password.
+func redacted(dest string) string {
+	if !strings.Contains(dest, "@") {
+		return dest
+	}
+	u, err := url.Parse(dest)
+	if err != nil {
+		return dest
+	}
+	return u.Redacted()
+}
