@@ -164,6 +164,7 @@ type Broker struct {
 
 	life     sync.RWMutex // held shared by every call, alone by Close
 	closed   bool
+	draining bool // closed, but running attempts may still call
 	inCalls  sync.WaitGroup
 	dispatch *dispatcher // nil with NoDispatch
 	upkeep   *upkeep
@@ -219,7 +220,7 @@ func (b *Broker) begin(ctx context.Context) error {
 	}
 	b.life.RLock()
 	defer b.life.RUnlock()
-	if b.closed {
+	if b.closed && !(b.draining && b.isAttempt(ctx)) {
 		return ErrClosed
 	}
 	b.inCalls.Add(1)
@@ -233,10 +234,19 @@ func (b *Broker) end() { b.inCalls.Done() }
 // either way: an attempt that was cut short is not counted and its message is
 // pending at the next Open. Close is idempotent; later calls return
 // [ErrClosed]. It returns nil when everything is durable.
+//
+// Until the attempts have ended, handlers may go on publishing and cancelling
+// with the context of their attempt; every other call is [ErrClosed] at once.
+// A handler that ignores its context is waited for, also when ctx is done. A
+// handler cannot close the broker that runs it, as that would wait for the
+// handler: with its own context it is refused ([ErrInvalid]).
 func (b *Broker) Close(ctx context.Context) error {
+	if b.isAttempt(ctx) {
+		return invalid("ctx", "a handler cannot close the broker that runs it")
+	}
 	b.life.Lock()
 	already := b.closed
-	b.closed = true
+	b.closed, b.draining = true, !already || b.draining
 	b.life.Unlock()
 	if already {
 		return ErrClosed
@@ -244,6 +254,9 @@ func (b *Broker) Close(ctx context.Context) error {
 	if b.dispatch != nil {
 		b.dispatch.stop(ctx)
 	}
+	b.life.Lock()
+	b.draining = false
+	b.life.Unlock()
 	b.upkeep.stop()
 	b.inCalls.Wait()
 	return b.engine.Close()
