@@ -2,9 +2,12 @@ package recall
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -39,11 +42,14 @@ const localScheme = "local:"
 // that it returns, and ignored by Publish.
 type Message struct {
 	// URL is the destination: absolute http or https, kept byte for byte, or
-	// "local:" and the name of a handler registered with [Broker.Handle].
+	// "local:" and the name of a handler registered with [Broker.Handle]. What
+	// may not stand in a request, such as a space, is escaped when it is sent.
 	URL string
 	// Method of the request; POST if empty.
 	Method string
-	// Header is sent with the request. Names are canonicalised.
+	// Header is sent with the request. Names are canonicalised. Headers that
+	// are about one connection or follow from the body (Connection,
+	// Content-Length, Transfer-Encoding, …) are kept but not sent.
 	Header http.Header
 	// Body is sent byte for byte; at most Options.MaxBody bytes.
 	Body []byte
@@ -191,12 +197,19 @@ func (m Message) resolve(o *Options, now time.Time) (Message, error) {
 	if m.Retries == nil {
 		m.Retries = o.Retries
 	}
+	if m.Timeout == 0 {
+		m.Timeout = o.Timeout
+	}
 	if m.CallerIP != "" {
 		m.CallerIP = canonicalIP(m.CallerIP)
 	}
-	m.DueAt = m.NotBefore
-	if m.DueAt.IsZero() {
-		m.DueAt = now.Add(m.Delay)
+	m.Header = canonicalHeader(m.Header)
+	m.DueAt = now.Add(m.Delay)
+	if !m.NotBefore.IsZero() {
+		m.DueAt = m.NotBefore
+	}
+	if m.DueAt.Before(now) { // a time long gone must not come before what was due all along
+		m.DueAt = now
 	}
 	m.ID, m.State, m.Attempts, m.CreatedAt = "", "", 0, now
 	return m, nil
@@ -221,6 +234,11 @@ func checkURL(s string) error {
 	}
 	if u.Hostname() == "" {
 		return invalid("URL", "%q has no host", clip(s))
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return invalid("URL", "%q: there is no such port", clip(s))
+		}
 	}
 	return nil
 }
@@ -255,6 +273,24 @@ func checkHeader(h http.Header) error {
 		}
 	}
 	return checkSize("Header", size, MaxHeaderBytes)
+}
+
+// canonicalHeader returns h, or a copy of it if a name is not in its canonical
+// form. Names that become one keep all their values.
+func canonicalHeader(h http.Header) http.Header {
+	canonical := true
+	for name := range h {
+		canonical = canonical && name == http.CanonicalHeaderKey(name)
+	}
+	if canonical {
+		return h
+	}
+	out := make(http.Header, len(h))
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		key := http.CanonicalHeaderKey(name)
+		out[key] = append(out[key], h[name]...)
+	}
+	return out
 }
 
 func checkSize(field string, size, limit int) error {
@@ -371,12 +407,12 @@ func clip(s string) string {
 	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(s[:most], ""), len(s))
 }
 
+// isLocal tells whether a destination is a handler of this process.
+func isLocal(dest string) bool { return strings.HasPrefix(dest, localScheme) }
+
 // hostOf returns the host of a destination in lower case, with its port if it
 // names one, or "" for a local handler.
 func hostOf(dest string) string {
-	if strings.HasPrefix(dest, localScheme) {
-		return ""
-	}
 	_, rest, ok := strings.Cut(dest, "://")
 	if !ok {
 		return ""
