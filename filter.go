@@ -135,7 +135,7 @@ func (f Filter) Matches(m *Message) bool {
 	host := hostOf(m.URL)
 	return (f.IDs == nil || slices.Contains(f.IDs, m.ID)) &&
 		oneOf(f.Queues, m.Queue) && oneOf(f.URLs, m.URL) &&
-		(f.Hosts == nil || slices.Contains(f.Hosts, host) || slices.Contains(f.Hosts, withoutPort(host))) &&
+		(oneOf(f.Hosts, host) || oneOf(f.Hosts, withoutPort(host))) &&
 		oneOf(f.Paths, pathOf(m.URL)) && oneOf(f.Topics, m.Topic) && oneOf(f.Schedules, m.ScheduleID) &&
 		oneOf(f.CallerIPs, canonicalIP(m.CallerIP)) && oneOf(f.FlowKeys, m.FlowKey) &&
 		(f.Labels == nil || slices.ContainsFunc(m.Labels, func(l string) bool { return slices.Contains(f.Labels, l) })) &&
