@@ -53,6 +53,10 @@ type entry struct {
 
 func (e *entry) inFlight() bool { return e.lease != recall.LeaseToken{} }
 
+// matches tells whether f finds the message. What is to be cancelled when its
+// attempt ends is out of every match.
+func (e *entry) matches(f recall.Filter) bool { return !e.requested && f.Matches(&e.m) }
+
 // NewReference returns an empty reference engine.
 func NewReference() *Reference {
 	return &Reference{
@@ -182,7 +186,7 @@ func (r *Reference) List(ctx context.Context, f recall.Filter, after recall.Mess
 	defer r.mu.Unlock()
 	var page []recall.Message
 	for _, e := range r.live {
-		if e.m.ID > after && f.Matches(&e.m) && len(page) < limit {
+		if e.m.ID > after && e.matches(f) && len(page) < limit {
 			page = append(page, e.show(now))
 		}
 	}
@@ -201,7 +205,7 @@ func (r *Reference) Count(ctx context.Context, f recall.Filter, _ time.Time) (c 
 func (r *Reference) count(f recall.Filter) (c recall.Count) {
 	for _, e := range r.live {
 		switch {
-		case !f.Matches(&e.m):
+		case !e.matches(f):
 		case e.inFlight():
 			c.InFlight++
 		default:
@@ -380,7 +384,7 @@ func (r *Reference) walk(req *recall.CancelMatchingRequest, walked *uint64, last
 		if e.seq <= *walked || e.seq > last {
 			continue
 		}
-		if match := req.All || req.Filter.Matches(&e.m); match && !e.requested {
+		if req.All && !e.requested || !req.All && e.matches(req.Filter) {
 			if e.inFlight() {
 				return e
 			}
@@ -486,10 +490,15 @@ func (r *Reference) Maintain(ctx context.Context, _ time.Time) (next time.Time, 
 func (r *Reference) Stats() recall.EngineStats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := r.count(recall.Filter{})
+	pending := 0
+	for _, e := range r.live {
+		if !e.inFlight() {
+			pending++
+		}
+	}
 	return recall.EngineStats{
-		Pending:     c.Pending,
-		InFlight:    c.InFlight,
+		Pending:     pending,
+		InFlight:    len(r.live) - pending,
 		DeadLetters: len(r.dead),
 		Commits:     r.commits,
 		ClockClamp:  r.clamp,
