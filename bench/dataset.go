@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/recallmq/recall"
+)
+
+// dataset is a closed file with N waiting messages; workloads work on copies.
+type dataset struct {
+	path  string
+	shape shape
+	bytes int64
+	took  time.Duration
+}
+
+// big returns the file that several workloads share.
+func (b *bench) big() (*dataset, error) {
+	if b.base != nil {
+		return b.base, nil
+	}
+	d, err := b.build("base.db", shape{n: b.N, due: later(time.Now())})
+	b.base = d
+	return d, err
+}
+
+func (b *bench) build(name string, s shape) (*dataset, error) {
+	d := &dataset{path: b.path(name), shape: s}
+	b.progress("building a file with %s messages", short(float64(s.n)))
+	var err error
+	if d.took, err = timed(func() error { return preload(d.path, s) }); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(d.path)
+	if err != nil {
+		return nil, err
+	}
+	d.bytes = info.Size()
+	return d, nil
+}
+
+// preload publishes all messages of a shape, in order, into a new file.
+func preload(path string, s shape) error {
+	return withBroker(path, 0, func(br *recall.Broker) error {
+		const size = 2000
+		for from := 0; from < s.n; from += size {
+			if err := publishRange(br, s, from, min(from+size, s.n)); err != nil {
+				return err
+			}
+		}
+		if got := br.Stats().Pending; got != s.n {
+			return fmt.Errorf("%d messages are pending after %d were published", got, s.n)
+		}
+		return nil
+	})
+}
+
+func publishRange(br *recall.Broker, s shape, from, to int) error {
+	batch := make([]recall.Message, 0, to-from)
+	for i := from; i < to; i++ {
+		batch = append(batch, s.message(i))
+	}
+	_, err := br.PublishBatch(bg, batch)
+	return err
+}
+
+// copyTo makes a copy that is on disk when it returns: what it left dirty would
+// otherwise be written during the measurement.
+func (d *dataset) copyTo(path string) (err error) {
+	from, err := os.Open(d.path)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, from)
+	return errors.Join(err, to.Sync(), to.Close())
+}
+
+// withCopy runs fn on a broker over a copy of the file.
+func (b *bench) withCopy(d *dataset, slots int, fn func(*recall.Broker) error) error {
+	path := b.path("copy.db")
+	defer os.Remove(path)
+	if err := d.copyTo(path); err != nil {
+		return err
+	}
+	b.settle()
+	return withBroker(path, slots, fn)
+}
+
+// patience ends a wait for something that will not come.
+const patience = 3 * time.Minute
+
+// waitUntil polls until ok; the poll is short beside anything timed with it.
+func waitUntil(what string, ok func() bool) error {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(500 * time.Microsecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("waited %v for %s", patience, what)
+		}
+	}
+	return nil
+}
+
+// waitIdle waits until nothing is in flight and background work is done.
+func waitIdle(br *recall.Broker) error {
+	return waitUntil("the broker to become idle", func() bool {
+		s := br.Stats()
+		return s.InFlight == 0 && s.Busy == 0 && s.Backlog == 0
+	})
+}

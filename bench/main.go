@@ -1,0 +1,164 @@
+// Command bench measures Recall against the bare machine it runs on: the same
+// disk, the same loopback, in the same run. What it prints are ratios; the
+// absolute numbers beside them are only as good as the machine was quiet.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// workload is one part of a run. Each is a file of its own.
+type workload struct {
+	name string
+	what string
+	run  func(*bench) error
+}
+
+// workloads are run in this order: the limits come first, so that the reader
+// knows the machine before the numbers.
+var workloads = []workload{
+	{"calibrate", "what the machine can do: fsync, bbolt, WAL, HTTP", calibrate},
+	{"open", "open a file with N waiting; memory per message", benchOpen},
+	{"count", "count matches at N", benchCount},
+	{"cancel", "bulk cancel, what others notice of it, and the sweep after it", benchCancel},
+	{"publish", "durable publish against a WAL with the same records", benchPublish},
+	{"deliver", "publish and deliver at once", benchDeliver},
+	{"drain", "deliver what was preloaded, in both orders of due times", benchDrain},
+	{"http", "deliver over HTTP against a bare POST loop", benchHTTP},
+}
+
+type flags struct {
+	n          int
+	quick      bool
+	only       string
+	dir        string
+	json       string
+	cpuProfile string
+	memProfile string
+}
+
+func parseFlags(args []string, out io.Writer) (f flags, err error) {
+	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	set.SetOutput(out)
+	set.IntVar(&f.n, "n", 0, "waiting messages in the big file (default 1,000,000; with -quick 100,000)")
+	set.BoolVar(&f.quick, "quick", false, "small sizes: about a minute, and noisier")
+	set.StringVar(&f.only, "only", "", "comma list of workloads to run; the others are left out")
+	set.StringVar(&f.dir, "dir", os.TempDir(), "where to put the files; it should be a real disk")
+	set.StringVar(&f.json, "json", "", "write the results here (default results/TIME.json beside the sources)")
+	set.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile here")
+	set.StringVar(&f.memProfile, "memprofile", "", "write a profile of all allocations here")
+	set.Usage = func() { usage(set) }
+	if err := set.Parse(args); err != nil {
+		return f, err
+	}
+	if set.NArg() > 0 {
+		return f, fmt.Errorf("unexpected argument %q", set.Arg(0))
+	}
+	const fewest = 1000 // below, a label of every 1000th message has no match
+	if f.n != 0 && f.n < fewest {
+		return f, fmt.Errorf("-n %d is less than %d", f.n, fewest)
+	}
+	return f, nil
+}
+
+func usage(set *flag.FlagSet) {
+	fmt.Fprintf(set.Output(), "usage: bench [flags]\n\nworkloads:\n")
+	for _, w := range workloads {
+		fmt.Fprintf(set.Output(), "  %-10s %s\n", w.name, w.what)
+	}
+	fmt.Fprintf(set.Output(), "\nflags:\n")
+	set.PrintDefaults()
+}
+
+func main() {
+	err := run(os.Args[1:], os.Stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run does everything main does. It fails when something is broken or counts
+// wrong, never because something was slow.
+func run(args []string, out io.Writer) (err error) {
+	f, err := parseFlags(args, out)
+	if err != nil {
+		return err
+	}
+	chosen, err := choose(f.only)
+	if err != nil {
+		return err
+	}
+	sz := fullSizes
+	if f.quick {
+		sz = quickSizes
+	}
+	if f.n != 0 {
+		sz.N = f.n
+	}
+	stopProfile, err := startProfiles(f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopProfile()) }()
+	b, err := newBench(f.dir, sz, out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	if err := b.runAll(chosen); err != nil {
+		return err
+	}
+	return b.report.save(f.json, out)
+}
+
+func choose(only string) ([]workload, error) {
+	if only == "" {
+		return workloads, nil
+	}
+	var chosen []workload
+	for name := range strings.SplitSeq(only, ",") {
+		i := slices.IndexFunc(workloads, func(w workload) bool { return w.name == strings.TrimSpace(name) })
+		if i < 0 {
+			return nil, fmt.Errorf("no workload %q", name)
+		}
+		chosen = append(chosen, workloads[i])
+	}
+	return chosen, nil
+}
+
+// sizes are how much of everything a run does.
+type sizes struct {
+	N          int           // messages in the big file
+	Reps       int           // repetitions of each measurement
+	Window     time.Duration // length of one timed stretch
+	Writers    []int         // concurrency of publish and of the WAL
+	Batches    []int         // sizes of PublishBatch
+	Publishers int           // of publish and deliver at once
+	Drain      int           // messages preloaded for a drain
+	HTTP       int           // messages preloaded for HTTP
+	Gap        time.Duration // quiet time around each cancellation
+	Small      int           // small commits timed after each cancellation
+}
+
+var (
+	fullSizes = sizes{
+		N: 1_000_000, Reps: 5, Window: 2 * time.Second, Writers: []int{1, 16, 64, 256, 1024},
+		Batches: []int{100, 1000}, Publishers: 256, Drain: 300_000, HTTP: 100_000,
+		Gap: 300 * time.Millisecond, Small: 10,
+	}
+	quickSizes = sizes{
+		N: 100_000, Reps: 3, Window: 400 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
+		Batches: []int{100, 1000}, Publishers: 256, Drain: 50_000, HTTP: 15_000,
+		Gap: 100 * time.Millisecond, Small: 5,
+	}
+)

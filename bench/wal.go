@@ -1,0 +1,126 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"os"
+	"sync"
+	"time"
+)
+
+// wal is the least that a durable publish can be: an append-only file and one
+// goroutine that writes whatever is queued and syncs once for all of it. It
+// keeps no index and cannot be read back by key; it is a limit, not a queue.
+type wal struct {
+	file  *os.File
+	queue chan *walRequest
+	pool  sync.Pool
+	done  chan struct{}
+}
+
+type walRequest struct {
+	parts [][]byte
+	ack   chan error // room for one: the committer never waits
+}
+
+// walRow stands for what Recall writes of a message beside its body.
+var walRow = make([]byte, 110)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func openWAL(path string) (*wal, error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	const room = 4096
+	w := &wal{file: file, queue: make(chan *walRequest, room), done: make(chan struct{})}
+	w.pool.New = func() any { return &walRequest{ack: make(chan error, 1)} }
+	go w.commit()
+	return w, nil
+}
+
+func (w *wal) close() error {
+	close(w.queue)
+	<-w.done
+	return errors.Join(w.file.Close(), os.Remove(w.file.Name()))
+}
+
+// append returns when the record, or all records of a batch, are on disk.
+func (w *wal) append(records ...[]byte) error {
+	r := w.pool.Get().(*walRequest)
+	r.parts = append(r.parts[:0], records...)
+	w.queue <- r
+	err := <-r.ack
+	w.pool.Put(r)
+	return err
+}
+
+func (w *wal) commit() {
+	defer close(w.done)
+	var (
+		buf   []byte
+		group []*walRequest
+	)
+	for first := range w.queue {
+		group = append(group[:0], first)
+		for more := true; more; {
+			select {
+			case r, ok := <-w.queue:
+				if more = ok; ok {
+					group = append(group, r)
+				}
+			default:
+				more = false
+			}
+		}
+		buf = buf[:0]
+		for _, r := range group {
+			for _, p := range r.parts {
+				buf = appendRecord(buf, p)
+			}
+		}
+		err := w.write(buf)
+		for _, r := range group {
+			r.ack <- err
+		}
+	}
+}
+
+func (w *wal) write(buf []byte) error {
+	if _, err := w.file.Write(buf); err != nil {
+		return err
+	}
+	return syncData(w.file)
+}
+
+// appendRecord frames a record with its length and checksum.
+func appendRecord(buf, body []byte) []byte {
+	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(walRow)+len(body)))
+	at := len(buf)
+	buf = append(buf, 0, 0, 0, 0)
+	buf = append(append(buf, walRow...), body...)
+	binary.LittleEndian.PutUint32(buf[at:], crc32.Checksum(buf[at+4:], castagnoli))
+	return buf
+}
+
+// walRate returns records per second, in batches of that size.
+func walRate(path string, writers, batch int, window time.Duration, lat *latencies) (rate float64, err error) {
+	w, err := openWAL(path)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	rate, err = parallel(writers, window, lat, func(n int) error {
+		if batch == 1 {
+			return w.append(bodyOf(n))
+		}
+		records := make([][]byte, batch)
+		for i := range records {
+			records[i] = bodyOf(n*batch + i)
+		}
+		return w.append(records...)
+	})
+	return rate * float64(batch), err
+}
