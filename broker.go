@@ -130,7 +130,7 @@ func (o *Options) validate() error {
 		within("MaxBody", o.MaxBody, maxBodyBound),
 		within("MaxBatch", o.MaxBatch, maxBatch),
 		within("MaxResponse", o.MaxResponse, maxBodyBound),
-		checkRetries(o.Retries),
+		checkRetries("Options.Retries", o.Retries),
 	}
 	if o.Timeout < 0 || o.Timeout > MaxTimeout {
 		errs = append(errs, invalid("Options.Timeout", "%v is not between 0 and %v", o.Timeout, MaxTimeout))

@@ -176,7 +176,7 @@ func (m *Message) validate(o *Options, now time.Time) error {
 		checkLabels(m.Labels),
 		checkIP(m.CallerIP),
 		checkTimes(m, now),
-		checkRetries(m.Retries),
+		checkRetries("Retries", m.Retries),
 	} {
 		if check != nil {
 			return check
@@ -371,9 +371,9 @@ func checkTimes(m *Message, now time.Time) error {
 	return nil
 }
 
-func checkRetries(n *int) error {
+func checkRetries(field string, n *int) error {
 	if n != nil && (*n < 0 || *n > MaxRetries) {
-		return invalid("Retries", "%d is not between 0 and %d", *n, MaxRetries)
+		return invalid(field, "%d is not between 0 and %d", *n, MaxRetries)
 	}
 	return nil
 }
