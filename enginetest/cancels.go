@@ -308,13 +308,8 @@ type bulkCall struct {
 // promises it committed this message before it waits for the next.
 func (x *fixture) waitingCancel(f recall.Filter, self, behind recall.MessageID) *bulkCall {
 	x.Helper()
-	ctx, cancel := context.WithCancel(x.ctx)
-	c := &bulkCall{x: x, expired: make(chan struct{}), cancel: cancel, done: make(chan struct{})}
-	req := recall.CancelMatchingRequest{Filter: f, Now: x.now, Expired: c.expired, Self: self}
-	go func() {
-		defer close(c.done)
-		c.res, c.err = x.e.CancelMatching(ctx, req)
-	}()
+	c := &bulkCall{x: x, expired: make(chan struct{})}
+	c.start(recall.CancelMatchingRequest{Filter: f, Now: x.now, Expired: c.expired, Self: self})
 	if behind != "" {
 		x.eventually("the walk reaches its blocker", func() bool {
 			_, err := x.e.Get(x.ctx, behind, x.now)
@@ -322,6 +317,15 @@ func (x *fixture) waitingCancel(f recall.Filter, self, behind recall.MessageID) 
 		})
 	}
 	return c
+}
+
+func (c *bulkCall) start(req recall.CancelMatchingRequest) {
+	ctx, cancel := context.WithCancel(c.x.ctx)
+	c.cancel, c.done = cancel, make(chan struct{})
+	go func() {
+		defer close(c.done)
+		c.res, c.err = c.x.e.CancelMatching(ctx, req)
+	}()
 }
 
 // patience bounds how long a test waits for what should happen at once.
@@ -355,7 +359,7 @@ func (c *bulkCall) result() (recall.CancelResult, error) {
 	return c.res, c.err
 }
 
-// wantNone checks that the call ended without a blocker.
+// wantCancelled checks that the call ended without a blocker.
 func (c *bulkCall) wantCancelled(want int) {
 	c.x.Helper()
 	res, err := c.result()
@@ -406,9 +410,10 @@ var waitTests = []contractTest{
 	}},
 	{"without time left it does not wait", func(x *fixture) {
 		f, _, blocker, after, _ := waitScene(x)
-		expired := make(chan struct{})
-		close(expired)
-		res, err := x.e.CancelMatching(x.ctx, recall.CancelMatchingRequest{Filter: f, Now: x.now, Expired: expired})
+		c := &bulkCall{x: x, expired: make(chan struct{})}
+		close(c.expired)
+		c.start(recall.CancelMatchingRequest{Filter: f, Now: x.now, Expired: c.expired})
+		res, err := c.result()
 		x.wantStopped(res, err, blocker, 1)
 		x.wantPending(after)
 	}},

@@ -216,10 +216,16 @@ var reopenTests = slices.Concat(
 	}),
 	restart("released messages are as before", func(x *fixture, reopen func()) {
 		id := x.publish()
-		x.finish(x.claimOne(id), recall.Release)
-		reopen()
-		if got := x.get(id); got.Attempts != 0 || got.State != recall.StateReady {
-			x.Errorf("got %d attempts, state %q", got.Attempts, got.State)
+		for _, commitBetween := range []bool{false, true} {
+			l := x.claimOne(id)
+			if commitBetween { // it may note the claim
+				x.publish(due(far))
+			}
+			x.finish(l, recall.Release)
+			reopen()
+			if got := x.get(id); got.Attempts != 0 || got.State != recall.StateReady {
+				x.Errorf("got %d attempts, state %q", got.Attempts, got.State)
+			}
 		}
 	}),
 	restart("what was in flight is pending at once", func(x *fixture, reopen func()) {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/recallmq/recall"
 )
 
@@ -54,6 +56,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 			}
 		})
 	}
+	t.Run("Lockstep", func(t *testing.T) { lockstep(t, open) })
 }
 
 // contractTest is one promise of the contract, and the test of it.
@@ -81,15 +84,15 @@ var far = base.Add(10 * 365 * 24 * time.Hour)
 
 // fixture is one engine in one test, with a clock that the test moves.
 type fixture struct {
-	*testing.T
-	e   recall.Engine
-	h   Harness
-	ctx context.Context
-	now time.Time
+	rapid.TB // the test, or one case of a random one
+	e        recall.Engine
+	h        Harness
+	ctx      context.Context
+	now      time.Time
 }
 
 func newFixture(t *testing.T, h Harness) *fixture {
-	x := &fixture{T: t, e: h.Engine, h: h, ctx: context.Background(), now: base}
+	x := &fixture{TB: t, e: h.Engine, h: h, ctx: context.Background(), now: base}
 	t.Cleanup(func() {
 		if !t.Failed() {
 			x.checkWhole()

@@ -1,0 +1,369 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/recallmq/recall"
+)
+
+// lockstep makes the same random calls on an engine and on the reference, and
+// compares every answer. A failure comes back as the shortest such story.
+func lockstep(t *testing.T, open func(t *testing.T) Harness) {
+	Checks(t, size(25), 40)
+	rapid.Check(t, func(rt *rapid.T) {
+		h := open(t)
+		p := newPair(rt, h)
+		defer func() {
+			_ = p.x.e.Close()
+			_ = p.ref.e.Close()
+		}()
+		rt.Repeat(map[string]func(*rapid.T){
+			"insert":         p.insert,
+			"claim":          p.claim,
+			"finish":         p.finish,
+			"cancel":         p.cancel,
+			"cancelMatching": p.cancelMatching,
+			"deadLetters":    p.deadLetters,
+			"list":           p.list,
+			"advance":        p.advance,
+			"maintain":       func(*rapid.T) { p.x.settle(); p.ref.now = p.x.now },
+			"reopen":         p.reopen,
+			"":               p.compare,
+		})
+		if h.Check != nil {
+			if err := h.Check(); err != nil {
+				rt.Errorf("invariants: %v", err)
+			}
+		}
+	})
+}
+
+// Checks sets how many random stories package rapid tells during a test, and
+// how long they are, unless a flag of the command line says so.
+func Checks(t *testing.T, checks, steps int) {
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for name, n := range map[string]int{"rapid.checks": checks, "rapid.steps": steps} {
+		f := flag.Lookup(name)
+		if f == nil || given[name] {
+			continue
+		}
+		was := f.Value.String()
+		if err := f.Value.Set(strconv.Itoa(n)); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Value.Set(was) })
+	}
+}
+
+// pair is two engines that are told the same. Ids differ between them, so a
+// message goes by its number in the order of publication.
+type pair struct {
+	ref, x     *fixture
+	refIDs, xs []recall.MessageID // by number
+	leases     []leasePair        // all that were given out, stale ones too
+}
+
+type leasePair struct{ ref, x recall.Lease }
+
+func newPair(rt *rapid.T, h Harness) *pair {
+	return &pair{
+		ref: &fixture{TB: rt, e: NewReference(), ctx: context.Background(), now: base},
+		x:   &fixture{TB: rt, e: h.Engine, h: h, ctx: context.Background(), now: base},
+	}
+}
+
+// number returns the number of a message, or -1.
+func number(ids []recall.MessageID, id recall.MessageID) int { return slices.Index(ids, id) }
+
+func (p *pair) refNumbers(ids []recall.MessageID) (n []int) {
+	for _, id := range ids {
+		n = append(n, number(p.refIDs, id))
+	}
+	return n
+}
+
+func (p *pair) xNumbers(ids []recall.MessageID) (n []int) {
+	for _, id := range ids {
+		n = append(n, number(p.xs, id))
+	}
+	return n
+}
+
+// answer turns an error into what the contract says about it, with a message's
+// number in place of its id.
+func answer(err error, ids []recall.MessageID) string {
+	var stop *recall.NotCancellableError
+	switch {
+	case err == nil:
+		return "done"
+	case errors.As(err, &stop):
+		return fmt.Sprintf("message %d is %s, %d cancelled before", number(ids, stop.ID), stop.State, stop.Cancelled)
+	case errors.Is(err, recall.ErrNotFound):
+		return "not found"
+	case errors.Is(err, recall.ErrLeaseLost):
+		return "lease lost"
+	}
+	return err.Error()
+}
+
+// same fails the story if the two engines answered differently.
+func (p *pair) same(call string, ref, x any) {
+	p.x.Helper()
+	if r, e := fmt.Sprint(ref), fmt.Sprint(x); r != e {
+		p.x.Fatalf("%s:\nreference %s\nengine    %s", call, r, e)
+	}
+}
+
+func (p *pair) now() time.Time { return p.ref.now }
+
+var (
+	genLabels = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c"}), 0, 2, rapid.ID[string])
+	genQueue  = rapid.SampledFrom([]string{"", "q1", "q2"})
+	genURL    = rapid.SampledFrom([]string{"https://a.test/x", "https://b.test:81/y", "http://a.test/y", "local:job"})
+	genIP     = rapid.SampledFrom([]string{"", "10.0.0.1", "10.0.0.2"})
+	genDelay  = rapid.SampledFrom([]time.Duration{0, 0, -time.Minute, time.Second, time.Minute, time.Hour})
+)
+
+func (p *pair) insert(t *rapid.T) {
+	msgs := make([]recall.Message, rapid.IntRange(1, 4).Draw(t, "messages"))
+	for i := range msgs {
+		msgs[i] = p.x.message(label(genLabels.Draw(t, "labels")...), queue(genQueue.Draw(t, "queue")), url(genURL.Draw(t, "url")),
+			due(p.now().Add(genDelay.Draw(t, "delay"))))
+		msgs[i].CallerIP = genIP.Draw(t, "ip")
+		msgs[i].Retries = recall.Retries(recall.MaxRetries)
+		msgs[i].Body = []byte(numbered("body ", len(p.xs)+i))
+	}
+	p.refIDs = append(p.refIDs, p.ref.insert(msgs...)...)
+	p.xs = append(p.xs, p.x.insert(msgs...)...)
+}
+
+func (p *pair) claim(t *rapid.T) {
+	most := rapid.IntRange(0, 4).Draw(t, "max")
+	var handlers []string
+	if rapid.Bool().Draw(t, "handled") {
+		handlers = []string{"local:job"}
+	}
+	r, e := p.ref.claimResult(most, handlers...), p.x.claimResult(most, handlers...)
+	p.same("Claim", p.refNumbers(leaseIDs(r.Leases)), p.xNumbers(leaseIDs(e.Leases)))
+	p.same("Next", millisOf(r.Next), millisOf(e.Next))
+	for i := range r.Leases {
+		p.same("lease", outline(r.Leases[i].Message), outline(e.Leases[i].Message))
+		p.leases = append(p.leases, leasePair{r.Leases[i], e.Leases[i]})
+	}
+}
+
+func millisOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// outline is what two engines must agree on about a message, but for its id.
+func outline(m recall.Message) string {
+	return fmt.Sprintf("%s %q attempts=%d due=%d created=%d %s queue=%q labels=%q ip=%q",
+		m.State, m.Body, m.Attempts, m.DueAt.UnixMilli(), m.CreatedAt.UnixMilli(), m.URL, m.Queue, m.Labels, m.CallerIP)
+}
+
+func (p *pair) finish(t *rapid.T) {
+	if len(p.leases) == 0 {
+		t.Skip("no leases")
+	}
+	// The newest are the likeliest to be valid.
+	l := p.leases[len(p.leases)-1-rapid.IntRange(0, min(5, len(p.leases)-1)).Draw(t, "lease")]
+	f := p.x.ending(rapid.SampledFrom([]recall.Outcome{recall.Delivered, recall.Retry, recall.Dead, recall.Release}).Draw(t, "outcome"))
+	f.Due = p.now().Add(genDelay.Draw(t, "backoff"))
+	f.Durable = f.Outcome == recall.Dead || rapid.Bool().Draw(t, "durable")
+	p.same("Finish", answer(p.ref.e.Finish(p.ref.ctx, l.ref, f), nil), answer(p.x.e.Finish(p.x.ctx, l.x, f), nil))
+}
+
+// draw returns the number of a message that was published.
+func (p *pair) draw(t *rapid.T) int {
+	if len(p.xs) == 0 {
+		t.Skip("no messages")
+	}
+	return rapid.IntRange(0, len(p.xs)-1).Draw(t, "message")
+}
+
+func (p *pair) cancel(t *rapid.T) {
+	n := p.draw(t)
+	req := recall.CancelRequest{Sticky: rapid.Bool().Draw(t, "sticky"), Now: p.now()}
+	req.ID = p.refIDs[n]
+	r := p.ref.e.Cancel(p.ref.ctx, req)
+	req.ID = p.xs[n]
+	p.same("Cancel", answer(r, p.refIDs), answer(p.x.e.Cancel(p.x.ctx, req), p.xs))
+}
+
+// filter draws a filter, in the words of both engines.
+func (p *pair) filter(t *rapid.T) (ref, x recall.Filter) {
+	maybe := func(name string, values ...string) []string {
+		if rapid.IntRange(0, 2).Draw(t, "by "+name) > 0 {
+			return nil
+		}
+		return rapid.SliceOfN(rapid.SampledFrom(values), 0, 3).Draw(t, name)
+	}
+	f := recall.Filter{
+		Labels:    maybe("label", "a", "b", "c", "none"),
+		Queues:    maybe("queue", "q1", "q2", "none"),
+		URLs:      maybe("url", "https://a.test/x", "http://a.test/y", "local:job"),
+		Hosts:     maybe("host", "a.test", "b.test", "b.test:81", "b.test:82"),
+		Paths:     maybe("path", "/x", "/y"),
+		CallerIPs: maybe("ip", "10.0.0.1", "10.0.0.2"),
+	}
+	if rapid.IntRange(0, 3).Draw(t, "by from") == 0 {
+		f.From = p.now().Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "from"))
+	}
+	if rapid.IntRange(0, 3).Draw(t, "by to") == 0 {
+		f.To = p.now().Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "to"))
+	}
+	ref, x = f, f
+	if len(p.xs) > 0 && rapid.IntRange(0, 2).Draw(t, "by id") == 0 {
+		ref.IDs, x.IDs = []recall.MessageID{}, []recall.MessageID{}
+		for _, n := range rapid.SliceOfN(rapid.IntRange(0, len(p.xs)-1), 0, 6).Draw(t, "ids") {
+			ref.IDs, x.IDs = append(ref.IDs, p.refIDs[n]), append(x.IDs, p.xs[n])
+		}
+	}
+	return ref, x
+}
+
+func (p *pair) cancelMatching(t *rapid.T) {
+	rf, xf := p.filter(t)
+	req := recall.CancelMatchingRequest{Now: p.now(), All: rf.IsZero()}
+	plan, err := p.x.e.Explain(p.x.ctx, xf, p.now())
+	p.x.check(err, "Explain")
+	if most := p.x.count(xf); plan.Candidates[0].Count < most.Pending+most.InFlight {
+		t.Fatalf("Explain: %d entries in %s, but %+v match", plan.Candidates[0].Count, plan.Index, most)
+	}
+	req.Filter = rf
+	r, rerr := p.ref.e.CancelMatching(p.ref.ctx, req)
+	req.Filter = xf
+	e, eerr := p.x.e.CancelMatching(p.x.ctx, req)
+	p.same("CancelMatching of "+xf.String(), answer(rerr, p.refIDs), answer(eerr, p.xs))
+	p.same("cancelled by "+xf.String(), r.Cancelled, e.Cancelled)
+	p.same("operation", r.Operation != "", e.Operation != "")
+	if e.Index != plan.Index {
+		t.Fatalf("CancelMatching walked %s, Explain said %s", e.Index, plan.Index)
+	}
+}
+
+func (p *pair) deadLetters(t *rapid.T) {
+	r, e := p.ref.listDead(recall.Filter{}), p.x.listDead(recall.Filter{})
+	if len(r) == 0 || len(r) != len(e) {
+		t.Skip("no dead letters")
+	}
+	var rids, xids []recall.DeadLetterID
+	for i := range r {
+		if rapid.Bool().Draw(t, "this one") {
+			rids, xids = append(rids, r[i].ID), append(xids, e[i].ID)
+		}
+	}
+	if rapid.Bool().Draw(t, "delete") {
+		rn, err := p.ref.e.DeleteDead(p.ref.ctx, rids)
+		p.ref.check(err, "DeleteDead")
+		xn, err := p.x.e.DeleteDead(p.x.ctx, xids)
+		p.x.check(err, "DeleteDead")
+		p.same("DeleteDead", rn, xn)
+		return
+	}
+	rr, err := p.ref.e.RetryDead(p.ref.ctx, rids, p.now())
+	p.ref.check(err, "RetryDead")
+	xr, err := p.x.e.RetryDead(p.x.ctx, xids, p.now())
+	p.x.check(err, "RetryDead")
+	p.same("RetryDead", len(rr), len(xr))
+	for i := range rr {
+		p.refIDs, p.xs = append(p.refIDs, rr[i].ID), append(p.xs, xr[i].ID)
+	}
+}
+
+func (p *pair) list(t *rapid.T) {
+	rf, xf := p.filter(t)
+	p.same("List of "+xf.String(), p.refNumbers(p.ref.list(rf)), p.xNumbers(p.x.list(xf)))
+	p.same("Count of "+xf.String(), p.ref.count(rf), p.x.count(xf))
+	var rd, xd []int
+	for _, d := range p.ref.listDead(rf) {
+		rd = append(rd, number(p.refIDs, d.Message.ID))
+	}
+	for _, d := range p.x.listDead(xf) {
+		xd = append(xd, number(p.xs, d.Message.ID))
+	}
+	p.same("ListDead of "+xf.String(), rd, xd)
+	if len(p.xs) > 0 {
+		n, limit := p.draw(t), rapid.IntRange(0, 3).Draw(t, "limit")
+		r, err := p.ref.e.List(p.ref.ctx, rf, p.refIDs[n], limit, p.now())
+		p.ref.check(err, "List")
+		e, err := p.x.e.List(p.x.ctx, xf, p.xs[n], limit, p.now())
+		p.x.check(err, "List")
+		p.same("List after a message", p.refNumbers(messageIDs(r)), p.xNumbers(messageIDs(e)))
+	}
+}
+
+func (p *pair) advance(t *rapid.T) {
+	d := rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Minute, time.Hour, -time.Second, -time.Hour}).Draw(t, "by")
+	p.x.advance(d)
+	p.ref.now = p.x.now
+}
+
+// reopen restarts both. Whether an attempt that was cut short counts is the
+// engine's business: the reference follows.
+func (p *pair) reopen(t *rapid.T) {
+	if p.x.h.Reopen == nil {
+		t.Skip("the harness cannot reopen")
+	}
+	p.x.reopen(rapid.Bool().Draw(t, "crash"))
+	old := p.ref.e.(*Reference)
+	cut := map[recall.MessageID]bool{}
+	for _, e := range old.live {
+		cut[e.m.ID] = e.inFlight() && !e.requested
+	}
+	ref := old.Reopen()
+	p.ref.e = ref
+	for _, e := range ref.live {
+		if cut[e.m.ID] {
+			got := p.x.get(p.xs[number(p.refIDs, e.m.ID)])
+			if got.Attempts == e.m.Attempts+1 {
+				e.m.Attempts++
+			}
+		}
+	}
+}
+
+// compare looks at everything.
+func (p *pair) compare(t *rapid.T) {
+	r, err := p.ref.e.List(p.ref.ctx, recall.Filter{}, "", 1<<30, p.now())
+	p.ref.check(err, "List")
+	e, err := p.x.e.List(p.x.ctx, recall.Filter{}, "", 1<<30, p.now())
+	p.x.check(err, "List")
+	p.same("List", p.refNumbers(messageIDs(r)), p.xNumbers(messageIDs(e)))
+	for i := range r {
+		// Get tells the same, and has the body, which a List may leave out.
+		p.same("message", outline(p.ref.get(r[i].ID)), outline(p.x.get(e[i].ID)))
+	}
+	p.same("Count", p.ref.count(recall.Filter{}), p.x.count(recall.Filter{}))
+	rd, xd := p.ref.listDead(recall.Filter{}), p.x.listDead(recall.Filter{})
+	p.same("dead letters", len(rd), len(xd))
+	for i := range rd {
+		p.same("dead letter", deadOutline(rd[i], p.refIDs), deadOutline(xd[i], p.xs))
+	}
+	for n := range p.xs {
+		_, rerr := p.ref.e.Get(p.ref.ctx, p.refIDs[n], p.now())
+		_, eerr := p.x.e.Get(p.x.ctx, p.xs[n], p.now())
+		p.same(fmt.Sprintf("Get of message %d", n), answer(rerr, nil), answer(eerr, nil))
+	}
+	if !slices.IsSorted(p.xs) {
+		t.Fatalf("ids are not ascending: %v", p.xs)
+	}
+}
+
+func deadOutline(d recall.DeadLetter, ids []recall.MessageID) string {
+	return fmt.Sprintf("message %d %q died=%d attempts=%d %q", number(ids, d.Message.ID), d.Message.Body, d.DiedAt.UnixMilli(), d.Attempts, d.Reason)
+}
