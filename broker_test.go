@@ -297,6 +297,8 @@ func TestClock(t *testing.T) {
 		if err != nil || res.Cancelled != 0 {
 			t.Errorf("CancelMatching: got %+v, %v", res, err)
 		}
+		publish(t, b, recall.Message{URL: "local:h", Body: []byte("quick")})
+		synctest.Wait()
 		if clock.mu.Lock(); len(clock.alarms) != 0 {
 			t.Errorf("alarms left behind: %d", len(clock.alarms))
 		}

@@ -1,6 +1,7 @@
 package recall_test
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -52,6 +53,45 @@ type maintained struct {
 
 func (m *maintained) Hints() recall.Hints {
 	return recall.Hints{Claim: m.hooked.Hints().Claim, Maintain: m.hint}
+}
+
+// TestUpkeepGoesOn has steps that want to be followed at once, at a time that
+// stands still.
+func TestUpkeepGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		engine := newHooked()
+		engine.maintain = func(now time.Time) (time.Time, error) {
+			if calls.Add(1) == 5 {
+				return time.Time{}, nil
+			}
+			return now, nil
+		}
+		newBrokerOn(t, engine, &recall.Options{NoDispatch: true})
+		synctest.Wait()
+		if got := calls.Load(); got != 5 {
+			t.Errorf("calls: got %d, want 5", got)
+		}
+	})
+}
+
+// TestCloseWaitsForUpkeep closes during a step, which must end before the
+// engine is closed.
+func TestCloseWaitsForUpkeep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := newHooked()
+		engine.maintain = func(time.Time) (time.Time, error) {
+			time.Sleep(time.Minute)
+			if _, err := engine.Count(context.Background(), recall.Filter{}, time.Now()); err != nil {
+				t.Errorf("the engine was closed during a step: %v", err)
+			}
+			return time.Time{}, nil
+		}
+		b := newBrokerOn(t, engine, &recall.Options{NoDispatch: true})
+		synctest.Wait()
+		closeNow(t, b, done())
+		time.Sleep(time.Hour)
+	})
 }
 
 func TestUpkeepFails(t *testing.T) {
