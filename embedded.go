@@ -1,3 +1,266 @@
 package recall
 
-func openEmbedded(path string, o *Options) (Engine, error) { panic("stub") }
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/binary"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/recallmq/recall/store"
+)
+
+// embedded is the engine on one bbolt file: indexes in memory, a store on
+// disk, and one committer goroutine between them that owns every write.
+//
+// Lock order: gate, then mu. Nothing blocks while mu is held: no send, no
+// read of the file, no call into user code.
+type embedded struct {
+	store *store.Store
+	ids   idCodec
+	log   *slog.Logger
+
+	queue     chan *request // to the committer
+	senders   sync.RWMutex  // held shared while sending; alone to close the queue
+	closed    bool          // guarded by senders
+	committed chan struct{} // closed when the committer has left
+
+	mu     sync.Mutex // guards everything below
+	live   *index     // pending and in flight
+	dead   *index     // the dead letter queue
+	lanes  lanes
+	leases map[uint64]*lease // by sequence number
+	epoch  uint64
+	number uint64        // of the newest lease
+	notes  []store.Claim // claims that no commit has noted yet
+	noted  time.Time     // when the oldest of them was made
+	crash  recovery
+	active map[*cancellation]struct{} // cancellations with marks that are not durable
+	upkeep upkeepState
+	stats  embeddedStats
+
+	claimHint, upkeepHint chan struct{}
+}
+
+// lease is what memory keeps of an attempt that is under way.
+type lease struct {
+	seq       uint64
+	number    uint64
+	attempt   uint16
+	dueBefore int64         // ms: the due time that Release restores
+	retried   bool          // flagRetried before the claim
+	finishing bool          // a Finish has it
+	noted     bool          // a commit names the claim
+	ended     chan struct{} // closed when the attempt is over; made by who waits
+}
+
+// embeddedStats are counters that are kept under mu.
+type embeddedStats struct {
+	commits int64
+	clamp   time.Duration
+}
+
+const (
+	queueLength = 4096 // requests that may wait for a commit: the backlog bound
+	commitRows  = 4096 // rows after which no further request joins a commit
+	applySlice  = 256  // entries per lock hold after a commit
+)
+
+// OpenEngine opens the embedded engine on the file at path, for use with
+// [New]; [Open] does both. Only the options about the file are used:
+// Durability, MaxFileSize, Logger. Errors are those of Open.
+func OpenEngine(path string, opts *Options) (Engine, error) {
+	o := opts.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	return openEmbedded(path, o)
+}
+
+func openEmbedded(path string, o *Options) (Engine, error) {
+	s, err := store.Open(path, &store.Options{NoSync: o.Durability == SyncNever, MaxSize: o.MaxFileSize})
+	if err != nil {
+		return nil, err
+	}
+	e, err := newEmbedded(s, o)
+	if err != nil {
+		_ = s.Close() // the first error says what is wrong
+		return nil, err
+	}
+	return e, nil
+}
+
+// newEmbedded rebuilds memory from the store and starts the committer.
+func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
+	e := &embedded{
+		store: s, ids: newIDCodec(s.Key()), log: o.Logger,
+		queue: make(chan *request, queueLength), committed: make(chan struct{}),
+		live: newIndex(true), dead: newIndex(false), lanes: newLanes(),
+		leases: map[uint64]*lease{}, epoch: randomUint64(), active: map[*cancellation]struct{}{},
+		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1),
+	}
+	todo, err := e.load()
+	if err != nil {
+		return nil, err
+	}
+	go e.commitLoop()
+	if err := e.settleCrash(todo, o.Clock.Now().UnixMilli()); err != nil {
+		_ = e.Close()
+		return nil, err
+	}
+	hint(e.claimHint)
+	hint(e.upkeepHint)
+	return e, nil
+}
+
+func hint(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Hints implements [Engine].
+func (e *embedded) Hints() Hints { return Hints{Claim: e.claimHint, Maintain: e.upkeepHint} }
+
+// Close implements [Engine].
+func (e *embedded) Close() error {
+	e.senders.Lock()
+	if e.closed {
+		e.senders.Unlock()
+		return ErrClosed
+	}
+	e.closed = true
+	close(e.queue)
+	e.senders.Unlock()
+	<-e.committed
+	return e.store.Close()
+}
+
+// Stats implements [Engine].
+func (e *embedded) Stats() EngineStats {
+	disk := e.store.Stats()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	inFlight := e.inFlightLocked(nil)
+	return EngineStats{
+		Pending: e.live.live - inFlight, InFlight: inFlight, DeadLetters: e.dead.live,
+		Commits: e.stats.commits, FileBytes: disk.FileBytes, FreeBytes: disk.FreeBytes,
+		Backlog: e.upkeep.backlogLocked(), Segments: disk.Segments, ClockClamp: e.stats.clamp,
+	}
+}
+
+// inFlightLocked counts the countable leases that q matches; nil matches all.
+func (e *embedded) inFlightLocked(q *query) int {
+	count := 0
+	for seq := range e.leases {
+		p, en := e.live.lookup(seq)
+		if en == nil || en.phase != phaseInFlight || !en.countable() {
+			continue
+		}
+		if q == nil || seq >= q.lo && seq <= q.hi && e.live.matches(q, p, en, seq) {
+			count++
+		}
+	}
+	return count
+}
+
+// idCodec turns sequence numbers into ids and back. The entropy of an id is
+// the sequence number and four bytes that only the holder of the key can
+// compute: an id resolves by arithmetic, and a guessed one does not resolve.
+type idCodec struct{ block cipher.Block }
+
+func newIDCodec(key [16]byte) idCodec {
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic(err) // only a key of another length can fail
+	}
+	return idCodec{block}
+}
+
+func (c idCodec) make(seq uint64, created int64) (id ulid.ULID) {
+	_ = id.SetTime(uint64(created)) // fails beyond the year 10889
+	putUint48(id[6:], seq)
+	check := c.check(&id)
+	copy(id[12:], check[:])
+	return id
+}
+
+// check is the start of one AES block over time and sequence number.
+func (c idCodec) check(id *ulid.ULID) (check [4]byte) {
+	var block [aes.BlockSize]byte
+	copy(block[:], id[:12])
+	c.block.Encrypt(block[:], block[:])
+	copy(check[:], block[:])
+	return check
+}
+
+// resolve returns what an id names, if this file could have issued it.
+func (c idCodec) resolve(id MessageID) (r resolvedID, ok bool) {
+	u, err := id.ulid()
+	if err != nil {
+		return r, false
+	}
+	if check := c.check(&u); [4]byte(u[12:]) != check {
+		return r, false
+	}
+	return resolvedID{seq: uint48(u[6:]), created: int64(u.Time())}, true
+}
+
+func (c idCodec) resolveAll(ids []MessageID) []resolvedID {
+	out := make([]resolvedID, 0, len(ids))
+	for _, id := range ids {
+		if r, ok := c.resolve(id); ok {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func putUint48(b []byte, n uint64) {
+	binary.BigEndian.PutUint16(b, uint16(n>>32))
+	binary.BigEndian.PutUint32(b[2:], uint32(n))
+}
+
+func uint48(b []byte) uint64 {
+	return uint64(binary.BigEndian.Uint16(b))<<32 | uint64(binary.BigEndian.Uint32(b[2:]))
+}
+
+func randomUint64() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// find returns the live entry that an id names, if it can still match or is
+// being finished. The caller holds mu.
+func (e *embedded) findLocked(r resolvedID) (*page, *entry) {
+	if r.seq > e.live.visible {
+		return nil, nil
+	}
+	p, en := e.live.lookup(r.seq)
+	if en == nil {
+		return nil, nil
+	}
+	if created, _ := p.timesOf(r.seq, en); created != r.created {
+		return nil, nil
+	}
+	return p, en
+}
+
+// checkOpen is for calls that read: those that write learn it from submit.
+func (e *embedded) checkOpen(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	e.senders.RLock()
+	defer e.senders.RUnlock()
+	if e.closed {
+		return ErrClosed
+	}
+	return nil
+}

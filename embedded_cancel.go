@@ -1,0 +1,405 @@
+package recall
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/recallmq/recall/store"
+)
+
+// Cancel implements [Engine].
+func (e *embedded) Cancel(ctx context.Context, req CancelRequest) error {
+	if err := e.checkOpen(ctx); err != nil {
+		return err
+	}
+	r, ok := e.ids.resolve(req.ID)
+	if !ok {
+		return ErrNotFound
+	}
+	for waited := false; ; waited = true {
+		w, others, err := e.cancelOne(r, req)
+		if err != nil {
+			return err
+		}
+		if w != nil {
+			return e.finishCancel(ctx, w)
+		}
+		if waited && others == nil {
+			return ErrNotFound // its end was decided, and is durable by now
+		}
+		if err := e.settled(ctx, others); err != nil {
+			return err
+		}
+	}
+}
+
+// cancelOne marks the message, or asks for its cancellation if it is in
+// flight. It returns no work when the end of the message is decided, but maybe
+// not durable yet: then the cancellations under way have to be waited for, or,
+// if there is none, the commit under way.
+func (e *embedded) cancelOne(r resolvedID, req CancelRequest) (w *cancelOneWork, others []*cancellation, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p, en := e.findLocked(r)
+	if en == nil {
+		return nil, nil, ErrNotFound
+	}
+	switch {
+	case en.phase == phasePending:
+		e.live.move(p, en, phaseMarked)
+		e.lanesDeadLocked(en)
+		return &cancelOneWork{e: e, seq: r.seq}, nil, nil
+	case en.phase == phaseMarked:
+		return nil, e.activeLocked(nil), nil
+	case en.phase != phaseInFlight:
+		return nil, nil, nil
+	case !req.Sticky:
+		return nil, nil, &NotCancellableError{ID: req.ID, State: StateInFlight}
+	case en.flags&flagRequested != 0:
+		return &cancelOneWork{}, nil, nil // requested already: durable with the next commit
+	}
+	e.live.request(p, en, true)
+	return &cancelOneWork{e: e, seq: r.seq, sticky: true, op: operation(req.Now, req.Reason, nil)}, nil, nil
+}
+
+func (e *embedded) finishCancel(ctx context.Context, w *cancelOneWork) error {
+	err := e.submit(ctx, w)
+	if err != nil && !isUnknown(err) {
+		w.undo()
+	}
+	return err
+}
+
+// isUnknown tells whether a commit failed with its outcome unknown: marks stay
+// until the file is opened again.
+func isUnknown(err error) bool { return errors.Is(err, ErrFailed) }
+
+// cancelOneWork makes the cancellation of one message durable. A pending one
+// is a finished message like any other; a request for one in flight is a
+// record of its own, because the message may still be delivered.
+type cancelOneWork struct {
+	e      *embedded
+	seq    uint64
+	sticky bool
+	op     store.Operation
+}
+
+func (w *cancelOneWork) bound() store.Bound {
+	return store.Bound{Rows: 1, Bytes: 256 + int64(len(w.op.Reason)), Essential: true}
+}
+
+func (w *cancelOneWork) write(t *turn) error {
+	switch {
+	case w.sticky:
+		return t.tx.Requested(w.op, 0, []uint64{w.seq})
+	case w.seq != 0:
+		t.finished = append(t.finished, w.seq)
+	}
+	return nil
+}
+
+func (w *cancelOneWork) apply(*embedded) {}
+
+func (w *cancelOneWork) undo() {
+	if w.seq == 0 {
+		return
+	}
+	w.e.mu.Lock()
+	defer w.e.mu.Unlock()
+	p, en := w.e.live.lookup(w.seq)
+	switch {
+	case en == nil:
+	case w.sticky:
+		w.e.live.request(p, en, false)
+	case en.phase == phaseMarked:
+		w.e.unmarkLocked(p, en, w.seq)
+	}
+}
+
+// unmarkLocked makes a marked message pending again.
+func (e *embedded) unmarkLocked(p *page, en *entry, seq uint64) {
+	e.live.move(p, en, phasePending)
+	e.queueLocked(en, seq)
+	hint(e.claimHint)
+}
+
+// operation starts the record of a cancellation.
+func operation(now time.Time, reason string, filter []byte) store.Operation {
+	var id ulid.ULID
+	_ = id.SetTime(uint64(now.UnixMilli()))
+	_, _ = rand.Read(id[6:]) // never fails
+	return store.Operation{ID: id, Kind: opCancel, At: now.UnixMilli(), Reason: []byte(reason), Filter: filter}
+}
+
+// opCancel is the kind of a cancellation among the operations of a file.
+const opCancel = 1
+
+func operationID(id [16]byte) OperationID { return OperationID("op_" + ulid.ULID(id).String()) }
+
+// cancellation is one CancelMatching call.
+type cancellation struct {
+	e       *embedded
+	req     CancelMatchingRequest
+	walk    *walk
+	op      store.Operation
+	part    int           // parts of the operation that are durable
+	seqs    []uint64      // marked since the last part, ascending
+	barrier bool          // met a message whose end is decided but not durable
+	blocker MessageID     // of the last pass
+	durable chan struct{} // closed when this part's marks are durable or undone
+	result  CancelResult
+}
+
+// CancelMatching implements [Engine]. The walk marks what it takes; one
+// tombstone then makes the whole set durable. Only waiting for an attempt cuts
+// a call in parts.
+func (e *embedded) CancelMatching(ctx context.Context, req CancelMatchingRequest) (CancelResult, error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return CancelResult{}, err
+	}
+	c := e.newCancellation(req)
+	for {
+		blocker, err := c.pass(ctx)
+		if err == nil {
+			err = c.commit(ctx, blocker)
+		}
+		c.result.Scanned = c.walk.scanned
+		if err != nil || blocker == 0 {
+			return c.result, err
+		}
+		if !c.awaitAttempt(ctx, blocker) {
+			return c.result, &NotCancellableError{ID: c.blocker, State: StateInFlight, Cancelled: c.result.Cancelled}
+		}
+	}
+}
+
+func (e *embedded) newCancellation(req CancelMatchingRequest) *cancellation {
+	f := req.Filter
+	if req.All {
+		f = Filter{}
+	}
+	c := &cancellation{e: e, req: req, op: operation(req.Now, req.Reason, []byte(auditText(f)))}
+	c.op.Policy = uint8(req.Policy)
+	ids := e.ids.resolveAll(f.IDs)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c.walk = e.live.newWalk(e.live.compile(f, ids))
+	c.op.AsOf = e.live.visible
+	c.result.Index = c.walk.src.name
+	return c
+}
+
+// auditText is the filter as the record of the operation keeps it: readable,
+// and short enough for a row.
+func auditText(f Filter) string {
+	const most = 2048
+	text := f.String()
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}
+
+// pass walks until the end or the first match in flight, which it returns, and
+// marks what can be cancelled on the way. If it fails the marks are undone.
+func (c *cancellation) pass(ctx context.Context) (blocker uint64, err error) {
+	c.e.enter(c)
+	for {
+		done, foreign := c.slice(&blocker)
+		switch {
+		case done || blocker != 0:
+			return blocker, nil
+		case foreign != nil:
+			err = c.e.settled(ctx, foreign)
+		default:
+			runtime.Gosched()
+			err = ctx.Err()
+		}
+		if err != nil {
+			c.undo()
+			return 0, err
+		}
+	}
+}
+
+// slice is one lock hold of a pass. It ends early at a blocker, and at a
+// message that another cancellation has marked but not made durable yet: that
+// one may still come back, so the walk has to wait for it.
+func (c *cancellation) slice(blocker *uint64) (done bool, foreign []*cancellation) {
+	e := c.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	done, _ = c.walk.sliceLocked(func(p *page, en *entry, seq uint64) verdict {
+		switch {
+		case en.phase == phasePending:
+			e.live.move(p, en, phaseMarked)
+			c.seqs = append(c.seqs, seq)
+			e.lanesDeadLocked(en)
+		case en.phase == phaseMarked:
+			if foreign = e.activeLocked(c); foreign != nil {
+				return stopAt
+			}
+		case en.phase == phaseFinishing:
+			c.barrier = true
+		case en.phase == phaseInFlight && en.flags&flagRequested == 0:
+			*blocker = seq
+			created, _ := p.timesOf(seq, en)
+			c.blocker = messageID(e.ids.make(seq, created))
+			return stopAt
+		}
+		return goOn
+	})
+	return done, foreign
+}
+
+// lanesDeadLocked counts an item that a lane will have to step over.
+func (e *embedded) lanesDeadLocked(en *entry) {
+	if en.flags&flagQueued != 0 {
+		e.lanes.at(e.laneOf(en)).dead++
+	}
+}
+
+// enter and exit keep the set of cancellations whose marks are not durable.
+func (e *embedded) enter(c *cancellation) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c.durable = make(chan struct{})
+	e.active[c] = struct{}{}
+}
+
+func (e *embedded) exit(c *cancellation) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.active, c)
+	close(c.durable)
+}
+
+// activeLocked returns the cancellations under way, but for c; nil if none.
+func (e *embedded) activeLocked(c *cancellation) (others []*cancellation) {
+	for other := range e.active {
+		if other != c {
+			others = append(others, other)
+		}
+	}
+	return others
+}
+
+// settled waits until the marks of others are durable or undone, and, with
+// none given, until everything queued so far is durable.
+func (e *embedded) settled(ctx context.Context, others []*cancellation) error {
+	if others == nil {
+		return e.submit(ctx, flushWork{})
+	}
+	for _, other := range others {
+		select {
+		case <-other.durable:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// commit makes the marks of a pass durable with one tombstone. A pass that
+// marked nothing but met a decided end waits for that to be durable.
+func (c *cancellation) commit(ctx context.Context, blocker uint64) error {
+	if len(c.seqs) == 0 {
+		c.e.exit(c)
+		if c.barrier {
+			return c.e.submit(ctx, flushWork{})
+		}
+		return nil
+	}
+	c.op.Blocker, c.op.Count = blocker, uint64(len(c.seqs))
+	err := c.e.submit(ctx, (*tombstoneWork)(c))
+	if err != nil {
+		if !isUnknown(err) {
+			c.undo()
+		} else {
+			c.e.exit(c)
+		}
+		return err
+	}
+	c.e.exit(c)
+	c.e.buried(c.op.ID, c.seqs)
+	c.result.Cancelled += len(c.seqs)
+	c.result.Operation = operationID(c.op.ID)
+	c.seqs, c.barrier = nil, false
+	c.part++
+	return nil
+}
+
+// undo takes the marks of a pass back.
+func (c *cancellation) undo() {
+	for seqs := c.seqs; len(seqs) > 0; {
+		n := min(applySlice, len(seqs))
+		c.e.mu.Lock()
+		for _, seq := range seqs[:n] {
+			if p, en := c.e.live.lookup(seq); en != nil && en.phase == phaseMarked {
+				c.e.unmarkLocked(p, en, seq)
+			}
+		}
+		c.e.mu.Unlock()
+		seqs = seqs[n:]
+	}
+	c.seqs = nil
+	c.e.exit(c)
+}
+
+// awaitAttempt waits until the attempt of the blocker is over and reports
+// whether the walk should go on. It holds no mark that is not durable.
+func (c *cancellation) awaitAttempt(ctx context.Context, blocker uint64) bool {
+	if c.req.Expired == nil || c.isSelf(blocker) {
+		return false
+	}
+	ended := c.e.attemptEnd(blocker)
+	if ended == nil {
+		return true
+	}
+	select {
+	case <-ended:
+		return true
+	case <-c.req.Expired:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (c *cancellation) isSelf(blocker uint64) bool {
+	r, ok := c.e.ids.resolve(c.req.Self)
+	return ok && r.seq == blocker
+}
+
+// attemptEnd returns a channel that is closed when the attempt is over, or nil
+// if it is over already.
+func (e *embedded) attemptEnd(seq uint64) <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.leases[seq]
+	if l == nil {
+		return nil
+	}
+	if l.ended == nil {
+		l.ended = make(chan struct{})
+	}
+	return l.ended
+}
+
+// tombstoneWork is the durable record of a cancellation.
+type tombstoneWork cancellation
+
+func (w *tombstoneWork) bound() store.Bound {
+	return store.Bound{Rows: 1 + len(w.seqs)/1024, Bytes: int64(len(w.seqs))*3 + 4096 + int64(len(w.op.Filter)+len(w.op.Reason)), Essential: true}
+}
+
+func (w *tombstoneWork) write(t *turn) error {
+	return t.tx.Tombstone(w.op, w.part, w.seqs)
+}
+
+func (w *tombstoneWork) apply(*embedded) {}

@@ -1,0 +1,181 @@
+package recall
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/recallmq/recall/store"
+)
+
+// claimSkips bounds how many cancelled items one lock hold steps over.
+const claimSkips = 1024
+
+// Claim implements [Engine]. Claims live in memory; the next commit notes
+// them, so that a message that kills its process uses up its attempts.
+func (e *embedded) Claim(ctx context.Context, req ClaimRequest) (ClaimResult, error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return ClaimResult{}, err
+	}
+	if err := e.store.Err(); err != nil {
+		return ClaimResult{}, err
+	}
+	keys := append([]string{""}, req.Handlers...)
+	var taken []*lease
+	var next time.Time
+	var careful bool
+	for more := true; more; {
+		taken, next, more = e.claimSlice(taken, keys, req, &careful)
+		runtime.Gosched()
+	}
+	if len(taken) == 0 {
+		return ClaimResult{Next: next}, nil
+	}
+	hint(e.upkeepHint)
+	if careful {
+		if err := e.submit(context.WithoutCancel(ctx), flushWork{}); err != nil {
+			e.returnLeases(taken)
+			return ClaimResult{}, err
+		}
+	}
+	leases, err := e.readLeases(taken)
+	return ClaimResult{Leases: leases, Next: next}, err
+}
+
+// claimSlice takes what is due in one lock hold. It reports more when it has
+// stepped over too many cancelled items to go on within the hold.
+func (e *embedded) claimSlice(taken []*lease, keys []string, req ClaimRequest, careful *bool) (_ []*lease, next time.Time, more bool) {
+	now := req.Now.UnixMilli()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for skipped := 0; ; {
+		ln, it := e.lanes.head(keys)
+		if ln == nil {
+			return taken, time.Time{}, false
+		}
+		p, en := e.live.lookup(it.seq)
+		if en == nil || en.phase != phasePending || en.due != it.due {
+			ln.items.DeleteMin()
+			ln.dead = max(0, ln.dead-1)
+			if skipped++; skipped == claimSkips {
+				return taken, time.Time{}, true
+			}
+			continue
+		}
+		if it.due > now || len(taken) >= req.Max {
+			return taken, time.UnixMilli(it.due), false
+		}
+		ln.items.DeleteMin()
+		taken = append(taken, e.leaseLocked(p, en, it.seq, req.Now))
+		*careful = e.crash.carefulLocked(it, now) || *careful
+	}
+}
+
+// leaseLocked takes a pending entry for one attempt.
+func (e *embedded) leaseLocked(p *page, en *entry, seq uint64, now time.Time) *lease {
+	e.number++
+	l := &lease{seq: seq, number: e.number, dueBefore: en.due, retried: en.flags&flagRetried != 0}
+	en.attempts++
+	l.attempt = en.attempts
+	en.flags &^= flagQueued
+	e.live.move(p, en, phaseInFlight)
+	e.leases[seq] = l
+	if len(e.notes) == 0 {
+		e.noted = now
+	}
+	e.notes = append(e.notes, store.Claim{Seq: seq, Attempt: uint32(l.attempt)})
+	return l
+}
+
+// readLeases reads the messages of all claims in one read transaction.
+func (e *embedded) readLeases(taken []*lease) ([]Lease, error) {
+	out := make([]Lease, 0, len(taken))
+	err := e.store.View(func(v *store.View) error {
+		for _, l := range taken {
+			m, err := e.readMessage(v, l.seq)
+			if err != nil {
+				return err
+			}
+			m.State, m.Attempts, m.DueAt = StateInFlight, int(l.attempt), time.UnixMilli(l.dueBefore)
+			out = append(out, Lease{Message: m, Token: LeaseToken{Epoch: e.epoch, Number: l.number}})
+		}
+		return nil
+	})
+	if err != nil {
+		e.returnLeases(taken)
+		return nil, err
+	}
+	return out, nil
+}
+
+// readMessage reads one live message, copied out of the file.
+func (e *embedded) readMessage(v *store.View, seq uint64) (m Message, err error) {
+	row, err := v.Record(store.Live, seq)
+	if err != nil || row == nil {
+		return m, missing(err, seq)
+	}
+	body, err := v.Body(store.Live, seq)
+	if err != nil || body == nil {
+		return m, missing(err, seq)
+	}
+	return decodeMessage(seq, row, body)
+}
+
+// missing explains a row that could not be read.
+func missing(err error, seq uint64) error {
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: message number %d has no row", ErrCorrupt, seq)
+}
+
+func decodeMessage(seq uint64, row, bodyRow []byte) (m Message, err error) {
+	var rec store.Record
+	var body store.Body
+	if err := store.DecodeRecord(seq, row, &rec); err != nil {
+		return m, err
+	}
+	if err := store.DecodeBody(bodyRow, &body); err != nil {
+		return m, err
+	}
+	m = messageOf(&rec)
+	m.Header, m.Body = headerOf(body.Header), append([]byte(nil), body.Payload...)
+	return m, nil
+}
+
+// messageOf copies a record; what changes in a message's life is for the
+// caller to set.
+func messageOf(rec *store.Record) Message {
+	m := Message{
+		ID: messageID(rec.ID), URL: string(rec.URL), Method: string(rec.Method), Queue: string(rec.Queue),
+		Topic: string(rec.Topic), ScheduleID: string(rec.Schedule), FlowKey: string(rec.FlowKey),
+		CallerIP: string(rec.CallerIP), Retries: Retries(int(rec.Retries)),
+		Timeout:   time.Duration(rec.TimeoutMs) * time.Millisecond,
+		CreatedAt: time.UnixMilli(rec.Wall), DueAt: time.UnixMilli(rec.Due),
+	}
+	for _, l := range rec.Labels {
+		m.Labels = append(m.Labels, string(l))
+	}
+	return m
+}
+
+// returnLeases undoes claims whose messages could not be handed out.
+func (e *embedded) returnLeases(taken []*lease) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range taken {
+		if p, en := e.live.lookup(l.seq); en != nil && e.leases[l.seq] == l {
+			en.attempts--
+			e.pendLocked(p, en, l, l.dueBefore)
+		}
+	}
+}
+
+// pendLocked makes a message in flight pending again.
+func (e *embedded) pendLocked(p *page, en *entry, l *lease, due int64) {
+	e.endLeaseLocked(l.seq)
+	en.due = due
+	e.live.move(p, en, phasePending)
+	e.queueLocked(en, l.seq)
+}

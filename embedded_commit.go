@@ -1,0 +1,349 @@
+package recall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/recallmq/recall/store"
+)
+
+// work is one change that the committer makes durable. It is written within
+// the commit's transaction and applied to the index after it.
+type work interface {
+	// bound returns the most that write will add.
+	bound() store.Bound
+	// write adds rows to the transaction. A refusal (see refuse) must have
+	// added nothing; any other error fails the whole commit.
+	write(t *turn) error
+	// apply changes the index. It takes mu itself, for a slice at a time.
+	apply(e *embedded)
+}
+
+// request carries work to the committer and its outcome back. Requests whose
+// outcome is awaited are pooled by who receives it, the others by the committer.
+type request struct {
+	work work
+	ack  chan error // one slot
+	wait bool
+	err  error
+}
+
+var requests = sync.Pool{New: func() any { return &request{ack: make(chan error, 1)} }}
+
+// submit sends work to the committer and waits for its outcome. ctx counts
+// only until the work is queued.
+func (e *embedded) submit(ctx context.Context, w work) error {
+	r, err := e.send(ctx, w, true)
+	if err != nil {
+		return err
+	}
+	err = <-r.ack
+	r.work = nil
+	requests.Put(r)
+	return err
+}
+
+// send queues work. The queue's length bounds the backlog: when it is full,
+// send waits.
+func (e *embedded) send(ctx context.Context, w work, wait bool) (*request, error) {
+	r := requests.Get().(*request)
+	r.work, r.wait, r.err = w, wait, nil
+	e.senders.RLock()
+	defer e.senders.RUnlock()
+	if e.closed {
+		return nil, ErrClosed
+	}
+	select {
+	case e.queue <- r:
+		return r, nil
+	default:
+	}
+	select {
+	case e.queue <- r:
+		return r, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// refusal is an error of write that concerns one request only.
+type refusal struct{ err error }
+
+func (r refusal) Error() string { return r.err.Error() }
+
+func refuse(err error) error { return refusal{err} }
+
+// turn is one commit in the making. What requests have in common is collected
+// here and written once.
+type turn struct {
+	e        *embedded
+	tx       *store.Tx
+	head     store.Head
+	moved    bool // head has changed
+	finished []uint64
+	deleted  []uint64 // numbers of dead letters
+	retries  []store.Retry
+	notes    []store.Claim
+}
+
+// committer is the state of the committer goroutine.
+type committer struct {
+	e     *embedded
+	batch []*request
+	turn  turn
+}
+
+// commitLoop takes everything that is queued, makes it one commit, and starts
+// over: group commit without a timer. It leaves when the queue is closed and
+// empty.
+func (e *embedded) commitLoop() {
+	defer close(e.committed)
+	c := &committer{e: e}
+	for first := range e.queue {
+		c.gather(first)
+		c.commit()
+		c.acknowledge()
+	}
+}
+
+// gather collects requests until the queue is empty or the commit is large. A
+// request is never split: a large one makes a large commit.
+func (c *committer) gather(first *request) {
+	c.batch = append(c.batch[:0], first)
+	rows := first.work.bound().Rows
+	for rows < commitRows {
+		select {
+		case r, ok := <-c.e.queue:
+			if !ok {
+				return
+			}
+			c.batch = append(c.batch, r)
+			rows += r.work.bound().Rows
+		default:
+			return
+		}
+	}
+}
+
+func (c *committer) acknowledge() {
+	for i, r := range c.batch {
+		c.batch[i] = nil
+		if r.wait {
+			r.ack <- r.err
+			continue
+		}
+		if r.err != nil {
+			c.e.log.Error("recall: an outcome could not be made durable", "error", r.err)
+		}
+		r.work = nil
+		requests.Put(r)
+	}
+}
+
+// commit writes the batch in one transaction and applies it. Errors are left
+// in the requests.
+func (c *committer) commit() {
+	if c.idle() {
+		return
+	}
+	err := c.write()
+	for _, r := range c.batch {
+		if r.err == nil {
+			r.err = err
+		}
+	}
+	if err == nil {
+		c.apply()
+	}
+}
+
+func (c *committer) write() error {
+	tx, err := c.begin()
+	if err != nil || tx == nil {
+		return err
+	}
+	defer tx.Rollback() // does nothing after Commit
+	c.turn = turn{e: c.e, tx: tx, head: c.e.store.Head(), finished: c.turn.finished[:0], deleted: c.turn.deleted[:0],
+		retries: c.turn.retries[:0], notes: c.e.takeNotes(c.turn.notes[:0])}
+	for _, r := range c.batch {
+		if r.err != nil {
+			continue
+		}
+		err := r.work.write(&c.turn)
+		var refused refusal
+		if errors.As(err, &refused) {
+			r.err = refused.err
+		} else if err != nil {
+			return fmt.Errorf("recall: write: %w", err)
+		}
+	}
+	if err := c.turn.flush(); err != nil {
+		return fmt.Errorf("recall: write: %w", err)
+	}
+	return tx.Commit()
+}
+
+// idle tells whether there is nothing to write: only barriers, no notes.
+func (c *committer) idle() bool {
+	for _, r := range c.batch {
+		if _, barrier := r.work.(flushWork); !barrier {
+			return false
+		}
+	}
+	c.e.mu.Lock()
+	defer c.e.mu.Unlock()
+	return len(c.e.notes) == 0
+}
+
+// begin reserves room for the batch. Without room for all of it, what is not
+// essential is refused, so that deliveries and cancellations go on.
+func (c *committer) begin() (*store.Tx, error) {
+	sum := c.sum()
+	tx, err := c.e.store.Begin(sum)
+	if !errors.Is(err, ErrFull) || errors.Is(err, ErrFailed) {
+		return tx, err
+	}
+	kept := 0
+	for _, r := range c.batch {
+		if r.work.bound().Essential {
+			kept++
+			continue
+		}
+		r.err = ErrFull
+	}
+	if kept == 0 {
+		return nil, ErrFull
+	}
+	return c.e.store.Begin(c.sum())
+}
+
+func (c *committer) sum() store.Bound {
+	sum := store.Bound{Essential: true}
+	for _, r := range c.batch {
+		if r.err != nil {
+			continue
+		}
+		b := r.work.bound()
+		sum.Rows += b.Rows
+		sum.Bytes += b.Bytes
+		sum.Essential = sum.Essential && b.Essential
+	}
+	return sum
+}
+
+// flush writes what the requests have in common.
+func (t *turn) flush() error {
+	if t.moved {
+		if err := t.tx.SetHead(t.head); err != nil {
+			return err
+		}
+	}
+	if len(t.finished) > 0 {
+		if err := t.tx.Finish(store.Live, t.finished); err != nil {
+			return err
+		}
+	}
+	if len(t.deleted) > 0 {
+		if err := t.tx.Finish(store.Dead, t.deleted); err != nil {
+			return err
+		}
+	}
+	if len(t.retries) > 0 {
+		if err := t.tx.Retry(t.retries); err != nil {
+			return err
+		}
+	}
+	if len(t.notes) > 0 {
+		return t.tx.Claims(t.notes)
+	}
+	return nil
+}
+
+// apply brings the index up to the commit: first everything in slices, then
+// the one store that makes all new messages visible, then their due times.
+func (c *committer) apply() {
+	e := c.e
+	e.settleFinished(c.turn.finished)
+	for _, r := range c.batch {
+		if r.err == nil {
+			r.work.apply(e)
+		}
+	}
+	e.mu.Lock()
+	e.live.visible, e.dead.visible = e.live.last, e.dead.last
+	e.stats.commits++
+	e.upkeep.foldable += len(c.turn.finished) + len(c.turn.deleted)
+	pays := e.upkeep.paysLocked()
+	e.mu.Unlock()
+	if pays {
+		hint(e.upkeepHint)
+	}
+	ready := false
+	for _, r := range c.batch {
+		if in, ok := r.work.(*insertWork); ok && r.err == nil {
+			e.enqueueDue(in)
+			ready = true
+		}
+	}
+	if ready {
+		hint(e.claimHint)
+	}
+}
+
+// settleFinished unlinks messages whose end is durable.
+func (e *embedded) settleFinished(seqs []uint64) {
+	for len(seqs) > 0 {
+		n := min(applySlice, len(seqs))
+		e.mu.Lock()
+		for _, seq := range seqs[:n] {
+			e.settleLocked(seq)
+		}
+		e.mu.Unlock()
+		seqs = seqs[n:]
+	}
+}
+
+func (e *embedded) settleLocked(seq uint64) {
+	p, en := e.live.lookup(seq)
+	if en == nil {
+		return
+	}
+	e.endLeaseLocked(seq)
+	e.live.unlink(p, en, seq)
+}
+
+func (e *embedded) endLeaseLocked(seq uint64) {
+	l := e.leases[seq]
+	if l == nil {
+		return
+	}
+	delete(e.leases, seq)
+	if l.ended != nil {
+		close(l.ended)
+	}
+}
+
+// takeNotes returns the claims that are still out and not yet noted.
+func (e *embedded) takeNotes(dst []store.Claim) []store.Claim {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, n := range e.notes {
+		if l := e.leases[n.Seq]; l != nil && uint32(l.attempt) == n.Attempt && !l.finishing {
+			l.noted = true
+			dst = append(dst, n)
+		}
+	}
+	e.notes, e.noted = e.notes[:0], time.Time{}
+	return dst
+}
+
+// flushWork writes nothing of its own: it carries the claims that wait to be
+// noted, and as a barrier it is acknowledged after everything queued before.
+type flushWork struct{}
+
+func (flushWork) bound() store.Bound { return store.Bound{Essential: true} }
+func (flushWork) write(*turn) error  { return nil }
+func (flushWork) apply(*embedded)    {}

@@ -1,0 +1,294 @@
+package recall
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/recallmq/recall/store"
+)
+
+// deadRow is an entry for the dead letter queue, written whole, so that it
+// lives on when the segment of the message is dropped.
+type deadRow struct {
+	rec          store.Record
+	record, body []byte
+	seq          uint64 // of the dead letter, given by the committer
+}
+
+func newDeadRow(l Lease, f *Finish) *deadRow {
+	m := &l.Message
+	rec := recordOf(m, m.CreatedAt.UnixMilli())
+	rec.Died, rec.Attempts, rec.Reason = f.Now.UnixMilli(), uint32(m.Attempts), []byte(f.Reason)
+	body := bodyOf(m)
+	if r := f.Response; r != nil {
+		rec.Status = uint16(r.Status)
+		body.ResponseHeader, body.ResponseBody = fieldsOf(r.Header), r.Body
+	}
+	u, _ := m.ID.ulid() // the lease was checked
+	return sealDead(rec, body, u)
+}
+
+func sealDead(rec store.Record, body store.Body, id [16]byte) *deadRow {
+	rec.ID = id
+	rec.Reason = rec.Reason[:min(len(rec.Reason), maxReason)]
+	return &deadRow{rec: rec, record: store.AppendRecord(nil, &rec), body: store.AppendBody(nil, &body)}
+}
+
+// maxReason keeps a dead letter's record within a page.
+const maxReason = 256
+
+func (d *deadRow) size() int64 { return int64(len(d.record) + len(d.body) + 64) }
+
+func (d *deadRow) write(t *turn, _ uint64) error {
+	d.seq = t.head.NextDead
+	t.head.NextDead++
+	t.moved = true
+	store.SealRecord(d.record, d.seq, d.rec.ID)
+	return t.tx.Put(store.Dead, d.seq, d.record, d.body)
+}
+
+// apply adds the dead letter to its index. Its place in time is when it died;
+// dates of filters are compared with the time of publication, its wall time.
+func (d *deadRow) apply(e *embedded) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.dead.insert(d.seq, &d.rec, times{created: d.rec.Died, wall: d.rec.Wall})
+}
+
+// ListDead implements [Engine].
+func (e *embedded) ListDead(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetter, error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return nil, err
+	}
+	var from uint64
+	if after != "" {
+		_, n, err := after.parse()
+		if err != nil {
+			return nil, err
+		}
+		from = n + 1
+	}
+	seqs := e.selectDead(f, from, limit)
+	out := make([]DeadLetter, 0, len(seqs))
+	err := e.store.View(func(v *store.View) error {
+		for _, seq := range seqs {
+			d, ok, err := readDead(v, seq)
+			if err != nil {
+				return err
+			}
+			if ok {
+				out = append(out, d)
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// selectDead returns the next matches. Ids of a filter name messages, and the
+// index of the dead letters has numbers of its own, so they are compared with
+// the stored id by who reads the rows.
+func (e *embedded) selectDead(f Filter, from uint64, limit int) (seqs []uint64) {
+	e.mu.Lock()
+	q := e.dead.compile(f, nil)
+	q.ids = nil
+	q.lo = max(q.lo, from)
+	w := e.dead.newWalk(q)
+	e.mu.Unlock()
+	wanted := e.wantedIDs(f)
+	w.run(&e.mu, func(p *page, en *entry, seq uint64) verdict {
+		if en.phase != phasePending || wanted != nil && !wanted[seq] {
+			return goOn
+		}
+		seqs = append(seqs, seq)
+		if len(seqs) == limit {
+			return stop
+		}
+		return goOn
+	})
+	return seqs
+}
+
+// wantedIDs finds the dead letters of the messages that f names; nil if it
+// names none.
+func (e *embedded) wantedIDs(f Filter) map[uint64]bool {
+	if f.IDs == nil {
+		return nil
+	}
+	names := map[[16]byte]bool{}
+	for _, id := range f.IDs {
+		if u, err := id.ulid(); err == nil {
+			names[u] = true
+		}
+	}
+	wanted := map[uint64]bool{}
+	e.mu.Lock()
+	all := e.dead.collectTime(nil, 0, max(1, e.dead.live))
+	e.mu.Unlock()
+	_ = e.store.View(func(v *store.View) error { // a row that does not read is found by who lists it
+		for _, seq := range all {
+			var rec store.Record
+			if row, err := v.Record(store.Dead, seq); err == nil && row != nil &&
+				store.DecodeRecord(seq, row, &rec) == nil && names[rec.ID] {
+				wanted[seq] = true
+			}
+		}
+		return nil
+	})
+	return wanted
+}
+
+// readDead reads one dead letter; ok is false if it is gone.
+func readDead(v *store.View, seq uint64) (d DeadLetter, ok bool, err error) {
+	row, err := v.Record(store.Dead, seq)
+	if err != nil || row == nil {
+		return d, false, err
+	}
+	bodyRow, err := v.Body(store.Dead, seq)
+	if err != nil || bodyRow == nil {
+		return d, false, err
+	}
+	var rec store.Record
+	var body store.Body
+	if err := store.DecodeRecord(seq, row, &rec); err != nil {
+		return d, false, err
+	}
+	if err := store.DecodeBody(bodyRow, &body); err != nil {
+		return d, false, err
+	}
+	d = DeadLetter{
+		ID: deadLetterID(rec.Died, seq), Message: messageOf(&rec), DiedAt: time.UnixMilli(rec.Died),
+		Attempts: int(rec.Attempts), Reason: string(rec.Reason),
+	}
+	d.Message.Header, d.Message.Body = headerOf(body.Header), slices.Clone(body.Payload)
+	d.Message.Attempts = d.Attempts
+	if rec.Status != 0 {
+		d.Response = &HTTPResponse{Status: int(rec.Status), Header: headerOf(body.ResponseHeader), Body: slices.Clone(body.ResponseBody)}
+	}
+	return d, true, nil
+}
+
+// DeleteDead implements [Engine].
+func (e *embedded) DeleteDead(ctx context.Context, ids []DeadLetterID) (int, error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return 0, err
+	}
+	w := &redrive{deleted: e.takeDead(ids)}
+	if len(w.deleted) == 0 {
+		return 0, nil
+	}
+	if err := e.submit(ctx, w); err != nil {
+		e.giveBackDead(w.deleted, err)
+		return 0, err
+	}
+	return len(w.deleted), nil
+}
+
+// RetryDead implements [Engine].
+func (e *embedded) RetryDead(ctx context.Context, ids []DeadLetterID, now time.Time) ([]Receipt, error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return nil, err
+	}
+	taken := e.takeDead(ids)
+	msgs, err := e.readRedrive(taken, now)
+	if err != nil || len(msgs) == 0 {
+		e.giveBackDead(taken, nil)
+		return nil, err
+	}
+	w := new(insertWork)
+	w.redrive.deleted = taken
+	if err := w.encode(msgs, now.UnixMilli()); err != nil {
+		e.giveBackDead(taken, nil)
+		return nil, err
+	}
+	if err := e.submit(ctx, w); err != nil {
+		e.giveBackDead(taken, err)
+		return nil, err
+	}
+	return w.receipts(now), nil
+}
+
+// readRedrive returns the messages to publish again, due now.
+func (e *embedded) readRedrive(seqs []uint64, now time.Time) (msgs []Message, err error) {
+	err = e.store.View(func(v *store.View) error {
+		for _, seq := range seqs {
+			d, ok, err := readDead(v, seq)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				return missing(nil, seq)
+			}
+			d.Message.DueAt = now
+			msgs = append(msgs, d.Message)
+		}
+		return nil
+	})
+	return msgs, err
+}
+
+// takeDead marks the dead letters that ids name, so that no other call takes
+// them too, and returns their numbers in the order of the queue.
+func (e *embedded) takeDead(ids []DeadLetterID) (seqs []uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, id := range ids {
+		died, n, err := id.parse()
+		if err != nil || n > e.dead.visible {
+			continue
+		}
+		p, en := e.dead.lookup(n)
+		if en == nil || en.phase != phasePending {
+			continue
+		}
+		if created, _ := p.timesOf(n, en); created != died {
+			continue
+		}
+		e.dead.move(p, en, phaseMarked)
+		seqs = append(seqs, n)
+	}
+	slices.Sort(seqs)
+	return seqs
+}
+
+// giveBackDead undoes takeDead, unless the outcome is unknown.
+func (e *embedded) giveBackDead(seqs []uint64, err error) {
+	if isUnknown(err) {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, seq := range seqs {
+		if p, en := e.dead.lookup(seq); en != nil && en.phase == phaseMarked {
+			e.dead.move(p, en, phasePending)
+		}
+	}
+}
+
+// redrive removes dead letters; with an insertWork around it, in the commit
+// that publishes them again.
+type redrive struct{ deleted []uint64 }
+
+func (r *redrive) bound() store.Bound {
+	return store.Bound{Rows: 1 + len(r.deleted)/256, Bytes: int64(len(r.deleted))*4 + 64, Essential: true}
+}
+
+func (r *redrive) write(t *turn) error {
+	t.deleted = append(t.deleted, r.deleted...)
+	return nil
+}
+
+func (r *redrive) apply(e *embedded) {
+	for seqs := r.deleted; len(seqs) > 0; {
+		n := min(applySlice, len(seqs))
+		e.mu.Lock()
+		for _, seq := range seqs[:n] {
+			if p, en := e.dead.lookup(seq); en != nil {
+				e.dead.unlink(p, en, seq)
+			}
+		}
+		e.mu.Unlock()
+		seqs = seqs[n:]
+	}
+}

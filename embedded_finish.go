@@ -1,0 +1,196 @@
+package recall
+
+import (
+	"context"
+
+	"github.com/recallmq/recall/store"
+)
+
+// finishWork makes the end of one attempt durable.
+type finishWork struct {
+	seq   uint64
+	end   ending
+	retry store.Retry // with endRetry
+	dead  *deadRow    // with endDead
+}
+
+type ending uint8
+
+const (
+	endGone  ending = iota + 1 // delivered, or cancelled after a Sticky request
+	endRetry                   // pending again
+	endDead                    // to the dead letter queue
+)
+
+// Finish implements [Engine]. The outcome is queued first, holding no lock;
+// then one lock hold frees the lease and makes the message finishing or
+// pending, so whoever sees the new state queues behind the outcome.
+func (e *embedded) Finish(ctx context.Context, l Lease, f Finish) error {
+	if err := e.checkOpen(ctx); err != nil {
+		return err
+	}
+	d, err := e.decide(l, &f)
+	if err != nil {
+		return err
+	}
+	if d.silent {
+		e.leave(d)
+		return nil
+	}
+	r, err := e.send(context.WithoutCancel(ctx), newFinishWork(d, l, &f), f.Durable)
+	if err != nil {
+		e.undecide(d)
+		return err
+	}
+	again := e.leave(d)
+	if f.Durable {
+		err = <-r.ack
+		requests.Put(r)
+	}
+	if again {
+		// The cancellation was requested while the retry was on its way.
+		return e.finishRequested(d.seq, f.Durable)
+	}
+	return err
+}
+
+// decision is how one attempt ends.
+type decision struct {
+	seq, number uint64
+	end         ending
+	due         int64 // ms, with endRetry
+	release     bool  // the attempt is not counted
+	silent      bool  // a release that leaves no trace: no commit has noted the claim
+}
+
+func newFinishWork(d decision, l Lease, f *Finish) *finishWork {
+	w := &finishWork{seq: d.seq, end: d.end}
+	switch d.end {
+	case endRetry:
+		w.retry = store.Retry{Seq: d.seq, Due: d.due, Attempts: uint32(l.Message.Attempts), Class: uint8(f.Failure)}
+		if d.release {
+			w.retry.Attempts--
+		}
+	case endDead:
+		w.dead = newDeadRow(l, f)
+	}
+	return w
+}
+
+// decide checks the lease, reserves it for this call, and says how the message
+// ends. A requested cancellation turns every failure into the end.
+func (e *embedded) decide(l Lease, f *Finish) (d decision, err error) {
+	r, ok := e.ids.resolve(l.Message.ID)
+	if !ok || l.Token.Epoch != e.epoch {
+		return d, ErrLeaseLost
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	have := e.leases[r.seq]
+	_, en := e.live.lookup(r.seq)
+	if have == nil || en == nil || have.number != l.Token.Number || have.finishing {
+		return d, ErrLeaseLost
+	}
+	d = decision{seq: r.seq, number: have.number, due: f.Due.UnixMilli()}
+	switch f.Outcome {
+	case Delivered:
+		d.end = endGone
+	case Dead:
+		d.end = endDead
+	case Retry:
+		d.end = endRetry
+	case Release:
+		d.end, d.release, d.due, d.silent = endRetry, true, have.dueBefore, !have.noted
+	default:
+		return d, invalid("Outcome", "%d is unknown", f.Outcome)
+	}
+	if en.flags&flagRequested != 0 {
+		d.end, d.silent = endGone, false
+	}
+	have.finishing = true
+	return d, nil
+}
+
+// undecide gives the lease back after the outcome could not be queued.
+func (e *embedded) undecide(d decision) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l := e.leases[d.seq]; l != nil && l.number == d.number {
+		l.finishing = false
+	}
+}
+
+// leave moves the message on after its outcome was queued. If the commit was
+// faster there is nothing left to do. It reports whether a retry met a
+// cancellation request that came in between.
+func (e *embedded) leave(d decision) (again bool) {
+	again, queued := e.leaveEntry(d)
+	if queued {
+		hint(e.claimHint)
+	}
+	return again
+}
+
+func (e *embedded) leaveEntry(d decision) (again, queued bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.leases[d.seq]
+	p, en := e.live.lookup(d.seq)
+	if l == nil || l.number != d.number || en == nil {
+		return false, false
+	}
+	if d.end != endRetry || en.flags&flagRequested != 0 {
+		e.endLeaseLocked(d.seq)
+		e.live.move(p, en, phaseFinishing)
+		return d.end == endRetry, false
+	}
+	en.flags |= flagRetried
+	if d.release {
+		en.attempts--
+		if !l.retried {
+			en.flags &^= flagRetried
+		}
+	}
+	e.pendLocked(p, en, l, d.due)
+	return false, true
+}
+
+// finishRequested ends a message whose cancellation was requested.
+func (e *embedded) finishRequested(seq uint64, durable bool) error {
+	r, err := e.send(context.Background(), &finishWork{seq: seq, end: endGone}, durable)
+	if err == nil && durable {
+		err = <-r.ack
+		requests.Put(r)
+	}
+	return err
+}
+
+func (w *finishWork) bound() store.Bound {
+	b := store.Bound{Rows: 1, Bytes: 32, Essential: true}
+	if w.dead != nil {
+		b.Rows, b.Bytes = 3, w.dead.size()
+	}
+	return b
+}
+
+func (w *finishWork) write(t *turn) error {
+	switch w.end {
+	case endRetry:
+		t.retries = append(t.retries, w.retry)
+		return nil
+	case endDead:
+		if err := w.dead.write(t, w.seq); err != nil {
+			return err
+		}
+	}
+	t.finished = append(t.finished, w.seq)
+	return nil
+}
+
+// apply adds the dead letter; that the live message is gone, the turn settles
+// for all finished messages together.
+func (w *finishWork) apply(e *embedded) {
+	if w.dead != nil {
+		w.dead.apply(e)
+	}
+}

@@ -1,0 +1,235 @@
+package recall
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/recallmq/recall/store"
+)
+
+// insertWork publishes messages. Rows are encoded by the publisher's goroutine
+// into one buffer; the committer only numbers and seals them. bbolt keeps the
+// rows until the commit, so the work is reused after its outcome is known.
+type insertWork struct {
+	msgs []Message
+	now  int64 // ms
+	rows []insertRow
+	buf  []byte
+	redrive
+}
+
+type insertRow struct {
+	record, body []byte
+	seq          uint64
+	created      int64
+	id           ulid.ULID
+	rec          store.Record // its fields are views of record
+}
+
+var insertWorks = sync.Pool{New: func() any { return new(insertWork) }}
+
+// Insert implements [Engine].
+func (e *embedded) Insert(ctx context.Context, msgs []Message, now time.Time) ([]Receipt, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	w := insertWorks.Get().(*insertWork)
+	defer w.recycle()
+	if err := w.encode(msgs, now.UnixMilli()); err != nil {
+		return nil, err
+	}
+	if err := e.submit(ctx, w); err != nil {
+		return nil, err
+	}
+	return w.receipts(now), nil
+}
+
+func (w *insertWork) receipts(now time.Time) []Receipt {
+	out := make([]Receipt, len(w.rows))
+	for i := range w.rows {
+		out[i] = Receipt{ID: messageID(w.rows[i].id), CreatedAt: now}
+	}
+	return out
+}
+
+// recycle keeps small buffers for the next publisher.
+func (w *insertWork) recycle() {
+	const most = 64 << 10
+	if cap(w.buf) > most || cap(w.rows) > 64 {
+		return
+	}
+	clear(w.rows)
+	*w = insertWork{rows: w.rows[:0], buf: w.buf[:0]}
+	insertWorks.Put(w)
+}
+
+// encode appends all rows to one buffer and cuts it up at the end: the buffer
+// may move while it grows.
+func (w *insertWork) encode(msgs []Message, now int64) error {
+	w.msgs, w.now = msgs, now
+	w.rows = append(w.rows[:0], make([]insertRow, len(msgs))...)
+	buf := w.buf[:0]
+	for i := range msgs {
+		start := len(buf)
+		rec := recordOf(&msgs[i], now)
+		buf = store.AppendRecord(buf, &rec)
+		if len(buf)-start > store.MaxRecord {
+			return invalid("Message", "its URL, names and labels take %d bytes; the limit is %d", len(buf)-start, store.MaxRecord)
+		}
+		middle := len(buf)
+		body := bodyOf(&msgs[i])
+		buf = store.AppendBody(buf, &body)
+		w.rows[i].rec = rec
+		w.rows[i].record, w.rows[i].body = buf[start:middle:middle], buf[middle:len(buf):len(buf)]
+	}
+	w.recut(buf)
+	w.buf = buf
+	return nil
+}
+
+// recut points the rows into the buffer as it ended up.
+func (w *insertWork) recut(buf []byte) {
+	at := 0
+	for i := range w.rows {
+		r := &w.rows[i]
+		end := at + len(r.record)
+		r.record = buf[at:end:end]
+		at = end + len(r.body)
+		r.body = buf[end:at:at]
+	}
+}
+
+// recordOf and bodyOf split a message into its hot and its cold row.
+func recordOf(m *Message, now int64) store.Record {
+	return store.Record{
+		Wall: now, Due: m.DueAt.UnixMilli(), TimeoutMs: ceilMs(m.Timeout), Retries: uint32(*m.Retries),
+		Method: []byte(m.Method), URL: []byte(m.URL), Topic: []byte(m.Topic), Queue: []byte(m.Queue),
+		Schedule: []byte(m.ScheduleID), CallerIP: []byte(m.CallerIP), FlowKey: []byte(m.FlowKey),
+		Labels: asBytes(m.Labels),
+	}
+}
+
+// ceilMs rounds up, so that a short timeout is not stored as none.
+func ceilMs(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
+
+func asBytes(in []string) [][]byte {
+	if len(in) == 0 {
+		return nil
+	}
+	out := make([][]byte, len(in))
+	for i, s := range in {
+		out[i] = []byte(s)
+	}
+	return out
+}
+
+func bodyOf(m *Message) store.Body {
+	return store.Body{Header: fieldsOf(m.Header), Payload: m.Body}
+}
+
+func fieldsOf(h http.Header) []store.Field {
+	var out []store.Field
+	for name, values := range h {
+		name := []byte(http.CanonicalHeaderKey(name))
+		for _, v := range values {
+			out = append(out, store.Field{Name: name, Value: []byte(v)})
+		}
+	}
+	return out
+}
+
+func headerOf(fields []store.Field) http.Header {
+	if len(fields) == 0 {
+		return nil
+	}
+	h := make(http.Header, len(fields))
+	for _, f := range fields {
+		name := string(f.Name)
+		h[name] = append(h[name], string(f.Value))
+	}
+	return h
+}
+
+func (w *insertWork) bound() store.Bound {
+	return store.Bound{Rows: len(w.rows), Bytes: int64(len(w.buf))}
+}
+
+// write numbers, seals and stores the rows. Created never falls, so the order
+// of numbers, of ids and of creation is one order, whatever the clock does.
+func (w *insertWork) write(t *turn) error {
+	if err := w.redrive.write(t); err != nil {
+		return err
+	}
+	t.head.LastCreated = max(t.head.LastCreated, w.now)
+	t.moved = true
+	for i := range w.rows {
+		r := &w.rows[i]
+		r.seq, r.created = t.head.NextSeq, t.head.LastCreated
+		t.head.NextSeq++
+		r.id = t.e.ids.make(r.seq, r.created)
+		store.SealRecord(r.record, r.seq, [16]byte(r.id))
+		if err := t.tx.Put(store.Live, r.seq, r.record, r.body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply adds the entries; they stay invisible until the whole commit is in.
+func (w *insertWork) apply(e *embedded) {
+	w.redrive.apply(e)
+	for rows := w.rows; len(rows) > 0; {
+		n := min(applySlice, len(rows))
+		e.mu.Lock()
+		for i := range rows[:n] {
+			r := &rows[i]
+			e.live.insert(r.seq, &r.rec, times{created: r.created, wall: r.rec.Wall, due: r.rec.Due})
+			e.noteClampLocked(r.created - r.rec.Wall)
+		}
+		e.mu.Unlock()
+		rows = rows[n:]
+	}
+}
+
+// noteClampLocked keeps the largest step back of the clock that ids have
+// absorbed, and says so once it is over a minute.
+func (e *embedded) noteClampLocked(ms int64) {
+	d := time.Duration(ms) * time.Millisecond
+	if d <= e.stats.clamp {
+		return
+	}
+	if d > time.Minute && e.stats.clamp <= time.Minute {
+		e.log.Warn("recall: the clock was set back; ids keep their order", "by", d)
+	}
+	e.stats.clamp = d
+}
+
+// enqueueDue adds the due times of what a commit published, after it became
+// visible. What was cancelled in between is passed over.
+func (e *embedded) enqueueDue(w *insertWork) {
+	for rows := w.rows; len(rows) > 0; {
+		n := min(applySlice, len(rows))
+		e.mu.Lock()
+		for i := range rows[:n] {
+			if _, en := e.live.lookup(rows[i].seq); en != nil && en.phase == phasePending {
+				e.queueLocked(en, rows[i].seq)
+			}
+		}
+		e.mu.Unlock()
+		rows = rows[n:]
+	}
+}
+
+// queueLocked puts a pending entry into its lane.
+func (e *embedded) queueLocked(en *entry, seq uint64) {
+	en.flags |= flagQueued
+	e.lanes.add(e.laneOf(en), dueItem{en.due, seq})
+}
+
+// laneOf returns the key of the lane that an entry waits in.
+func (e *embedded) laneOf(en *entry) string {
+	return laneKey(e.live.fields[fieldURL].slab[en.values[fieldURL]].name)
+}

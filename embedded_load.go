@@ -1,0 +1,175 @@
+package recall
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/recallmq/recall/store"
+)
+
+// recovery is what an engine remembers of an unclean end. Until what may have
+// been in flight then is through, claims are noted before their attempts
+// start: a message that kills its process at once must not do so for ever.
+type recovery struct {
+	pending bool
+	before  uint64 // numbers below were there at the open
+	due     int64  // ms: the first claim's time; what was due by then may have been in flight
+}
+
+// carefulLocked tells whether a claim has to be durable before its attempt.
+func (r *recovery) carefulLocked(it dueItem, now int64) bool {
+	if !r.pending {
+		return false
+	}
+	if r.due == 0 {
+		r.due = now
+	}
+	if it.due > r.due {
+		r.pending = false
+	}
+	return r.pending && it.seq < r.before
+}
+
+// crashed is a message that the end of the process has finished.
+type crashed struct {
+	seq       uint64
+	attempts  uint32
+	cancelled bool // its cancellation was requested; otherwise its attempts are used up
+}
+
+// load rebuilds the index from the file and returns the messages that the last
+// crash has finished.
+func (e *embedded) load() (todo []crashed, err error) {
+	head := e.store.Head()
+	clean := e.store.Clean()
+	e.crash = recovery{pending: !clean, before: head.NextSeq}
+	var rec store.Record
+	var due []dueRow
+	err = e.store.Load(store.LoadFuncs{
+		Row: func(tab store.Table, seq uint64, row []byte, st store.State) error {
+			if err := store.DecodeRecord(seq, row, &rec); err != nil {
+				return err
+			}
+			if tab == store.Dead {
+				e.dead.insert(seq, &rec, times{created: rec.Died, wall: rec.Wall})
+				return nil
+			}
+			attempts := max(st.Attempts, st.Claimed)
+			if st.Requested || st.Claimed > st.Attempts && attempts > rec.Retries {
+				todo = append(todo, crashed{seq, attempts, st.Requested})
+			}
+			en := e.loadRow(seq, &rec, st, attempts)
+			due = append(due, dueRow{dueItem{en.due, seq}, en.values[fieldURL]})
+			return nil
+		},
+		Tombstone: e.loadTombstone,
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.loadDue(due)
+	e.live.last, e.dead.last = head.NextSeq-1, head.NextDead-1
+	e.live.visible, e.dead.visible = e.live.last, e.dead.last
+	e.upkeep.sweep, e.upkeep.state = true, true
+	e.upkeep.foldable = e.store.Stats().Foldable
+	return todo, nil
+}
+
+func (e *embedded) loadRow(seq uint64, rec *store.Record, st store.State, attempts uint32) *entry {
+	created := int64(ulid.ULID(rec.ID).Time())
+	t := times{created: created, wall: rec.Wall, due: rec.Due}
+	if st.HasRetry {
+		t.due = st.Due
+	}
+	en := e.live.insert(seq, rec, t)
+	en.attempts = uint16(attempts)
+	if attempts > 0 {
+		en.flags |= flagRetried
+	}
+	return en
+}
+
+// dueRow is one message on its way into a lane.
+type dueRow struct {
+	dueItem
+	url uint32
+}
+
+// loadDue fills the lanes in order of due time: much faster than as they come.
+func (e *embedded) loadDue(due []dueRow) {
+	slices.SortFunc(due, func(a, b dueRow) int {
+		switch {
+		case lessDue(a.dueItem, b.dueItem):
+			return -1
+		case lessDue(b.dueItem, a.dueItem):
+			return 1
+		}
+		return 0
+	})
+	for i := range due {
+		_, en := e.live.lookup(due[i].seq)
+		e.queueLocked(en, due[i].seq)
+	}
+}
+
+// loadTombstone puts cancellations that are not folded yet on the background's
+// list. Their messages were not loaded, so there is nothing to unlink.
+func (e *embedded) loadTombstone(op store.Operation, folded bool) error {
+	if !folded && op.Kind == opCancel {
+		e.upkeep.buried = append(e.upkeep.buried, burial{op: op.ID, size: int(op.Count), unlinked: true})
+	}
+	return nil
+}
+
+// settleCrash ends what the crash has finished: cancelled, or dead letter.
+func (e *embedded) settleCrash(todo []crashed, now int64) error {
+	for _, c := range todo {
+		w := &finishWork{seq: c.seq, end: endGone}
+		if !c.cancelled {
+			dead, err := e.crashLetter(c, now)
+			if err != nil {
+				return err
+			}
+			w.end, w.dead = endDead, dead
+		}
+		e.mu.Lock()
+		if p, en := e.live.lookup(c.seq); en != nil {
+			e.live.move(p, en, phaseFinishing)
+		}
+		e.mu.Unlock()
+		if err := e.submit(context.Background(), w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// crashLetter makes the dead letter of a message whose last attempt ended with
+// the process.
+func (e *embedded) crashLetter(c crashed, now int64) (d *deadRow, err error) {
+	err = e.store.View(func(v *store.View) error {
+		row, err := v.Record(store.Live, c.seq)
+		if err != nil || row == nil {
+			return missing(err, c.seq)
+		}
+		bodyRow, err := v.Body(store.Live, c.seq)
+		if err != nil || bodyRow == nil {
+			return missing(err, c.seq)
+		}
+		var rec store.Record
+		var body store.Body
+		if err := store.DecodeRecord(c.seq, bytes.Clone(row), &rec); err != nil { // its fields outlive the read
+			return err
+		}
+		if err := store.DecodeBody(bodyRow, &body); err != nil {
+			return err
+		}
+		rec.Died, rec.Attempts = now, c.attempts
+		rec.Reason = []byte("the process ended during the last attempt")
+		d = sealDead(rec, body, rec.ID)
+		return nil
+	})
+	return d, err
+}

@@ -1,0 +1,289 @@
+package recall
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"github.com/recallmq/recall/store"
+)
+
+// upkeepState is the background work that is waiting. It is guarded by the
+// engine's mu.
+type upkeepState struct {
+	buried   []burial // cancelled sets, durable, not yet unlinked and folded
+	foldable int      // finished messages whose journal rows are not folded
+	sweep    bool     // bitmaps have changed since the last sweep
+	state    bool     // retries or claims were journalled since the last fold of them
+	lane     string   // the lane that is being shed, at
+	laneAt   dueItem
+}
+
+// burial is one cancelled set on its way out of memory and file.
+type burial struct {
+	op       [16]byte
+	seqs     []uint64 // not unlinked yet
+	size     int
+	unlinked bool
+}
+
+const (
+	noteAfter   = time.Second // a claim is noted by then, if no commit came earlier
+	foldPays    = 4096        // finished messages that make a fold worth its commit
+	foldBatch   = 100_000     // messages folded in one commit
+	stateBatch  = 1 << 20     // journal bytes folded in one commit
+	unlinkBatch = 64          // slices unlinked in one step
+)
+
+func (u *upkeepState) backlogLocked() int {
+	n := u.foldable
+	for i := range u.buried {
+		n += u.buried[i].size
+	}
+	return n
+}
+
+func (u *upkeepState) paysLocked() bool {
+	return len(u.buried) > 0 || u.foldable >= foldPays || u.sweep || u.state
+}
+
+// buried hands a durable cancellation to the background.
+func (e *embedded) buried(op [16]byte, seqs []uint64) {
+	e.mu.Lock()
+	e.upkeep.buried = append(e.upkeep.buried, burial{op: op, seqs: seqs, size: len(seqs)})
+	e.mu.Unlock()
+	hint(e.upkeepHint)
+}
+
+// Maintain implements [Engine]: one step of noting claims, unlinking,
+// cleaning, folding or sweeping, the most urgent first.
+func (e *embedded) Maintain(ctx context.Context, now time.Time) (time.Time, error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return time.Time{}, err
+	}
+	noteAt, err := e.noteClaims(ctx, now)
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, step := range []func(context.Context) (bool, error){
+		e.unlinkStep, e.cleanStep, e.shedStep, e.foldTombstoneStep, e.foldFinishedStep, e.foldStateStep, e.sweepStep,
+	} {
+		did, err := step(ctx)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if did {
+			return now, nil
+		}
+	}
+	return noteAt, nil
+}
+
+// noteClaims makes a commit for claims that none has noted in time.
+func (e *embedded) noteClaims(ctx context.Context, now time.Time) (at time.Time, err error) {
+	e.mu.Lock()
+	waiting, since := len(e.notes) > 0, e.noted
+	e.mu.Unlock()
+	if !waiting {
+		return time.Time{}, nil
+	}
+	if at = since.Add(noteAfter); now.Before(at) {
+		return at, nil
+	}
+	return time.Time{}, e.submit(ctx, flushWork{})
+}
+
+// unlinkStep takes cancelled messages out of the index, a slice per lock hold.
+func (e *embedded) unlinkStep(context.Context) (bool, error) {
+	for i := range unlinkBatch {
+		if !e.unlinkSlice() {
+			return i > 0, nil
+		}
+		runtime.Gosched()
+	}
+	return true, nil
+}
+
+func (e *embedded) unlinkSlice() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range e.upkeep.buried {
+		b := &e.upkeep.buried[i]
+		if b.unlinked {
+			continue
+		}
+		n := min(applySlice, len(b.seqs))
+		for _, seq := range b.seqs[:n] {
+			if p, en := e.live.lookup(seq); en != nil && en.phase == phaseMarked {
+				e.live.unlink(p, en, seq)
+			}
+		}
+		if b.seqs = b.seqs[n:]; len(b.seqs) == 0 {
+			b.seqs, b.unlinked = nil, true
+		}
+		return true
+	}
+	return false
+}
+
+// cleanStep rewrites posting lists that are mostly made of unlinked entries.
+func (e *embedded) cleanStep(context.Context) (did bool, err error) {
+	for _, ix := range []*index{e.live, e.dead} {
+		for more := true; more; {
+			e.mu.Lock()
+			did = did || len(ix.dirty) > 0
+			more = ix.clean()
+			e.mu.Unlock()
+			runtime.Gosched()
+		}
+	}
+	return did, nil
+}
+
+// shedStep takes cancelled items out of a lane that is mostly made of them.
+func (e *embedded) shedStep(context.Context) (bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	u := &e.upkeep
+	ln := e.lanes.byURL[u.lane]
+	if u.laneAt == (dueItem{}) {
+		if u.lane, ln = e.lanes.mostlyDead(); ln == nil {
+			return false, nil
+		}
+	}
+	if ln == nil {
+		u.laneAt = dueItem{}
+		return true, nil
+	}
+	next, done := ln.shed(u.laneAt, claimSkips, func(it dueItem) bool {
+		_, en := e.live.lookup(it.seq)
+		return en != nil && en.phase == phasePending && en.due == it.due
+	})
+	if u.laneAt = next; done {
+		u.laneAt, ln.dead = dueItem{}, 0
+	}
+	return true, nil
+}
+
+// maintWork is background work inside a commit.
+type maintWork struct {
+	step func(*store.Tx) error
+	rows int64
+}
+
+func (w *maintWork) bound() store.Bound {
+	return store.Bound{Rows: 1, Bytes: w.rows, Essential: true}
+}
+func (w *maintWork) write(t *turn) error { return w.step(t.tx) }
+func (w *maintWork) apply(*embedded)     {}
+
+// foldTombstoneStep folds a part of the oldest cancellation whose messages are
+// unlinked into the bitmaps.
+func (e *embedded) foldTombstoneStep(ctx context.Context) (bool, error) {
+	e.mu.Lock()
+	if len(e.upkeep.buried) == 0 || !e.upkeep.buried[0].unlinked {
+		e.mu.Unlock()
+		return false, nil
+	}
+	op := e.upkeep.buried[0].op
+	e.mu.Unlock()
+	var more bool
+	err := e.submit(ctx, &maintWork{rows: 1 << 20, step: func(tx *store.Tx) (err error) {
+		_, more, err = tx.FoldTombstone(op, foldBatch)
+		return err
+	}})
+	if err != nil {
+		return false, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.upkeep.sweep = true
+	if !more {
+		e.upkeep.dropBurials(op)
+	}
+	return true, nil
+}
+
+// dropBurials forgets an operation that is folded: all of its parts, since the
+// store folds them together, but for those still in the index.
+func (u *upkeepState) dropBurials(op [16]byte) {
+	kept := u.buried[:0]
+	for _, b := range u.buried {
+		if b.op != op || !b.unlinked {
+			kept = append(kept, b)
+		}
+	}
+	clear(u.buried[len(kept):])
+	u.buried = kept
+}
+
+// foldFinishedStep folds the journal's finished sets into the bitmaps, once it
+// pays.
+func (e *embedded) foldFinishedStep(ctx context.Context) (bool, error) {
+	e.mu.Lock()
+	pays := e.upkeep.foldable >= foldPays
+	e.mu.Unlock()
+	if !pays {
+		return false, nil
+	}
+	var folded int
+	var more bool
+	err := e.submit(ctx, &maintWork{rows: 1 << 20, step: func(tx *store.Tx) (err error) {
+		folded, more, err = tx.FoldFinished(foldBatch)
+		return err
+	}})
+	if err != nil {
+		return false, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.upkeep.sweep, e.upkeep.state = true, true
+	e.upkeep.foldable = max(0, e.upkeep.foldable-folded)
+	if !more && folded == 0 {
+		e.upkeep.foldable = 0
+	}
+	return true, nil
+}
+
+// foldStateStep folds retries and claims into the overlay, when the store
+// finds that it pays.
+func (e *embedded) foldStateStep(ctx context.Context) (bool, error) {
+	e.mu.Lock()
+	todo := e.upkeep.state
+	e.upkeep.state = false
+	e.mu.Unlock()
+	if !todo || !e.store.FoldStatePays() {
+		return false, nil
+	}
+	var more bool
+	err := e.submit(ctx, &maintWork{rows: 2 * stateBatch, step: func(tx *store.Tx) (err error) {
+		more, err = tx.FoldState(stateBatch)
+		return err
+	}})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.upkeep.state = more
+	return true, err
+}
+
+// sweepStep drops or rewrites a segment in which little or nothing lives.
+func (e *embedded) sweepStep(ctx context.Context) (bool, error) {
+	e.mu.Lock()
+	todo := e.upkeep.sweep
+	e.mu.Unlock()
+	if !todo {
+		return false, nil
+	}
+	var result store.SweepResult
+	err := e.submit(ctx, &maintWork{rows: 4 << 20, step: func(tx *store.Tx) (err error) {
+		result, err = tx.Sweep()
+		return err
+	}})
+	if err != nil {
+		return false, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.upkeep.sweep = result.More
+	return true, nil
+}

@@ -1,0 +1,200 @@
+package recall
+
+import (
+	"context"
+	"time"
+
+	"github.com/recallmq/recall/store"
+)
+
+// Get implements [Engine]. A message whose end is decided but not durable may
+// still come back, so its reader waits for the commit.
+func (e *embedded) Get(ctx context.Context, id MessageID, now time.Time) (m Message, err error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return m, err
+	}
+	r, ok := e.ids.resolve(id)
+	if !ok {
+		return m, ErrNotFound
+	}
+	en, others := e.peek(r)
+	if en.phase == phaseMarked || en.phase == phaseFinishing {
+		if err := e.settled(ctx, others); err != nil {
+			return m, err
+		}
+		en, _ = e.peek(r)
+	}
+	if en.phase != phasePending && en.phase != phaseInFlight {
+		return m, ErrNotFound
+	}
+	found, err := e.readSnapshots([]uint64{r.seq}, []entry{en}, now)
+	if err != nil {
+		return m, err
+	}
+	if len(found) == 0 || found[0].ID != id {
+		return m, ErrNotFound
+	}
+	return found[0], nil
+}
+
+// peek copies an entry, and lists the cancellations under way.
+func (e *embedded) peek(r resolvedID) (en entry, others []*cancellation) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, have := e.findLocked(r); have != nil {
+		en = *have
+	}
+	return en, e.activeLocked(nil)
+}
+
+// stateOf derives what people are told from what the index keeps.
+func stateOf(en *entry, now time.Time) State {
+	switch {
+	case en.phase == phaseInFlight:
+		return StateInFlight
+	case en.due <= now.UnixMilli():
+		return StateReady
+	case en.flags&flagRetried != 0:
+		return StateRetrying
+	}
+	return StateDelayed
+}
+
+// readSnapshots reads the messages of entries that were copied under the lock.
+// Those that are gone from the file by now are left out.
+func (e *embedded) readSnapshots(seqs []uint64, entries []entry, now time.Time) ([]Message, error) {
+	out := make([]Message, 0, len(seqs))
+	err := e.store.View(func(v *store.View) error {
+		for i, seq := range seqs {
+			row, err := v.Record(store.Live, seq)
+			if err != nil {
+				return err
+			}
+			if row == nil {
+				continue
+			}
+			body, err := v.Body(store.Live, seq)
+			if err != nil || body == nil {
+				return missing(err, seq)
+			}
+			m, err := decodeMessage(seq, row, body)
+			if err != nil {
+				return err
+			}
+			en := &entries[i]
+			m.State, m.Attempts, m.DueAt = stateOf(en, now), int(en.attempts), time.UnixMilli(en.due)
+			out = append(out, m)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// List implements [Engine].
+func (e *embedded) List(ctx context.Context, f Filter, after MessageID, limit int, now time.Time) ([]Message, error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return nil, err
+	}
+	var from uint64
+	if after != "" {
+		r, ok := e.ids.resolve(after)
+		if !ok {
+			return nil, invalid("after", "%q is not an id of this file", clip(string(after)))
+		}
+		from = r.seq + 1
+	}
+	for {
+		seqs, entries := e.selectLive(f, from, limit)
+		if len(seqs) == 0 {
+			return nil, nil
+		}
+		found, err := e.readSnapshots(seqs, entries, now)
+		if err != nil || len(found) > 0 {
+			return found, err
+		}
+		from = seqs[len(seqs)-1] + 1 // all of them went meanwhile
+	}
+}
+
+// selectLive copies the next matches of f.
+func (e *embedded) selectLive(f Filter, from uint64, limit int) (seqs []uint64, entries []entry) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	w := e.readWalk(f, from)
+	w.run(&e.mu, func(_ *page, en *entry, seq uint64) verdict {
+		if !en.countable() {
+			return goOn
+		}
+		seqs, entries = append(seqs, seq), append(entries, *en)
+		if len(seqs) == limit {
+			return stop
+		}
+		return goOn
+	})
+	return seqs, entries
+}
+
+func (e *embedded) readWalk(f Filter, from uint64) *walk {
+	ids := e.ids.resolveAll(f.IDs)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	q := e.live.compile(f, ids)
+	q.lo = max(q.lo, from)
+	return e.live.newWalk(q)
+}
+
+// Count implements [Engine]. One value of one field is read off its index;
+// anything else is counted by a walk.
+func (e *embedded) Count(ctx context.Context, f Filter, _ time.Time) (Count, error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return Count{}, err
+	}
+	if n, ok := e.countAtOnce(f); ok {
+		return n, nil
+	}
+	var n Count
+	e.readWalk(f, 0).run(&e.mu, func(_ *page, en *entry, _ uint64) verdict {
+		if en.countable() {
+			if en.phase == phaseInFlight {
+				n.InFlight++
+			} else {
+				n.Pending++
+			}
+		}
+		return goOn
+	})
+	return n, nil
+}
+
+// countAtOnce answers from the live counts, unless a commit is half applied:
+// they run ahead of what is visible.
+func (e *embedded) countAtOnce(f Filter) (n Count, ok bool) {
+	ids := e.ids.resolveAll(f.IDs)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	q := e.live.compile(f, ids)
+	total, ok := e.live.exact(q)
+	if !ok || e.live.last != e.live.visible {
+		return n, false
+	}
+	n.InFlight = e.inFlightLocked(q)
+	n.Pending = total - n.InFlight
+	return n, true
+}
+
+// Explain implements [Engine].
+func (e *embedded) Explain(ctx context.Context, f Filter, _ time.Time) (Plan, error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return Plan{}, err
+	}
+	ids := e.ids.resolveAll(f.IDs)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := Plan{Filter: f}
+	for _, s := range e.live.sources(e.live.compile(f, ids)) {
+		p.Candidates = append(p.Candidates, Candidate{Index: s.name, Count: s.count})
+	}
+	p.Index = p.Candidates[0].Index
+	return p, nil
+}

@@ -1,0 +1,364 @@
+package recall
+
+import (
+	"math"
+
+	"github.com/google/btree"
+	"github.com/recallmq/recall/store"
+)
+
+// An index holds what memory knows of every message: an entry by sequence
+// number, a posting list for each value of each field, and a B-tree over time.
+// Live messages and dead letters have one each. It is rebuilt when a file is
+// opened. The lock of the engine that owns it guards it.
+//
+// Entries are pointer-free and kept in pages of consecutive sequence numbers,
+// so a million of them cost the garbage collector next to nothing. Marking an
+// entry takes it out of the counts at once; lists, values and pages keep it
+// until it is unlinked, because until then the mark can be undone.
+type index struct {
+	fields [allFields]valueTable
+	sets   labelSets
+
+	pages     []*page              // pages[i] holds the numbers from (firstPage+i)<<pageBits; nil when nothing in it is held
+	firstPage uint64               //
+	timeline  *btree.BTreeG[*page] // the timestamp index: pages are its runs
+	live      int                  // entries that can still match
+	last      uint64               // newest sequence number inserted
+	visible   uint64               // newest number that claims, walks and counts may see
+	maxBack   int64                // ms: the largest step back of the wall clock among entries
+	ordered   bool
+	scratch   []byte                 // for label set keys
+	dirty     map[dirtyList]struct{} // lists that are worth cleaning
+}
+
+type dirtyList struct {
+	field field
+	value uint32
+}
+
+const (
+	pageBits = 10
+	pageSize = 1 << pageBits
+)
+
+// page holds the entries of pageSize consecutive sequence numbers.
+type page struct {
+	base    uint64 // its first number
+	created int64  // ms: of the first entry inserted; entries count from it
+	live    int32
+	held    int32
+	entries [pageSize]entry
+	wide    map[uint64]wideTimes // times that do not fit an entry
+}
+
+type wideTimes struct{ created, wall int64 }
+
+// entry is what the index keeps of one message: 48 bytes, no pointers.
+type entry struct {
+	due      int64  // ms
+	created  uint32 // ms after page.created; order of ids
+	back     uint16 // ms that the publisher's clock was behind created
+	attempts uint16 // started so far
+	values   [plainFields]uint32
+	labels   uint32 // number of the label set
+	phase    phase
+	flags    uint8
+	_        [2]byte
+}
+
+const (
+	flagWide      = 1 << iota // times are in page.wide
+	flagRequested             // its cancellation was requested while in flight: never again a match
+	flagRetried               // waits for a retry
+	flagQueued                // is in a lane
+)
+
+// newIndex returns an empty index. ordered says that created never falls as
+// numbers rise, so that dates narrow the range of numbers.
+func newIndex(ordered bool) *index {
+	ix := &index{
+		ordered: ordered,
+		sets:    newLabelSets(),
+		dirty:   map[dirtyList]struct{}{},
+		timeline: btree.NewG(32, func(a, b *page) bool {
+			return a.created < b.created || a.created == b.created && a.base < b.base
+		}),
+	}
+	for f := range ix.fields {
+		ix.fields[f] = newValueTable()
+	}
+	return ix
+}
+
+// times of one entry, in milliseconds.
+type times struct{ created, wall, due int64 }
+
+// insert adds a message; numbers come in ascending order, created never falls.
+func (ix *index) insert(seq uint64, rec *store.Record, t times) *entry {
+	p := ix.pageFor(seq, t.created)
+	e := &p.entries[seq-p.base]
+	*e = entry{due: t.due, phase: phasePending}
+	ix.setTimes(p, e, seq, t)
+	ix.link(e, seq, rec)
+	p.live++
+	p.held++
+	ix.live++
+	ix.last = seq
+	return e
+}
+
+func (ix *index) setTimes(p *page, e *entry, seq uint64, t times) {
+	since, back := t.created-p.created, t.created-t.wall
+	ix.maxBack = max(ix.maxBack, back)
+	if since >= 0 && since <= math.MaxUint32 && back >= 0 && back <= math.MaxUint16 {
+		e.created, e.back = uint32(since), uint16(back)
+		return
+	}
+	if p.wide == nil {
+		p.wide = map[uint64]wideTimes{}
+	}
+	p.wide[seq] = wideTimes{t.created, t.wall}
+	e.flags |= flagWide
+}
+
+// timesOf returns created and wall of an entry.
+func (p *page) timesOf(seq uint64, e *entry) (created, wall int64) {
+	if e.flags&flagWide != 0 {
+		w := p.wide[seq]
+		return w.created, w.wall
+	}
+	created = p.created + int64(e.created)
+	return created, created - int64(e.back)
+}
+
+// link interns the values of a message and appends it to their lists.
+func (ix *index) link(e *entry, seq uint64, rec *store.Record) {
+	for f, name := range [plainFields][]byte{rec.Queue, rec.URL, rec.Topic, rec.Schedule, rec.CallerIP, rec.FlowKey} {
+		if len(name) == 0 {
+			continue
+		}
+		n, fresh := ix.fields[f].intern(name)
+		if fresh && field(f) == fieldURL {
+			ix.linkHost(n, name)
+		}
+		ix.fields[f].add(n, seq)
+		e.values[f] = n
+	}
+	if host := ix.hostNumber(e.values[fieldURL]); host != 0 {
+		ix.fields[fieldHost].add(host, seq)
+	}
+	if len(rec.Labels) > 0 {
+		ix.linkLabels(e, seq, rec.Labels)
+	}
+}
+
+// linkHost notes the host of a new URL. The URL's entries keep the host held.
+func (ix *index) linkHost(url uint32, name []byte) {
+	if host := withoutPort(hostOf(string(name))); host != "" {
+		n, _ := ix.fields[fieldHost].intern([]byte(host))
+		ix.fields[fieldURL].slab[url].host = n
+	}
+}
+
+func (ix *index) hostNumber(url uint32) uint32 { return ix.fields[fieldURL].slab[url].host }
+
+func (ix *index) linkLabels(e *entry, seq uint64, labels [][]byte) {
+	key := ix.scratch[:0]
+	for i, l := range labels {
+		if i > 0 {
+			key = append(key, labelSeparator)
+		}
+		key = append(key, l...)
+	}
+	ix.scratch = key
+	e.labels = ix.sets.intern(key, &ix.fields[fieldLabel])
+	set := &ix.sets.slab[e.labels]
+	set.held++
+	for _, n := range set.labels {
+		ix.fields[fieldLabel].add(n, seq)
+	}
+}
+
+// valuesOf calls fn for every value that an entry is listed under.
+func (ix *index) valuesOf(e *entry, fn func(field, uint32)) {
+	for f, n := range e.values {
+		if n != 0 {
+			fn(field(f), n)
+		}
+	}
+	if host := ix.hostNumber(e.values[fieldURL]); host != 0 {
+		fn(fieldHost, host)
+	}
+	if e.labels != 0 {
+		for _, n := range ix.sets.slab[e.labels].labels {
+			fn(fieldLabel, n)
+		}
+	}
+}
+
+// count takes an entry into (+1) or out of (-1) the live counts.
+func (ix *index) count(p *page, e *entry, by int32) {
+	for f, n := range e.values {
+		if n != 0 {
+			ix.fields[f].slab[n].live += by
+		}
+	}
+	if host := ix.hostNumber(e.values[fieldURL]); host != 0 {
+		ix.fields[fieldHost].slab[host].live += by
+	}
+	if e.labels != 0 {
+		for _, n := range ix.sets.slab[e.labels].labels {
+			ix.fields[fieldLabel].slab[n].live += by
+		}
+	}
+	p.live += by
+	ix.live += int(by)
+}
+
+// move changes the phase of an entry and keeps the counts in step with it.
+func (ix *index) move(p *page, e *entry, to phase) {
+	was := e.countable()
+	e.phase = to
+	ix.recount(p, e, was)
+}
+
+func (ix *index) recount(p *page, e *entry, was bool) {
+	switch is := e.countable(); {
+	case is && !was:
+		ix.count(p, e, 1)
+	case was && !is:
+		ix.count(p, e, -1)
+	}
+}
+
+// countable tells whether an entry can match a filter.
+func (e *entry) countable() bool {
+	return (e.phase == phasePending || e.phase == phaseInFlight) && e.flags&flagRequested == 0
+}
+
+// request takes an entry in flight out of every later match; undo puts it back.
+func (ix *index) request(p *page, e *entry, on bool) {
+	was := e.countable()
+	e.flags &^= flagRequested
+	if on {
+		e.flags |= flagRequested
+	}
+	ix.recount(p, e, was)
+}
+
+// unlink forgets an entry whose message is gone for good. Lists shed it later.
+func (ix *index) unlink(p *page, e *entry, seq uint64) {
+	ix.move(p, e, phaseGone)
+	// The URL goes last: it knows the host.
+	ix.valuesOf(e, func(f field, n uint32) {
+		if f != fieldURL && ix.fields[f].release(n) {
+			ix.dirty[dirtyList{f, n}] = struct{}{}
+		}
+	})
+	if url := e.values[fieldURL]; url != 0 && ix.fields[fieldURL].release(url) {
+		ix.dirty[dirtyList{fieldURL, url}] = struct{}{}
+	}
+	if e.labels != 0 {
+		ix.sets.release(e.labels)
+	}
+	if e.flags&flagWide != 0 {
+		delete(p.wide, seq)
+	}
+	*e = entry{}
+	p.held--
+	ix.dropPage(p)
+}
+
+// clean rewrites one list that is mostly made of unlinked entries. It reports
+// whether there are more.
+func (ix *index) clean() bool {
+	for d := range ix.dirty {
+		delete(ix.dirty, d)
+		v := &ix.fields[d.field].slab[d.value]
+		if v.held > 0 {
+			v.list.Retain(func(seq uint64) bool { return ix.lists(seq, d) })
+		}
+		break
+	}
+	return len(ix.dirty) > 0
+}
+
+// lists tells whether the entry of seq, if held, has the value.
+func (ix *index) lists(seq uint64, d dirtyList) bool {
+	_, e := ix.lookup(seq)
+	if e == nil {
+		return false
+	}
+	found := false
+	ix.valuesOf(e, func(f field, n uint32) { found = found || f == d.field && n == d.value })
+	return found
+}
+
+// lookup returns the page and entry of a held message, or nil.
+func (ix *index) lookup(seq uint64) (*page, *entry) {
+	i := seq>>pageBits - ix.firstPage
+	if i >= uint64(len(ix.pages)) || ix.pages[i] == nil {
+		return nil, nil
+	}
+	p := ix.pages[i]
+	if e := &p.entries[seq&(pageSize-1)]; e.phase != phaseNone {
+		return p, e
+	}
+	return nil, nil
+}
+
+// pageFor returns the page of a new number, making it if need be.
+func (ix *index) pageFor(seq uint64, created int64) *page {
+	number := seq >> pageBits
+	if len(ix.pages) == 0 {
+		ix.firstPage = number
+	}
+	for uint64(len(ix.pages)) <= number-ix.firstPage {
+		ix.pages = append(ix.pages, nil)
+	}
+	p := ix.pages[number-ix.firstPage]
+	if p == nil {
+		p = &page{base: number << pageBits, created: created}
+		ix.pages[number-ix.firstPage] = p
+		ix.timeline.ReplaceOrInsert(p)
+	}
+	return p
+}
+
+// dropPage gives back a page in which nothing is held, and the head of the
+// page table with it. The page that numbers are being added to stays.
+func (ix *index) dropPage(p *page) {
+	if p.held > 0 || ix.last>>pageBits == p.base>>pageBits {
+		return
+	}
+	ix.timeline.Delete(p)
+	ix.pages[p.base>>pageBits-ix.firstPage] = nil
+	drop := 0
+	for drop < len(ix.pages) && ix.pages[drop] == nil {
+		drop++
+	}
+	ix.pages = ix.pages[drop:]
+	ix.firstPage += uint64(drop)
+}
+
+// seqAt returns the first number whose message was created at ms or later; the
+// numbers before it are all older. It is found in the timestamp index.
+func (ix *index) seqAt(ms int64) uint64 {
+	start := uint64(0)
+	ix.timeline.DescendLessOrEqual(&page{created: ms}, func(p *page) bool {
+		start = p.base + pageSize // unless one of its own is new enough
+		for i := range p.entries {
+			e := &p.entries[i]
+			if e.phase == phaseNone {
+				continue
+			}
+			if created, _ := p.timesOf(p.base+uint64(i), e); created >= ms {
+				start = p.base + uint64(i)
+				break
+			}
+		}
+		return false
+	})
+	return start
+}

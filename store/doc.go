@@ -1,0 +1,27 @@
+// Package store keeps Recall's messages in one bbolt file. It knows bytes and
+// sequence numbers, never what they mean.
+//
+// # Layout
+//
+// Messages are kept in segments of 4,096 consecutive sequence numbers. The
+// buckets "record" (hot rows of about 120 bytes) and "body" (headers and
+// payload) hold one nested bucket per segment. Rows never change, and nothing
+// is deleted row by row: a message that is delivered, cancelled or
+// dead-lettered becomes a bit in its segment's row of "bitmap". A segment in
+// which nothing lives is dropped whole, one below a quarter is rewritten.
+//
+// Bits are not set one by one either. Each commit appends to "journal" what it
+// changed, in a few bytes per message, and each bulk cancellation is one record
+// in "tombstone" with the set of numbers it took; folding turns both into bits
+// later, many at a time. Retries and claims fold into "overlay".
+//
+// Dead letters are a second set of segments with numbers of their own.
+//
+// Every row but a body fits one page, and bodies are cut to fit: rows that
+// need contiguous pages would make the file grow without bound.
+//
+// # Use
+//
+// One goroutine writes, with [Store.Begin]. Any number may read with
+// [Store.View]. [Store.Load] rebuilds what memory needs.
+package store

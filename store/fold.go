@@ -1,0 +1,174 @@
+package store
+
+import (
+	"maps"
+	"slices"
+)
+
+// deaths are numbers on their way into the bitmaps, by segment.
+type deaths map[uint64][]uint64
+
+func (d deaths) add(seq uint64) {
+	d[seq>>segmentBits] = append(d[seq>>segmentBits], seq)
+}
+
+// FoldFinished turns up to about limit finished messages of the journal into
+// bits and deletes their rows. It returns how many it folded and whether there
+// are more.
+func (t *Tx) FoldFinished(limit int) (folded int, more bool, err error) {
+	for tab := range tables {
+		n, rest, err := t.foldKind(tab, limit-folded)
+		if err != nil {
+			return folded, false, err
+		}
+		folded += n
+		more = more || rest
+	}
+	t.learn(func() { t.s.sizes.foldable = max(0, t.s.sizes.foldable-folded) })
+	return folded, more, nil
+}
+
+func (t *Tx) foldKind(tab Table, limit int) (folded int, more bool, err error) {
+	dead := deaths{}
+	var keys [][]byte
+	err = eachJournal(t.tx, finishedKind(tab), func(key, row []byte) (bool, error) {
+		if folded >= limit {
+			more = true
+			return false, nil
+		}
+		keys = append(keys, slices.Clone(key))
+		return true, decodeSet(row, func(seq uint64) {
+			dead.add(seq)
+			folded++
+		})
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	if err := t.bury(tab, dead); err != nil {
+		return 0, false, err
+	}
+	// Deleting while a cursor walks would confuse it.
+	journal := t.tx.Bucket(bucketJournal)
+	for _, k := range keys {
+		if err := journal.Delete(k); err != nil {
+			return 0, false, err
+		}
+	}
+	if tab == Live {
+		err = t.closeRequests(dead)
+	}
+	return folded, more, err
+}
+
+// bury sets bits. Segments that are gone are skipped: nothing in them lives.
+func (t *Tx) bury(tab Table, dead deaths) error {
+	bitmaps := t.tx.Bucket(tableNames[tab].bitmap)
+	records := t.tx.Bucket(tableNames[tab].record)
+	for _, n := range slices.Sorted(maps.Keys(dead)) {
+		rows := records.Bucket(seqKey(n))
+		if rows == nil {
+			continue
+		}
+		set, err := readBitset(t.tx, tab, n)
+		if err != nil {
+			return err
+		}
+		fresh := 0
+		for _, seq := range dead[n] {
+			if !set.has(seq) {
+				set.set(seq)
+				fresh++
+			}
+		}
+		if err := bitmaps.Put(seqKey(n), set.encode(n)); err != nil {
+			return err
+		}
+		t.learn(func() { t.s.segment(tab, n).dead += fresh })
+	}
+	return nil
+}
+
+// closeRequests deletes the cancellation requests of messages that are gone.
+func (t *Tx) closeRequests(dead deaths) error {
+	t.s.mu.Lock()
+	open := maps.Clone(t.s.requested)
+	t.s.mu.Unlock()
+	if len(open) == 0 {
+		return nil
+	}
+	for _, seqs := range dead {
+		for _, seq := range seqs {
+			if ref, ok := open[seq]; ok {
+				if err := t.closeRequest(ref, seq); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// closeRequest takes one number out of the requested set of an operation.
+func (t *Tx) closeRequest(ref requestRef, seq uint64) error {
+	var key []byte
+	var rest []uint64
+	err := eachSet(t.tx, ref.op, rowRequested, func(k []byte, seqs []uint64) bool {
+		i, found := slices.BinarySearch(seqs, seq)
+		if found {
+			key = slices.Clone(k)
+			rest = append(append(rest, seqs[:i]...), seqs[i+1:]...)
+		}
+		return !found
+	})
+	if err != nil || key == nil {
+		return err
+	}
+	t.learn(func() { delete(t.s.requested, seq) })
+	b := t.tx.Bucket(bucketTombstone)
+	if len(rest) == 0 {
+		return b.Delete(key)
+	}
+	return b.Put(key, appendSum(chunkSet(rest)[0], 0, 0))
+}
+
+// FoldTombstone turns up to about limit messages of a cancellation into bits
+// and returns them. The first call marks the operation as folding, after which
+// it cannot be undone; the record itself stays for the audit list.
+func (t *Tx) FoldTombstone(op [16]byte, limit int) (seqs []uint64, more bool, err error) {
+	b := t.tx.Bucket(bucketTombstone)
+	d, commit, err := readOperation(b, op)
+	if err != nil || d == nil {
+		return nil, false, err
+	}
+	dead := deaths{}
+	var keys [][]byte
+	err = eachSet(t.tx, op, rowSet, func(key []byte, row []uint64) bool {
+		if len(seqs) >= limit {
+			more = true
+			return false
+		}
+		keys = append(keys, slices.Clone(key))
+		for _, seq := range row {
+			dead.add(seq)
+		}
+		seqs = append(seqs, row...)
+		return true
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	if err := t.bury(Live, dead); err != nil {
+		return nil, false, err
+	}
+	for _, k := range keys {
+		if err := b.Delete(k); err != nil {
+			return nil, false, err
+		}
+	}
+	progress := setFolding
+	if !more {
+		progress = setFolded
+	}
+	return seqs, more, b.Put(headerKey(op), encodeOperation(&d.Operation, progress, commit))
+}

@@ -1,0 +1,214 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// LoadFuncs receive the content of a file from Load.
+type LoadFuncs struct {
+	// Row is called for every row that lives: messages first, then dead
+	// letters, each in the order of their numbers. record is valid until Row
+	// returns.
+	Row func(tab Table, seq uint64, record []byte, st State) error
+	// Tombstone is called for every operation, oldest first. folded tells
+	// whether nothing of its set is left to fold.
+	Tombstone func(op Operation, folded bool) error
+}
+
+// Load reads the file in one pass for the memory that is built on it. What is
+// dead, by bitmap, journal or tombstone, is passed over. A row that is damaged
+// ends it with a *CorruptError. It must be called once, before the first Begin.
+func (s *Store) Load(fn LoadFuncs) error {
+	return guarded(func() error {
+		return s.View(func(v *View) error {
+			l := loading{s: s, tx: v.tx, states: states{}, requested: map[uint64]requestRef{}}
+			return l.run(fn)
+		})
+	})
+}
+
+// loading is one Load.
+type loading struct {
+	s         *Store
+	tx        *bolt.Tx
+	dead      [tables]map[uint64]*bitset // of journal and tombstones
+	states    states
+	requested map[uint64]requestRef
+	foldable  int
+	sizes     sizes
+	highest   [tables]uint64
+}
+
+func (l *loading) run(fn LoadFuncs) error {
+	for tab := range tables {
+		l.dead[tab] = map[uint64]*bitset{}
+		if err := l.readFinished(tab); err != nil {
+			return err
+		}
+	}
+	if err := l.readOperations(fn); err != nil {
+		return err
+	}
+	if err := l.readStates(); err != nil {
+		return err
+	}
+	for tab := range tables {
+		if err := l.readRows(tab, fn); err != nil {
+			return err
+		}
+	}
+	return l.finish()
+}
+
+func (l *loading) bury(tab Table, seq uint64) {
+	set := l.dead[tab][seq>>segmentBits]
+	if set == nil {
+		set = &bitset{}
+		l.dead[tab][seq>>segmentBits] = set
+	}
+	set.set(seq)
+	l.highest[tab] = max(l.highest[tab], seq)
+}
+
+func (l *loading) readFinished(tab Table) error {
+	return eachJournal(l.tx, finishedKind(tab), func(_, row []byte) (bool, error) {
+		return true, decodeSet(row, func(seq uint64) {
+			l.bury(tab, seq)
+			l.sizes.foldable++
+		})
+	})
+}
+
+func (l *loading) readOperations(fn LoadFuncs) error {
+	return eachOperation(l.tx, func(d *decoded) error {
+		for _, mark := range []byte{rowSet, rowRequested} {
+			err := eachSet(l.tx, d.ID, mark, func(_ []byte, seqs []uint64) bool {
+				for _, seq := range seqs {
+					if mark == rowSet {
+						l.bury(Live, seq)
+					} else {
+						l.requested[seq] = requestRef{d.ID}
+					}
+				}
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return fn.Tombstone(d.Operation, d.progress == setFolded)
+	})
+}
+
+func (l *loading) readStates() (err error) {
+	folded := map[uint64]uint64{}
+	if l.sizes.overlay, err = l.states.readOverlay(l.tx, nil, folded); err != nil {
+		return err
+	}
+	l.sizes.journalState, err = l.states.replay(l.tx, ^uint64(0), folded)
+	for seq := range l.states {
+		l.highest[Live] = max(l.highest[Live], seq)
+	}
+	for seq := range l.requested {
+		l.highest[Live] = max(l.highest[Live], seq)
+	}
+	return err
+}
+
+// readRows visits the live rows of one table and counts rows and bits.
+func (l *loading) readRows(tab Table, fn LoadFuncs) error {
+	name := tableNames[tab].record
+	return nestedSegments(l.tx, name, func(n uint64, b *bolt.Bucket) error {
+		bits, err := readBitset(l.tx, tab, n)
+		if err != nil {
+			return err
+		}
+		seg := &segment{}
+		l.s.segments[tab][n] = seg
+		pending := l.dead[tab][n]
+		c := b.Cursor()
+		for k, row := c.First(); k != nil; k, row = c.Next() {
+			seq, err := seqOf(n, k)
+			if err != nil {
+				return corrupt(string(name), k, err)
+			}
+			seg.stored++
+			l.highest[tab] = max(l.highest[tab], seq)
+			if bits.has(seq) {
+				seg.dead++
+				continue
+			}
+			if pending != nil && pending.has(seq) {
+				continue
+			}
+			if err := l.row(tab, seq, row, fn); err != nil {
+				return corrupt(string(name), seqKey(seq), err)
+			}
+		}
+		return nil
+	})
+}
+
+func (l *loading) row(tab Table, seq uint64, row []byte, fn LoadFuncs) error {
+	var st State
+	if tab == Live {
+		if t := l.states[seq]; t != nil {
+			st = t.State
+		}
+		_, st.Requested = l.requested[seq]
+	}
+	return fn.Row(tab, seq, row, st)
+}
+
+// finish hands what was counted to the store and makes sure that no number
+// that the file names is given out again.
+func (l *loading) finish() error {
+	s := l.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requested, s.sizes = l.requested, l.sizes
+	s.head.NextSeq = max(s.head.NextSeq, l.highest[Live]+1)
+	s.head.NextDead = max(s.head.NextDead, l.highest[Dead]+1)
+	return nil
+}
+
+// guarded turns a panic of bbolt over a damaged page, or a fault on a page
+// beyond the end of the file, into an error.
+func guarded(fn func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(old)
+	defer func() {
+		if p := recover(); p != nil {
+			err = &CorruptError{Err: fmt.Errorf("reading a page failed: %v", p)}
+		}
+	}()
+	return fn()
+}
+
+func keySeq(k []byte) uint64 { return binary.BigEndian.Uint64(k) }
+
+// walkAll visits every page of every bucket, as a check of their structure.
+func walkAll(tx *bolt.Tx) error {
+	return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
+		return walkBucket(string(name), b)
+	})
+}
+
+func walkBucket(name string, b *bolt.Bucket) error {
+	var last []byte
+	return b.ForEach(func(k, v []byte) error {
+		if last != nil && slices.Compare(last, k) >= 0 {
+			return corrupt(name, k, fmt.Errorf("keys are out of order"))
+		}
+		last = append(last[:0], k...)
+		if v == nil {
+			return walkBucket(name+"/"+fmt.Sprintf("%x", k), b.Bucket(k))
+		}
+		return nil
+	})
+}

@@ -1,0 +1,273 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+const defaultLockTimeout = 100 * time.Millisecond
+
+// Open opens the file at path, or creates it. Nil options are the defaults.
+//
+// bbolt's own open of a damaged file can panic in a goroutine where nobody can
+// catch it, so the file is first opened read-only, and checked, and walked if
+// its end was not clean. It returns ErrInUse, ErrForeign, ErrVersion,
+// ErrReadOnly, a *CorruptError, or an error of the file system; then the file
+// is as it was.
+func Open(path string, o *Options) (*Store, error) {
+	s := &Store{opts: o.withDefaults(), requested: map[uint64]requestRef{}}
+	for tab := range tables {
+		s.segments[tab] = map[uint64]*segment{}
+	}
+	fresh, err := s.inspect(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.open(path); err != nil {
+		return nil, err
+	}
+	if fresh {
+		err = s.create(path)
+	} else {
+		err = s.readMeta()
+	}
+	if err != nil {
+		_ = s.db.Close() // the first error says what is wrong
+		return nil, err
+	}
+	return s, nil
+}
+
+func (o *Options) withDefaults() Options {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	if c.LockTimeout == 0 {
+		c.LockTimeout = defaultLockTimeout
+	}
+	if c.Reserve == 0 {
+		c.Reserve = defaultReserve
+	}
+	return c
+}
+
+// inspect looks at the file without changing it, and reports whether there is
+// none yet.
+func (s *Store) inspect(path string) (fresh bool, err error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return true, nil
+	case err != nil:
+		return false, err
+	case !info.Mode().IsRegular():
+		return false, fmt.Errorf("%w: it is no regular file", ErrForeign)
+	case info.Mode().Perm()&0o222 == 0:
+		return false, fmt.Errorf("%w: its mode is %v", ErrReadOnly, info.Mode().Perm())
+	case info.Size() == 0:
+		return true, nil
+	}
+	if err := checkMagic(path); err != nil {
+		return false, err
+	}
+	return false, guarded(func() error { return s.check(path, info.Size()) })
+}
+
+// magic is what the first page of a bbolt file holds behind the page header.
+const magic, magicAt = 0xED0CDAED, 16
+
+// checkMagic tells a file that was never bbolt's from a damaged one.
+func checkMagic(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	case err != nil:
+		return err
+	}
+	defer f.Close()
+	var head [2]uint32
+	for i := range head {
+		var word [4]byte
+		if _, err := f.ReadAt(word[:], int64(i*os.Getpagesize()+magicAt)); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		head[i] = binary.NativeEndian.Uint32(word[:])
+	}
+	if head[0] != magic && head[1] != magic {
+		return ErrForeign
+	}
+	return nil
+}
+
+// check opens the file read-only: its lock, version and size, and, if its end
+// was not clean, the structure of every bucket.
+func (s *Store) check(path string, size int64) error {
+	if err := readAhead(path, size); err != nil {
+		return err
+	}
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: s.opts.LockTimeout, ReadOnly: true})
+	if err != nil {
+		return openError(err)
+	}
+	defer db.Close()
+	tx, err := db.Begin(false)
+	if err != nil {
+		return err
+	}
+	defer rollback(tx)
+	if tx.Size() > size {
+		return &CorruptError{Err: fmt.Errorf("%d bytes are missing at the end", tx.Size()-size)}
+	}
+	if err := checkFormat(tx); err != nil {
+		return err
+	}
+	if tx.Bucket(bucketMeta).Get(keyClean) != nil {
+		s.clean = true
+		return nil
+	}
+	return walkAll(tx)
+}
+
+// checkFormat makes sure that the file is Recall's and not newer than us.
+func checkFormat(tx *bolt.Tx) error {
+	meta := tx.Bucket(bucketMeta)
+	if meta == nil {
+		return ErrForeign
+	}
+	row, err := checkSum(0, meta.Get(keyFormat))
+	if err != nil {
+		return corrupt("meta", keyFormat, err)
+	}
+	in := reader{row: row}
+	switch version := in.uint(); {
+	case in.err != nil || version == 0:
+		return corrupt("meta", keyFormat, errShort)
+	case version > FormatVersion:
+		return fmt.Errorf("%w: %d; this Recall reads up to %d", ErrVersion, version, FormatVersion)
+	}
+	for _, name := range allBuckets() {
+		if tx.Bucket(name) == nil {
+			return corrupt(string(name), nil, errors.New("bucket is missing"))
+		}
+	}
+	return nil
+}
+
+func allBuckets() [][]byte {
+	list := [][]byte{bucketMeta, bucketJournal, bucketTombstone, bucketOverlay}
+	for _, n := range tableNames {
+		list = append(list, n.record, n.body, n.bitmap)
+	}
+	return list
+}
+
+// openError gives bbolt's reasons the names of this package.
+func openError(err error) error {
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return ErrInUse
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+		return &CorruptError{Err: err}
+	}
+	return err
+}
+
+// readAhead reads the file once in order: bbolt's map is read at random, page
+// by page, and a cold open of 0.9 GB took 29 s instead of half a second. A
+// file that would not stay in memory is left alone.
+func readAhead(path string, size int64) error {
+	if limit := memorySize() / 2; limit > 0 && size > limit {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return openError(err)
+	}
+	defer f.Close()
+	_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{f}, make([]byte, 1<<20))
+	return err
+}
+
+func (s *Store) open(path string) (err error) {
+	s.db, err = bolt.Open(path, 0o600, &bolt.Options{
+		Timeout: s.opts.LockTimeout,
+		// bbolt's default list of free pages is an array that is searched from
+		// its start: it degrades badly once a large file is fragmented.
+		FreelistType: bolt.FreelistMapType,
+		// Writing the list in every commit costs more than the commit. A clean
+		// close writes it; after a crash it is found again by a scan.
+		NoFreelistSync: true,
+		NoSync:         s.opts.NoSync,
+		// The file is extended before a transaction needs it: see makeRoom.
+		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+			f, err := os.OpenFile(name, flag, mode)
+			s.file = f
+			return f, err
+		},
+	})
+	return openError(err)
+}
+
+// create writes the first commit: buckets, version and key, and makes the
+// name of the file durable.
+func (s *Store) create(path string) error {
+	tx, err := s.db.Begin(true)
+	if err != nil {
+		return err
+	}
+	defer rollback(tx)
+	for _, name := range allBuckets() {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	if _, err := rand.Read(s.key[:]); err != nil {
+		return err
+	}
+	s.head, s.clean = Head{NextSeq: 1, NextDead: 1}, true
+	meta := tx.Bucket(bucketMeta)
+	format := appendSum(binary.AppendUvarint(nil, FormatVersion), 0, 0)
+	for _, kv := range [][2][]byte{{keyFormat, format}, {keySecret, appendSum(s.key[:], 0, 0)}, {keyHead, encodeHead(s.head)}} {
+		if err := meta.Put(kv[0], kv[1]); err != nil {
+			return err
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	return s.syncDir(filepath.Dir(path))
+}
+
+func (s *Store) syncDir(dir string) error {
+	if s.opts.NoSync {
+		return nil
+	}
+	return syncDir(dir)
+}
+
+func (s *Store) readMeta() error {
+	return s.View(func(v *View) error {
+		meta := v.tx.Bucket(bucketMeta)
+		key, err := checkSum(0, meta.Get(keySecret))
+		if err != nil || len(key) != len(s.key) {
+			return corrupt("meta", keySecret, errors.Join(err, errShort))
+		}
+		s.key = [16]byte(key)
+		s.head, err = decodeHead(meta.Get(keyHead))
+		return corrupt("meta", keyHead, err)
+	})
+}

@@ -1,0 +1,93 @@
+package store
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+)
+
+// Room is made between transactions: bbolt grows a file inside a commit, where
+// a full disk is an error that leaves the outcome unknown and costs a scan of
+// the whole file.
+
+const (
+	defaultReserve = 8 << 20
+	// overhead is what a commit writes beside its rows: the path from the root
+	// to each bucket it touches.
+	overhead  = 256 << 10
+	firstStep = 1 << 20
+	maxStep   = 64 << 20
+)
+
+// maxSize32 keeps the file within what a 32-bit process can map.
+const maxSize32 = math.MaxInt32 &^ (1<<20 - 1)
+
+func (s *Store) limit() int64 {
+	limit := s.opts.MaxSize
+	if strconv.IntSize == 32 && (limit == 0 || limit > maxSize32) {
+		limit = maxSize32
+	}
+	return limit
+}
+
+// makeRoom extends the file so that the transaction finds every page it can
+// need either free or already there.
+func (s *Store) makeRoom(bound Bound) error {
+	used, free, err := s.space()
+	if err != nil {
+		return err
+	}
+	need := bound.Bytes*2 + int64(bound.Rows)*64 + overhead
+	if !bound.Essential {
+		need += s.opts.Reserve
+	}
+	need = used + max(0, need-free)
+	if limit := s.limit(); limit > 0 && need > limit {
+		return fmt.Errorf("%w: it would exceed %d bytes", ErrFull, limit)
+	}
+	size, err := s.size()
+	if err != nil || size >= need {
+		return err
+	}
+	return s.extend(size, need)
+}
+
+// space returns the high-water mark of the file and the free bytes below it.
+func (s *Store) space() (used, free int64, err error) {
+	tx, err := s.db.Begin(false)
+	if err != nil {
+		return 0, 0, err
+	}
+	used = tx.Size()
+	rollback(tx)
+	return used, int64(s.db.Stats().FreePageN) * int64(s.db.Info().PageSize), nil
+}
+
+func (s *Store) size() (int64, error) {
+	info, err := s.file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+// extend makes the file longer in steps that grow with it, and durable before
+// any page beyond the old end is used.
+func (s *Store) extend(size, need int64) error {
+	step := min(max(firstStep, size), maxStep)
+	target := (need + step - 1) / step * step
+	if limit := s.limit(); limit > 0 {
+		target = max(need, min(target, limit))
+	}
+	err := extendFile(s.file, size, target)
+	if err != nil && target > need {
+		err = extendFile(s.file, size, need)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	if s.opts.NoSync {
+		return nil
+	}
+	return s.file.Sync()
+}

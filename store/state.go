@@ -1,0 +1,330 @@
+package store
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// State is what the journal and the overlay say about a live message beyond
+// its record.
+type State struct {
+	Due       int64 // ms, if HasRetry
+	Attempts  uint32
+	Claimed   uint32 // over Attempts: the process ended during that attempt
+	Class     uint8
+	HasRetry  bool
+	Requested bool // its cancellation was requested while it was in flight
+}
+
+// states collects State by message, in the order of commits.
+type states map[uint64]*tracked
+
+type tracked struct {
+	State
+	claimedIn uint64 // commit of the claim
+}
+
+func (s states) at(seq uint64) *tracked {
+	t := s[seq]
+	if t == nil {
+		t = &tracked{}
+		s[seq] = t
+	}
+	return t
+}
+
+// claim and retry are applied claims first within one commit: an attempt that
+// began after a retry of the same commit has a higher number than it.
+func (s states) claim(c Claim, commit uint64) {
+	t := s.at(c.Seq)
+	t.Claimed, t.claimedIn = c.Attempt, commit
+}
+
+func (s states) retry(r Retry, commit uint64) {
+	t := s.at(r.Seq)
+	t.HasRetry, t.Due, t.Attempts, t.Class = true, r.Due, r.Attempts, r.Class
+	if t.Claimed <= r.Attempts || t.claimedIn < commit {
+		t.Claimed = r.Attempts
+	}
+}
+
+// replay adds the state rows of the journal up to a commit, in order. Numbers
+// of segments whose overlay is newer than a row are skipped.
+func (s states) replay(tx *bolt.Tx, upTo uint64, folded map[uint64]uint64) (bytes int64, err error) {
+	rows, bytes, err := stateRows(tx, upTo)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range rows {
+		newer := func(seq uint64) bool { return r.commit > folded[seq>>segmentBits] }
+		if r.kind == kindClaim {
+			err = decodeClaims(r.row, func(c Claim) {
+				if newer(c.Seq) {
+					s.claim(c, r.commit)
+				}
+			})
+		} else {
+			err = decodeRetries(r.row, func(x Retry) {
+				if newer(x.Seq) {
+					s.retry(x, r.commit)
+				}
+			})
+		}
+		if err != nil {
+			return bytes, corrupt("journal", r.key, err)
+		}
+	}
+	return bytes, nil
+}
+
+type stateRow struct {
+	kind     byte
+	commit   uint64
+	key, row []byte
+}
+
+// stateRows returns the claim and retry rows up to a commit, by commit.
+func stateRows(tx *bolt.Tx, upTo uint64) (rows []stateRow, bytes int64, err error) {
+	for _, kind := range []byte{kindClaim, kindRetry} {
+		err := eachJournal(tx, kind, func(key, row []byte) (bool, error) {
+			if commitOf(key) > upTo {
+				return false, nil
+			}
+			rows = append(rows, stateRow{kind, commitOf(key), key, row})
+			bytes += int64(len(key) + len(row) + crcSize)
+			return true, nil
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b stateRow) int {
+		switch {
+		case a.commit < b.commit:
+			return -1
+		case a.commit > b.commit:
+			return 1
+		}
+		return 0 // claims stay before retries
+	})
+	return rows, bytes, nil
+}
+
+// An overlay row holds the states of some messages of one segment as of a
+// commit. Its key is the segment and a part.
+
+func overlayKey(segment uint64, part uint16) []byte {
+	return binary.BigEndian.AppendUint16(seqKey(segment), part)
+}
+
+// readOverlay adds the rows of one segment, or of all if one is nil, and notes
+// the commits that they are folded up to.
+func (s states) readOverlay(tx *bolt.Tx, one *uint64, folded map[uint64]uint64) (bytes int64, err error) {
+	c := tx.Bucket(bucketOverlay).Cursor()
+	k, v := c.First()
+	if one != nil {
+		k, v = c.Seek(seqKey(*one))
+	}
+	for ; k != nil; k, v = c.Next() {
+		if len(k) != 10 {
+			return bytes, corrupt("overlay", k, errShort)
+		}
+		segment := binary.BigEndian.Uint64(k)
+		if one != nil && segment != *one {
+			break
+		}
+		if err := s.overlayRow(segment, v, folded); err != nil {
+			return bytes, corrupt("overlay", k, err)
+		}
+		bytes += int64(len(k) + len(v))
+	}
+	return bytes, nil
+}
+
+func (s states) overlayRow(segment uint64, v []byte, folded map[uint64]uint64) error {
+	row, err := checkSum(segment, v)
+	if err != nil {
+		return err
+	}
+	in := reader{row: row}
+	folded[segment] = in.uint()
+	for in.more() {
+		seq := segment<<segmentBits + in.uint()%segmentSize
+		t := tracked{State: State{Due: in.int(), Attempts: uint32(in.uint()), Claimed: uint32(in.uint()), Class: in.byte(), HasRetry: in.byte() == 1}}
+		if in.err == nil {
+			s[seq] = &t
+		}
+	}
+	return in.err
+}
+
+func appendState(dst []byte, seq uint64, t *tracked) []byte {
+	dst = binary.AppendUvarint(dst, seq%segmentSize)
+	dst = binary.AppendVarint(dst, t.Due)
+	dst = binary.AppendUvarint(dst, uint64(t.Attempts))
+	dst = binary.AppendUvarint(dst, uint64(t.Claimed))
+	if t.HasRetry {
+		return append(dst, t.Class, 1)
+	}
+	return append(dst, t.Class, 0)
+}
+
+// minFoldState is the least of journal bytes that makes folding state pay.
+const minFoldState = 4 << 20
+
+// FoldStatePays tells whether the retries and claims in the journal take more
+// room than the overlay they would be folded into. It belongs to the writer.
+func (s *Store) FoldStatePays() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.folding != nil || s.sizes.journalState > max(s.opts.minFold(), s.sizes.overlay)
+}
+
+func (o *Options) minFold() int64 {
+	if o.MinFoldState > 0 {
+		return o.MinFoldState
+	}
+	return minFoldState
+}
+
+// stateFold is a fold under way. It is only in memory: overlay rows name the
+// commit that they are folded up to, so a fold that was cut short is harmless.
+type stateFold struct {
+	upTo     uint64
+	segments []uint64 // still to write
+}
+
+// FoldState moves retries and claims from the journal to the overlay, segment
+// by segment, about limit bytes in one call. The journal rows go when the last
+// segment is through.
+func (t *Tx) FoldState(limit int) (more bool, err error) {
+	f := t.s.folding
+	if f == nil {
+		if f, err = t.startFold(); err != nil {
+			return false, err
+		}
+	}
+	folded := map[uint64]uint64{}
+	all := states{}
+	for _, n := range f.segments {
+		if _, err := all.readOverlay(t.tx, &n, folded); err != nil {
+			return false, err
+		}
+	}
+	if _, err := all.replay(t.tx, f.upTo, folded); err != nil {
+		return false, err
+	}
+	written, rest := 0, f.segments
+	for len(rest) > 0 && written < limit {
+		n, err := t.writeOverlay(rest[0], all, f.upTo)
+		if err != nil {
+			return false, err
+		}
+		written, rest = written+n, rest[1:]
+	}
+	next := &stateFold{f.upTo, rest}
+	if len(rest) == 0 {
+		if err := t.dropState(f.upTo); err != nil {
+			return false, err
+		}
+		next = nil
+	}
+	t.learn(func() { t.s.folding = next })
+	return next != nil, nil
+}
+
+// startFold finds the segments that the journal's state rows name.
+func (t *Tx) startFold() (*stateFold, error) {
+	f := &stateFold{upTo: t.Number() - 1} // this commit may still add rows
+	named := states{}
+	if _, err := named.replay(t.tx, f.upTo, nil); err != nil {
+		return nil, err
+	}
+	seen := map[uint64]bool{}
+	for seq := range named {
+		seen[seq>>segmentBits] = true
+	}
+	f.segments = slices.Sorted(maps.Keys(seen))
+	return f, nil
+}
+
+// writeOverlay replaces the overlay rows of one segment, leaving out what no
+// longer lives.
+func (t *Tx) writeOverlay(segment uint64, all states, upTo uint64) (written int, err error) {
+	removed, err := t.dropOverlay(segment)
+	if err != nil {
+		return 0, err
+	}
+	if t.tx.Bucket(tableNames[Live].record).Bucket(seqKey(segment)) == nil {
+		return 0, nil
+	}
+	dead, err := readBitset(t.tx, Live, segment)
+	if err != nil {
+		return 0, err
+	}
+	b := t.tx.Bucket(bucketOverlay)
+	row := binary.AppendUvarint(nil, upTo)
+	part := uint16(0)
+	flush := func() error {
+		sum := appendSum(row, 0, segment)
+		written += len(sum) + 10
+		err := b.Put(overlayKey(segment, part), sum)
+		part, row = part+1, binary.AppendUvarint(nil, upTo)
+		return err
+	}
+	for seq := segment << segmentBits; seq>>segmentBits == segment; seq++ {
+		st := all[seq]
+		if st == nil || dead.has(seq) {
+			continue
+		}
+		if len(row) > maxRow-64 {
+			if err := flush(); err != nil {
+				return written, err
+			}
+		}
+		row = appendState(row, seq, st)
+	}
+	err = flush()
+	t.learn(func() { t.s.sizes.overlay += int64(written - removed) })
+	return written, err
+}
+
+// dropOverlay deletes the overlay rows of a segment.
+func (t *Tx) dropOverlay(segment uint64) (bytes int, err error) {
+	b := t.tx.Bucket(bucketOverlay)
+	var keys [][]byte
+	c := b.Cursor()
+	for k, v := c.Seek(seqKey(segment)); len(k) == 10 && binary.BigEndian.Uint64(k) == segment; k, v = c.Next() {
+		keys = append(keys, slices.Clone(k))
+		bytes += len(k) + len(v)
+	}
+	for _, k := range keys {
+		if err := b.Delete(k); err != nil {
+			return bytes, err
+		}
+	}
+	return bytes, nil
+}
+
+// dropState deletes the journal's state rows up to a commit.
+func (t *Tx) dropState(upTo uint64) error {
+	rows, bytes, err := stateRows(t.tx, upTo)
+	if err != nil {
+		return err
+	}
+	journal := t.tx.Bucket(bucketJournal)
+	keys := make([][]byte, len(rows))
+	for i, r := range rows {
+		keys[i] = slices.Clone(r.key)
+	}
+	for _, k := range keys {
+		if err := journal.Delete(k); err != nil {
+			return err
+		}
+	}
+	t.learn(func() { t.s.sizes.journalState = max(0, t.s.sizes.journalState-bytes) })
+	return nil
+}

@@ -1,0 +1,157 @@
+package recall
+
+import (
+	"strings"
+
+	"github.com/recallmq/recall/internal/posting"
+)
+
+// field is an attribute with an index of its own.
+type field uint8
+
+const (
+	fieldQueue field = iota
+	fieldURL
+	fieldTopic
+	fieldSchedule
+	fieldIP
+	fieldFlow
+	plainFields // the fields before have one value per message, kept in its entry
+
+	fieldHost  = plainFields     // derived from the URL
+	fieldLabel = plainFields + 1 // several per message
+	allFields  = plainFields + 2
+)
+
+var fieldNames = [allFields]string{"queue", "url", "topic", "schedule", "ip", "flow", "host", "label"}
+
+// value is one interned value of a field and its posting list.
+type value struct {
+	name string
+	list posting.List // every entry that was held when the list was last cleaned, and all newer ones
+	live int32        // entries that can still match: pending or in flight
+	held int32        // entries that are not unlinked yet; the number is free when it is 0
+	host uint32       // of a URL: its value number in the field host
+}
+
+// valueTable interns the values of one field. Number 0 stands for "none".
+type valueTable struct {
+	byName map[string]uint32
+	slab   []value
+	free   []uint32
+}
+
+func newValueTable() valueTable {
+	return valueTable{byName: map[string]uint32{}, slab: make([]value, 1)}
+}
+
+// lookup returns the number of a name, 0 if nothing held has it.
+func (t *valueTable) lookup(name string) uint32 { return t.byName[name] }
+
+// intern returns the number of a name that is not empty and whether it is new.
+// The name may be a view into a buffer: a new value keeps a copy.
+func (t *valueTable) intern(name []byte) (n uint32, fresh bool) {
+	if n, ok := t.byName[string(name)]; ok {
+		return n, false
+	}
+	own := string(name)
+	if last := len(t.free) - 1; last >= 0 {
+		n = t.free[last]
+		t.free = t.free[:last]
+		t.slab[n] = value{name: own}
+	} else {
+		n = uint32(len(t.slab))
+		t.slab = append(t.slab, value{name: own})
+	}
+	t.byName[own] = n
+	return n, true
+}
+
+// add links an entry to value n.
+func (t *valueTable) add(n uint32, seq uint64) {
+	v := &t.slab[n]
+	v.list.Append(seq)
+	v.live++
+	v.held++
+}
+
+// release unlinks one entry from value n, and forgets the value with its last.
+// Otherwise it reports whether the list is mostly made of entries that are
+// gone, so that cleaning it pays.
+func (t *valueTable) release(n uint32) (dirty bool) {
+	v := &t.slab[n]
+	v.held--
+	if v.held == 0 {
+		delete(t.byName, v.name)
+		*v = value{}
+		t.free = append(t.free, n)
+		return false
+	}
+	const smallest = 64
+	return v.list.Len() >= smallest && int(v.held)*5 < v.list.Len()*2
+}
+
+// labelSet is one interned combination of labels.
+type labelSet struct {
+	key    string
+	labels []uint32 // value numbers, without duplicates
+	held   int32
+}
+
+// labelSets interns combinations: most messages share a few.
+type labelSets struct {
+	byKey map[string]uint32
+	slab  []labelSet
+	free  []uint32
+}
+
+func newLabelSets() labelSets {
+	return labelSets{byKey: map[string]uint32{}, slab: make([]labelSet, 1)}
+}
+
+// labelSeparator cannot occur in a label: control characters are refused.
+const labelSeparator = 0
+
+// intern returns the number of the set that key spells, creating it, and its
+// labels, on first use. The caller counts the entry with held.
+func (s *labelSets) intern(key []byte, labels *valueTable) uint32 {
+	if n, ok := s.byKey[string(key)]; ok {
+		return n
+	}
+	set := labelSet{key: string(key)}
+	for name := range strings.SplitSeq(set.key, string(rune(labelSeparator))) {
+		n, _ := labels.intern([]byte(name))
+		if !containsNumber(set.labels, n) {
+			set.labels = append(set.labels, n)
+		}
+	}
+	n := uint32(len(s.slab))
+	if last := len(s.free) - 1; last >= 0 {
+		n = s.free[last]
+		s.free = s.free[:last]
+		s.slab[n] = set
+	} else {
+		s.slab = append(s.slab, set)
+	}
+	s.byKey[set.key] = n
+	return n
+}
+
+func (s *labelSets) release(n uint32) {
+	set := &s.slab[n]
+	set.held--
+	if set.held == 0 {
+		delete(s.byKey, set.key)
+		*set = labelSet{}
+		s.free = append(s.free, n)
+	}
+}
+
+func containsNumber(list []uint32, n uint32) bool {
+	for _, have := range list {
+		if have == n {
+			return true
+		}
+	}
+	return false
+}
