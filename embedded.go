@@ -39,7 +39,7 @@ type embedded struct {
 	notes  []store.Claim // claims that no commit has noted yet
 	noted  time.Time     // when the oldest of them was made
 	crash  recovery
-	active map[*cancellation]struct{} // cancellations with marks that are not durable
+	marks  map[uint16]*cancellation // whose marks entries still bear
 	upkeep upkeepState
 	stats  embeddedStats
 
@@ -100,7 +100,7 @@ func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
 		store: s, ids: newIDCodec(s.Key()), log: o.Logger,
 		queue: make(chan *request, queueLength), committed: make(chan struct{}),
 		live: newIndex(true), dead: newIndex(false), lanes: newLanes(),
-		leases: map[uint64]*lease{}, epoch: randomUint64(), active: map[*cancellation]struct{}{},
+		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*cancellation{},
 		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1),
 	}
 	todo, err := e.load()

@@ -22,17 +22,17 @@ func (e *embedded) Cancel(ctx context.Context, req CancelRequest) error {
 		return ErrNotFound
 	}
 	for waited := false; ; waited = true {
-		w, others, err := e.cancelOne(r, req)
+		w, owner, err := e.cancelOne(r, req)
 		if err != nil {
 			return err
 		}
 		if w != nil {
 			return e.finishCancel(ctx, w)
 		}
-		if waited && others == nil {
+		if waited {
 			return ErrNotFound // its end was decided, and is durable by now
 		}
-		if err := e.settled(ctx, others); err != nil {
+		if err := e.settled(ctx, owner); err != nil {
 			return err
 		}
 	}
@@ -40,9 +40,9 @@ func (e *embedded) Cancel(ctx context.Context, req CancelRequest) error {
 
 // cancelOne marks the message, or asks for its cancellation if it is in
 // flight. It returns no work when the end of the message is decided, but maybe
-// not durable yet: then the cancellations under way have to be waited for, or,
-// if there is none, the commit under way.
-func (e *embedded) cancelOne(r resolvedID, req CancelRequest) (w *cancelOneWork, others []*cancellation, err error) {
+// not durable yet: then the cancellation that owns its mark has to be waited
+// for, or, if there is none, the commit under way.
+func (e *embedded) cancelOne(r resolvedID, req CancelRequest) (w *cancelOneWork, owner *cancellation, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p, en := e.findLocked(r)
@@ -55,7 +55,7 @@ func (e *embedded) cancelOne(r resolvedID, req CancelRequest) (w *cancelOneWork,
 		e.lanesDeadLocked(en)
 		return &cancelOneWork{e: e, seq: r.seq}, nil, nil
 	case en.phase == phaseMarked:
-		return nil, e.activeLocked(nil), nil
+		return nil, e.marks[en.mark], nil
 	case en.phase != phaseInFlight:
 		return nil, nil, nil
 	case !req.Sticky:
@@ -123,6 +123,7 @@ func (w *cancelOneWork) undo() {
 
 // unmarkLocked makes a marked message pending again.
 func (e *embedded) unmarkLocked(p *page, en *entry, seq uint64) {
+	en.mark = 0
 	e.live.move(p, en, phasePending)
 	e.queueLocked(en, seq)
 	hint(e.claimHint)
@@ -151,7 +152,9 @@ type cancellation struct {
 	seqs    []uint64      // marked since the last part, ascending
 	barrier bool          // met a message whose end is decided but not durable
 	blocker MessageID     // of the last pass
-	durable chan struct{} // closed when this part's marks are durable or undone
+	mark    uint16        // names the call in the entries that it has marked
+	settled bool          // guarded by mu: this part's marks are durable or undone
+	durable chan struct{} // closed then
 	result  CancelResult
 }
 
@@ -208,14 +211,16 @@ func auditText(f Filter) string {
 // pass walks until the end or the first match in flight, which it returns, and
 // marks what can be cancelled on the way. If it fails the marks are undone.
 func (c *cancellation) pass(ctx context.Context) (blocker uint64, err error) {
-	c.e.enter(c)
+	if err := c.e.enter(c); err != nil {
+		return 0, err
+	}
 	for {
-		done, foreign := c.slice(&blocker)
+		done, foreign, owner := c.slice(&blocker)
 		switch {
 		case done || blocker != 0:
 			return blocker, nil
-		case foreign != nil:
-			err = c.e.settled(ctx, foreign)
+		case foreign:
+			err = c.e.settled(ctx, owner)
 		default:
 			runtime.Gosched()
 			err = ctx.Err()
@@ -228,9 +233,10 @@ func (c *cancellation) pass(ctx context.Context) (blocker uint64, err error) {
 }
 
 // slice is one lock hold of a pass. It ends early at a blocker, and at a
-// message that another cancellation has marked but not made durable yet: that
-// one may still come back, so the walk has to wait for it.
-func (c *cancellation) slice(blocker *uint64) (done bool, foreign []*cancellation) {
+// message that another call has marked but not made durable yet: that one may
+// still come back, so the walk has to wait for its owner. Walks meet messages
+// in one order, so they cannot wait for each other in a circle.
+func (c *cancellation) slice(blocker *uint64) (done, foreign bool, owner *cancellation) {
 	e := c.e
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -238,10 +244,12 @@ func (c *cancellation) slice(blocker *uint64) (done bool, foreign []*cancellatio
 		switch {
 		case en.phase == phasePending:
 			e.live.move(p, en, phaseMarked)
+			en.mark = c.mark
 			c.seqs = append(c.seqs, seq)
 			e.lanesDeadLocked(en)
 		case en.phase == phaseMarked:
-			if foreign = e.activeLocked(c); foreign != nil {
+			if owner = e.marks[en.mark]; owner == nil || !owner.settled {
+				foreign = true
 				return stopAt
 			}
 		case en.phase == phaseFinishing:
@@ -254,7 +262,7 @@ func (c *cancellation) slice(blocker *uint64) (done bool, foreign []*cancellatio
 		}
 		return goOn
 	})
-	return done, foreign
+	return done, foreign, owner
 }
 
 // lanesDeadLocked counts an item that a lane will have to step over.
@@ -264,52 +272,53 @@ func (e *embedded) lanesDeadLocked(en *entry) {
 	}
 }
 
-// enter and exit keep the set of cancellations whose marks are not durable.
-func (e *embedded) enter(c *cancellation) {
+// enter gives a pass its mark.
+func (e *embedded) enter(c *cancellation) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c.durable = make(chan struct{})
-	e.active[c] = struct{}{}
-}
-
-func (e *embedded) exit(c *cancellation) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.active, c)
-	close(c.durable)
-}
-
-// activeLocked returns the cancellations under way, but for c; nil if none.
-func (e *embedded) activeLocked(c *cancellation) (others []*cancellation) {
-	for other := range e.active {
-		if other != c {
-			others = append(others, other)
+	c.durable, c.settled = make(chan struct{}), false
+	for c.mark = 1; c.mark != 0; c.mark++ {
+		if e.marks[c.mark] == nil {
+			e.marks[c.mark] = c
+			return nil
 		}
 	}
-	return others
+	return errTooManyCancellations
 }
 
-// settled waits until the marks of others are durable or undone, and, with
+var errTooManyCancellations = errors.New("recall: too many cancellations at once")
+
+// exit says that the marks of a pass are durable, or undone: then the mark is
+// free, otherwise it is free when the entries that bear it are unlinked.
+func (e *embedded) exit(c *cancellation, undone bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c.settled = true
+	close(c.durable)
+	if undone {
+		delete(e.marks, c.mark)
+	}
+}
+
+// settled waits until the marks of a call are durable or undone, and, with
 // none given, until everything queued so far is durable.
-func (e *embedded) settled(ctx context.Context, others []*cancellation) error {
-	if others == nil {
+func (e *embedded) settled(ctx context.Context, owner *cancellation) error {
+	if owner == nil {
 		return e.submit(ctx, flushWork{})
 	}
-	for _, other := range others {
-		select {
-		case <-other.durable:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	select {
+	case <-owner.durable:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return nil
 }
 
 // commit makes the marks of a pass durable with one tombstone. A pass that
 // marked nothing but met a decided end waits for that to be durable.
 func (c *cancellation) commit(ctx context.Context, blocker uint64) error {
 	if len(c.seqs) == 0 {
-		c.e.exit(c)
+		c.e.exit(c, true)
 		if c.barrier {
 			return c.e.submit(ctx, flushWork{})
 		}
@@ -321,12 +330,12 @@ func (c *cancellation) commit(ctx context.Context, blocker uint64) error {
 		if !isUnknown(err) {
 			c.undo()
 		} else {
-			c.e.exit(c)
+			c.e.exit(c, false)
 		}
 		return err
 	}
-	c.e.exit(c)
-	c.e.buried(c.op.ID, c.seqs)
+	c.e.exit(c, false)
+	c.e.buried(c.op.ID, c.mark, c.seqs)
 	c.result.Cancelled += len(c.seqs)
 	c.result.Operation = operationID(c.op.ID)
 	c.seqs, c.barrier = nil, false
@@ -348,7 +357,7 @@ func (c *cancellation) undo() {
 		seqs = seqs[n:]
 	}
 	c.seqs = nil
-	c.e.exit(c)
+	c.e.exit(c, true)
 }
 
 // awaitAttempt waits until the attempt of the blocker is over and reports

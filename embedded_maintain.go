@@ -22,6 +22,7 @@ type upkeepState struct {
 // burial is one cancelled set on its way out of memory and file.
 type burial struct {
 	op       [16]byte
+	mark     uint16   // that its entries bear
 	seqs     []uint64 // not unlinked yet
 	size     int
 	unlinked bool
@@ -47,12 +48,18 @@ func (u *upkeepState) paysLocked() bool {
 	return len(u.buried) > 0 || u.foldable >= foldPays || u.sweep || u.state
 }
 
-// buried hands a durable cancellation to the background.
-func (e *embedded) buried(op [16]byte, seqs []uint64) {
+// buried hands a durable cancellation to the background. If the background
+// lags far behind, the caller lends a hand: marks are not without number.
+func (e *embedded) buried(op [16]byte, mark uint16, seqs []uint64) {
+	const lag = 1024
 	e.mu.Lock()
-	e.upkeep.buried = append(e.upkeep.buried, burial{op: op, seqs: seqs, size: len(seqs)})
+	e.upkeep.buried = append(e.upkeep.buried, burial{op: op, mark: mark, seqs: seqs, size: len(seqs)})
+	lagging := len(e.marks) > lag
 	e.mu.Unlock()
 	hint(e.upkeepHint)
+	for lagging && e.unlinkSlice() {
+		runtime.Gosched()
+	}
 }
 
 // Maintain implements [Engine]: one step of noting claims, unlinking,
@@ -120,6 +127,7 @@ func (e *embedded) unlinkSlice() bool {
 		}
 		if b.seqs = b.seqs[n:]; len(b.seqs) == 0 {
 			b.seqs, b.unlinked = nil, true
+			delete(e.marks, b.mark)
 		}
 		return true
 	}

@@ -17,9 +17,9 @@ func (e *embedded) Get(ctx context.Context, id MessageID, now time.Time) (m Mess
 	if !ok {
 		return m, ErrNotFound
 	}
-	en, others := e.peek(r)
+	en, owner := e.peek(r)
 	if en.phase == phaseMarked || en.phase == phaseFinishing {
-		if err := e.settled(ctx, others); err != nil {
+		if err := e.settled(ctx, owner); err != nil {
 			return m, err
 		}
 		en, _ = e.peek(r)
@@ -37,14 +37,14 @@ func (e *embedded) Get(ctx context.Context, id MessageID, now time.Time) (m Mess
 	return found[0], nil
 }
 
-// peek copies an entry, and lists the cancellations under way.
-func (e *embedded) peek(r resolvedID) (en entry, others []*cancellation) {
+// peek copies an entry, and names the bulk cancellation that has marked it.
+func (e *embedded) peek(r resolvedID) (en entry, owner *cancellation) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if _, have := e.findLocked(r); have != nil {
-		en = *have
+		en, owner = *have, e.marks[have.mark]
 	}
-	return en, e.activeLocked(nil)
+	return en, owner
 }
 
 // stateOf derives what people are told from what the index keeps.

@@ -62,9 +62,9 @@ type entry struct {
 	attempts uint16 // started so far
 	values   [plainFields]uint32
 	labels   uint32 // number of the label set
+	mark     uint16 // with phaseMarked: the cancellation that took it; 0: a call for one message
 	phase    phase
 	flags    uint8
-	_        [2]byte
 }
 
 const (
