@@ -154,8 +154,8 @@ func (d *dispatcher) claim(claiming, attempts context.Context, free int) (full b
 	if err != nil {
 		return false, err
 	}
-	for _, l := range res.Leases {
-		d.start(claiming, attempts, l)
+	for _, l := range res.Leases { // a copy each: a long attempt must not keep the others' bodies
+		d.start(claiming, attempts, &l)
 	}
 	if len(res.Leases) >= free {
 		return true, nil
@@ -175,7 +175,7 @@ func notBefore(next, earliest time.Time) time.Time {
 
 // start runs the attempt of a lease, or gives the lease back when the broker
 // was closed while it was claimed.
-func (d *dispatcher) start(claiming, attempts context.Context, l Lease) {
+func (d *dispatcher) start(claiming, attempts context.Context, l *Lease) {
 	if claiming.Err() != nil {
 		d.finish(l, Finish{Outcome: Release, Now: d.broker.clock.Now(), Failure: FailureShutdown})
 		return
@@ -186,7 +186,7 @@ func (d *dispatcher) start(claiming, attempts context.Context, l Lease) {
 }
 
 // attempt is the life of one attempt's goroutine.
-func (d *dispatcher) attempt(attempts context.Context, l Lease) {
+func (d *dispatcher) attempt(attempts context.Context, l *Lease) {
 	defer d.leave()
 	b := d.broker
 	started := b.clock.Now()
@@ -217,7 +217,7 @@ func (d *dispatcher) leave() {
 }
 
 // end decides what follows an attempt, hands that to the engine and logs it.
-func (d *dispatcher) end(l Lease, r result, cut bool, started time.Time) {
+func (d *dispatcher) end(l *Lease, r result, cut bool, started time.Time) {
 	now := d.broker.clock.Now()
 	f := Finish{Outcome: Release, Failure: r.failure, Reason: r.reason}
 	switch {
@@ -242,9 +242,9 @@ func (d *dispatcher) end(l Lease, r result, cut bool, started time.Time) {
 // finish hands an outcome to the engine, whatever the attempt's context, and
 // reports whether it was taken. What is not taken is delivered again after the
 // next open.
-func (d *dispatcher) finish(l Lease, f Finish) bool {
+func (d *dispatcher) finish(l *Lease, f Finish) bool {
 	f.Durable = d.broker.opts.WaitFinish
-	err := d.broker.engine.Finish(context.Background(), l, f)
+	err := d.broker.engine.Finish(context.Background(), *l, f)
 	switch {
 	case err == nil:
 		return true
