@@ -1,22 +1,90 @@
 package recall_test
 
 import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/enginetest"
 )
 
-func TestReference(t *testing.T) {
-	enginetest.Run(t, func(*testing.T) enginetest.Harness {
-		r := enginetest.NewReference()
-		return enginetest.Harness{
-			Engine: r,
-			Reopen: func(bool) (recall.Engine, error) {
-				r = r.Reopen()
-				return r, nil
-			},
-			Check: func() error { return r.Check() },
-		}
+// TestContract holds every engine to the contract of Engine.
+func TestContract(t *testing.T) {
+	t.Run("Reference", func(t *testing.T) { enginetest.Run(t, referenceHarness) })
+	t.Run("SyncNever", func(t *testing.T) {
+		enginetest.Run(t, func(t *testing.T) enginetest.Harness { return fileHarness(t, recall.SyncNever) })
 	})
+	t.Run("SyncAlways", func(t *testing.T) {
+		enginetest.Run(t, func(t *testing.T) enginetest.Harness { return fileHarness(t, recall.SyncAlways) })
+	})
+}
+
+func referenceHarness(*testing.T) enginetest.Harness {
+	r := enginetest.NewReference()
+	return enginetest.Harness{
+		Engine: r,
+		Reopen: func(bool) (recall.Engine, error) {
+			r = r.Reopen()
+			return r, nil
+		},
+		Check: func() error { return r.Check() },
+	}
+}
+
+// fileHarness opens the embedded engine on a file of its own. A crash is
+// what a copy of the file shows that was taken while the engine was idle.
+func fileHarness(t *testing.T, d recall.Durability) enginetest.Harness {
+	dir, generation := t.TempDir(), 0
+	path := func() string { return filepath.Join(dir, fmt.Sprintf("%d.db", generation)) }
+	open := func() (recall.Engine, error) {
+		return recall.OpenEngine(path(), &recall.Options{Durability: d, Logger: slog.New(slog.DiscardHandler)})
+	}
+	e, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return enginetest.Harness{
+		Engine: e,
+		Reopen: func(crash bool) (_ recall.Engine, err error) {
+			old := path()
+			var image []byte
+			if crash {
+				image = quietImage(t, old)
+			}
+			if err := e.Close(); err != nil {
+				return nil, err
+			}
+			if crash {
+				generation++
+				if err := os.WriteFile(path(), image, 0o600); err != nil {
+					return nil, err
+				}
+				if err := os.Remove(old); err != nil {
+					return nil, err
+				}
+			}
+			e, err = open()
+			return e, err
+		},
+	}
+}
+
+// quietImage reads a file that nobody is writing to: what it reads twice.
+func quietImage(t *testing.T, path string) []byte {
+	t.Helper()
+	var last []byte
+	for {
+		image, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Equal(image, last) {
+			return image
+		}
+		last = image
+	}
 }

@@ -73,7 +73,7 @@ func checkModel(t *testing.T, stories int, begin func(*rapid.T) modelEngine) {
 		}
 		rapid.SyncTest(rt, func(rt *rapid.T) {
 			m := newModel(rt, e)
-			defer m.close(rt)
+			defer func() { _ = m.shut() }() // of what a failure left open
 			rt.Repeat(map[string]func(*rapid.T){
 				"publish":           m.publish,
 				"let an attempt go": m.letGo,
@@ -136,6 +136,7 @@ func newModel(t *rapid.T, e modelEngine) *model {
 
 func (m *model) open(t *rapid.T) {
 	b, err := m.engine.open(&recall.Options{
+		Slots:     1000, // never the reason to wait
 		Backoff:   modelBackoff,
 		Timeout:   modelTimeout,
 		Transport: roundTripper(m.roundTrip),
@@ -319,14 +320,19 @@ func (m *model) drop(x *modelMessage) {
 	m.gone = append(m.gone, x)
 }
 
-// letGo ends an attempt that is held.
-func (m *model) letGo(t *rapid.T) {
-	var held []*modelMessage
+// held returns the messages in flight.
+func (m *model) held() (held []*modelMessage) {
 	for _, x := range m.live {
 		if x.inFlight {
 			held = append(held, x)
 		}
 	}
+	return held
+}
+
+// letGo ends an attempt that is held.
+func (m *model) letGo(t *rapid.T) {
+	held := m.held()
 	if len(held) == 0 {
 		t.Skip("none is held")
 	}
@@ -360,6 +366,9 @@ func (m *model) cancel(t *rapid.T) {
 		t.Skip("no messages")
 	}
 	x := rapid.SampledFrom(all).Draw(t, "message")
+	if held := m.held(); len(held) > 0 && rapid.Bool().Draw(t, "a held one") {
+		x = rapid.SampledFrom(held).Draw(t, "held message")
+	}
 	var opts []recall.CancelOption
 	sticky := rapid.Bool().Draw(t, "sticky")
 	if sticky {
@@ -409,7 +418,10 @@ func (m *model) filter(t *rapid.T) recall.Filter {
 }
 
 func (m *model) cancelMatching(t *rapid.T) {
-	f := m.filter(t)
+	f := recall.Filter{}
+	if rapid.IntRange(0, 3).Draw(t, "everything") > 0 {
+		f = m.filter(t)
+	}
 	var res recall.CancelResult
 	var err error
 	if f.IsZero() {
@@ -487,7 +499,9 @@ func (m *model) advance(t *rapid.T) {
 // reopen closes the broker without patience: attempts that are held are cut
 // short and not counted.
 func (m *model) reopen(t *rapid.T) {
-	m.close(t)
+	if err := m.shut(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
 	for _, x := range slices.Clone(m.live) {
 		switch {
 		case !x.inFlight:
@@ -503,12 +517,10 @@ func (m *model) reopen(t *rapid.T) {
 	m.settle(time.Now())
 }
 
-func (m *model) close(t *rapid.T) {
+func (m *model) shut() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := m.broker.Close(ctx); err != nil {
-		t.Fatalf("Close: %v", err)
-	}
+	return m.broker.Close(ctx)
 }
 
 func (m *model) compare(t *rapid.T) {
@@ -551,7 +563,7 @@ func (m *model) compare(t *rapid.T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, x := range slices.Concat(m.live, m.dead, m.gone) {
-		if x.tries > m.tried[x.name] {
+		if x.tries != m.tried[x.name] {
 			t.Fatalf("message %s was tried %d times, want %d", x.name, m.tried[x.name], x.tries)
 		}
 	}
