@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"runtime"
@@ -17,19 +18,30 @@ func errorIs(err, target error) bool { return errors.Is(err, target) }
 // yield lets other goroutines run.
 func yield() { runtime.Gosched() }
 
-// together runs n copies of f at the same time and waits for them. f must not
-// end the test, only mark it as failed.
-func together(n int, f func(i int)) {
+// together runs n copies of f at the same time and waits for them, but not for
+// ever. f must not end the test, only mark it as failed.
+func (x *fixture) together(n int, f func(i int)) {
+	x.Helper()
 	var wg sync.WaitGroup
-	start := make(chan struct{})
+	start, ended := make(chan struct{}), make(chan struct{})
 	for i := range n {
 		wg.Go(func() {
 			<-start
 			f(i)
 		})
 	}
+	go func() {
+		wg.Wait()
+		close(ended)
+	}()
 	close(start)
-	wg.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(size(1))*time.Minute)
+	defer cancel()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		x.Fatalf("concurrent calls do not return: they wait for each other")
+	}
 }
 
 // ledger notes what became of each message, and complains when two things did.
@@ -64,7 +76,7 @@ func (l *ledger) count(fate string) (n int) {
 var concurrentTests = []contractTest{
 	{"ids of one publisher ascend, and no two are equal", func(x *fixture) {
 		var all [8][]recall.MessageID
-		together(len(all), func(i int) {
+		x.together(len(all), func(i int) {
 			for range size(25) {
 				receipts, err := x.e.Insert(x.ctx, []recall.Message{x.message(), x.message()}, x.now)
 				if err != nil {
@@ -91,7 +103,7 @@ var concurrentTests = []contractTest{
 		const batch = 50
 		var done atomic.Bool
 		f := recall.Filter{Labels: []string{"a"}}
-		together(3, func(i int) {
+		x.together(3, func(i int) {
 			if i < 2 {
 				for !done.Load() {
 					if n := x.count(f).Pending; n%batch != 0 {
@@ -124,7 +136,7 @@ var concurrentTests = []contractTest{
 		x.publishMany(n)
 		x.advance(time.Hour)
 		out := newLedger(x)
-		together(4, func(int) {
+		x.together(4, func(int) {
 			for {
 				res, err := x.e.Claim(x.ctx, recall.ClaimRequest{Now: x.now, Max: 3})
 				if err != nil {
@@ -147,7 +159,7 @@ var concurrentTests = []contractTest{
 		x.advance(time.Second)
 		for _, l := range x.claim(len(ids)) {
 			var won atomic.Int32
-			together(4, func(int) {
+			x.together(4, func(int) {
 				switch err := x.e.Finish(x.ctx, l, recall.Finish{Outcome: recall.Delivered, Now: x.now, Durable: true}); {
 				case err == nil:
 					won.Add(1)
@@ -177,7 +189,7 @@ var concurrentTests = []contractTest{
 				{From: base},
 			}
 			var total atomic.Int64
-			together(len(filters)+2, func(i int) {
+			x.together(len(filters)+2, func(i int) {
 				if i >= len(filters) {
 					for k := i - len(filters); k < n; k += 7 {
 						switch err := x.cancel(ids[k]); {
@@ -211,7 +223,7 @@ var concurrentTests = []contractTest{
 		var mu sync.Mutex
 		var latest recall.MessageID
 		total := 0
-		together(4, func(i int) {
+		x.together(4, func(i int) {
 			if i > 0 {
 				for range size(30) {
 					receipts, err := x.e.Insert(x.ctx, []recall.Message{x.message(label("a"), due(far))}, x.now)
@@ -361,7 +373,7 @@ func stress(x *fixture) {
 		publishing.Wait()
 		stopped.Store(true)
 	}()
-	together(publishers+workers+cancellers+1, func(i int) {
+	x.together(publishers+workers+cancellers+1, func(i int) {
 		rng := rand.New(rand.NewPCG(uint64(i), 1))
 		switch {
 		case i < publishers:

@@ -64,7 +64,7 @@ var reopenTests = slices.Concat(
 		var mu sync.Mutex
 		var ids []recall.MessageID
 		for range 3 {
-			together(8, func(i int) {
+			x.together(8, func(i int) {
 				for k := range size(6) {
 					batch := make([]recall.Message, 1+(i+k)%5)
 					for j := range batch {
@@ -331,7 +331,7 @@ var reopenTests = slices.Concat(
 		var published []recall.MessageID
 		cancelled := 0
 		for range 3 {
-			together(6, func(i int) {
+			x.together(6, func(i int) {
 				for k := range size(12) {
 					receipts, err := x.e.Insert(x.ctx, []recall.Message{x.message(label("a")), x.message(label("b"))}, x.now)
 					if err != nil {
