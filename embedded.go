@@ -25,8 +25,10 @@ type embedded struct {
 	log   *slog.Logger
 
 	queue     chan *request // to the committer
+	requests  sync.Pool     // of *request; not shared, so that an engine may live in a synctest bubble
 	senders   sync.RWMutex  // held shared while sending; alone to close the queue
 	closed    bool          // guarded by senders
+	closing   chan struct{} // closed when Close begins
 	committed chan struct{} // closed when the committer has left
 
 	mu     sync.Mutex // guards everything below
@@ -98,11 +100,13 @@ func openEmbedded(path string, o *Options) (Engine, error) {
 func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
 	e := &embedded{
 		store: s, ids: newIDCodec(s.Key()), log: o.Logger,
-		queue: make(chan *request, queueLength), committed: make(chan struct{}),
+		queue:   make(chan *request, queueLength),
+		closing: make(chan struct{}), committed: make(chan struct{}),
 		live: newIndex(true), dead: newIndex(false), lanes: newLanes(),
 		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*cancellation{},
 		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1),
 	}
+	e.requests.New = newPooledRequest
 	todo, err := e.load()
 	if err != nil {
 		return nil, err
@@ -135,6 +139,7 @@ func (e *embedded) Close() error {
 		return ErrClosed
 	}
 	e.closed = true
+	close(e.closing)
 	close(e.queue)
 	e.senders.Unlock()
 	<-e.committed

@@ -175,8 +175,8 @@ func (e *embedded) CancelMatching(ctx context.Context, req CancelMatchingRequest
 		if err != nil || blocker == 0 {
 			return c.result, err
 		}
-		if !c.awaitAttempt(ctx, blocker) {
-			return c.result, &NotCancellableError{ID: c.blocker, State: StateInFlight, Cancelled: c.result.Cancelled}
+		if err := c.awaitAttempt(ctx, blocker); err != nil {
+			return c.result, err
 		}
 	}
 }
@@ -360,23 +360,27 @@ func (c *cancellation) undo() {
 	c.e.exit(c, true)
 }
 
-// awaitAttempt waits until the attempt of the blocker is over and reports
-// whether the walk should go on. It holds no mark that is not durable.
-func (c *cancellation) awaitAttempt(ctx context.Context, blocker uint64) bool {
+// awaitAttempt waits until the attempt of the blocker is over, so that the
+// walk can go on. It holds no mark that is not durable. Its error is that of
+// the stop rule, if the call is not or no longer willing to wait.
+func (c *cancellation) awaitAttempt(ctx context.Context, blocker uint64) error {
+	stopped := &NotCancellableError{ID: c.blocker, State: StateInFlight, Cancelled: c.result.Cancelled}
 	if c.req.Expired == nil || c.isSelf(blocker) {
-		return false
+		return stopped
 	}
 	ended := c.e.attemptEnd(blocker)
 	if ended == nil {
-		return true
+		return nil
 	}
 	select {
 	case <-ended:
-		return true
+		return nil
 	case <-c.req.Expired:
-		return false
+		return stopped
 	case <-ctx.Done():
-		return false
+		return ctx.Err()
+	case <-c.e.closing:
+		return ErrClosed
 	}
 }
 

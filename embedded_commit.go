@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/recallmq/recall/store"
@@ -31,7 +30,7 @@ type request struct {
 	err  error
 }
 
-var requests = sync.Pool{New: func() any { return &request{ack: make(chan error, 1)} }}
+func newPooledRequest() any { return &request{ack: make(chan error, 1)} }
 
 // submit sends work to the committer and waits for its outcome. ctx counts
 // only until the work is queued.
@@ -42,14 +41,14 @@ func (e *embedded) submit(ctx context.Context, w work) error {
 	}
 	err = <-r.ack
 	r.work = nil
-	requests.Put(r)
+	e.requests.Put(r)
 	return err
 }
 
 // send queues work. The queue's length bounds the backlog: when it is full,
 // send waits.
 func (e *embedded) send(ctx context.Context, w work, wait bool) (*request, error) {
-	r := requests.Get().(*request)
+	r := e.requests.Get().(*request)
 	r.work, r.wait, r.err = w, wait, nil
 	e.senders.RLock()
 	defer e.senders.RUnlock()
@@ -139,7 +138,7 @@ func (c *committer) acknowledge() {
 			c.e.log.Error("recall: an outcome could not be made durable", "error", r.err)
 		}
 		r.work = nil
-		requests.Put(r)
+		c.e.requests.Put(r)
 	}
 }
 

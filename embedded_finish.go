@@ -45,7 +45,7 @@ func (e *embedded) Finish(ctx context.Context, l Lease, f Finish) error {
 	again := e.leave(d)
 	if f.Durable {
 		err = <-r.ack
-		requests.Put(r)
+		e.requests.Put(r)
 	}
 	if again {
 		// The cancellation was requested while the retry was on its way.
@@ -160,7 +160,7 @@ func (e *embedded) finishRequested(seq uint64, durable bool) error {
 	r, err := e.send(context.Background(), &finishWork{seq: seq, end: endGone}, durable)
 	if err == nil && durable {
 		err = <-r.ack
-		requests.Put(r)
+		e.requests.Put(r)
 	}
 	return err
 }

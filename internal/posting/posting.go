@@ -29,8 +29,8 @@ type run struct {
 	offs []uint32
 }
 
-func (r *run) first() uint64      { return r.base + uint64(r.offs[0]) }
-func (r *run) last() uint64       { return r.base + uint64(r.offs[len(r.offs)-1]) }
+func (r *run) first() uint64       { return r.base + uint64(r.offs[0]) }
+func (r *run) last() uint64        { return r.base + uint64(r.offs[len(r.offs)-1]) }
 func (r *run) takes(n uint64) bool { return len(r.offs) < runLen && n-r.base <= math.MaxUint32 }
 
 func lessRun(a, b *run) bool { return a.base < b.base }
