@@ -108,10 +108,31 @@ func waitUntil(what string, ok func() bool) error {
 	return nil
 }
 
-// waitIdle waits until nothing is in flight and background work is done.
+// waitIdle waits until nothing is in flight and background work has come to
+// rest. Some backlog may stay for good: folding a little does not pay.
 func waitIdle(br *recall.Broker) error {
-	return waitUntil("the broker to become idle", func() bool {
-		s := br.Stats()
-		return s.InFlight == 0 && s.Busy == 0 && s.Backlog == 0
+	_, err := waitRest(br, func(was, is recall.Stats) bool {
+		return is.InFlight > 0 || is.Busy > 0 || is.Commits != was.Commits || is.Backlog != was.Backlog
 	})
+	return err
+}
+
+// rest is how long nothing may have happened before work counts as done. It is
+// longer than the commits of background work, so that none hides in it.
+const rest = 100 * time.Millisecond
+
+// waitRest returns when the last thing happened, after which nothing did.
+// happened compares two looks at the broker, a moment apart.
+func waitRest(br *recall.Broker, happened func(was, is recall.Stats) bool) (last time.Time, err error) {
+	last = time.Now()
+	was := br.Stats()
+	err = waitUntil("background work", func() bool {
+		is, now := br.Stats(), time.Now()
+		if happened(was, is) {
+			last = now
+		}
+		was = is
+		return now.Sub(last) > rest
+	})
+	return last, err
 }
