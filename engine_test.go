@@ -12,9 +12,9 @@ import (
 	"github.com/recallmq/recall/enginetest"
 )
 
-// TestContract holds every engine to the contract of Engine.
-func TestContract(t *testing.T) {
-	t.Run("Reference", func(t *testing.T) { enginetest.Run(t, referenceHarness) })
+func TestReference(t *testing.T) { enginetest.Run(t, referenceHarness) }
+
+func TestEmbedded(t *testing.T) {
 	t.Run("SyncNever", func(t *testing.T) {
 		enginetest.Run(t, func(t *testing.T) enginetest.Harness { return fileHarness(t, recall.SyncNever) })
 	})

@@ -259,6 +259,36 @@ var concurrentTests = []contractTest{
 			x.Errorf("%d cancelled and %d left of %d", total, left.Pending, published.Load())
 		}
 	}},
+	{"Sticky meets the end of the attempt", func(x *fixture) {
+		for _, o := range []recall.Outcome{recall.Delivered, recall.Retry, recall.Release, recall.Dead} {
+			for range size(40) {
+				id := x.publish()
+				l := x.claimOne(id)
+				before := len(x.listDead(recall.Filter{}))
+				var cancelled, finished error
+				x.together(2, func(i int) {
+					if i == 0 {
+						cancelled = x.e.Cancel(x.ctx, recall.CancelRequest{ID: id, Sticky: true, Now: x.now})
+						return
+					}
+					finished = x.e.Finish(x.ctx, l, x.ending(o))
+				})
+				x.check(finished, "Finish")
+				died := len(x.listDead(recall.Filter{})) - before
+				switch ended := o == recall.Delivered || o == recall.Dead; {
+				case cancelled == nil && died != 0:
+					x.Fatalf("outcome %d: the message is cancelled and dead", o)
+				case cancelled != nil && (!ended || !errors.Is(cancelled, recall.ErrNotFound)):
+					x.Fatalf("outcome %d: Cancel with Sticky: %v", o, cancelled)
+				}
+				x.wantGone(id)
+				if s := x.e.Stats(); s.Pending+s.InFlight != 0 {
+					x.Fatalf("outcome %d: got %d pending and %d in flight, want none", o, s.Pending, s.InFlight)
+				}
+				x.wantClaim(1)
+			}
+		}
+	}},
 	{"every message has one fate", stress},
 }
 
