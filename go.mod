@@ -3,9 +3,10 @@ module github.com/recallmq/recall
 go 1.25.0
 
 require (
-	github.com/google/btree v1.1.3 // indirect
-	github.com/oklog/ulid/v2 v2.1.1 // indirect
-	go.etcd.io/bbolt v1.5.0 // indirect
-	golang.org/x/sys v0.45.0 // indirect
-	pgregory.net/rapid v1.3.0 // indirect
+	github.com/google/btree v1.1.3
+	github.com/oklog/ulid/v2 v2.1.1
+	go.etcd.io/bbolt v1.5.0
+	pgregory.net/rapid v1.3.0
 )
+
+require golang.org/x/sys v0.45.0 // indirect

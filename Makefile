@@ -1,0 +1,46 @@
+# Everything here works on a fresh Debian or Ubuntu with Go; scripts/ holds the
+# logic and installs what is missing.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test soak lint build bench bench-quick fuzz cover fmt clean
+
+ARGS ?=
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## Do the main job visibly, then stay up as a local QStash
+	bin/recall demo $(ARGS)
+
+test: ## Run every suite of every module at small size
+	scripts/test.sh
+
+soak: ## Run the same suites at full size
+	RECALL_SOAK=1 scripts/test.sh
+
+lint: ## Check format, static analysis, import rules and foreign platforms
+	scripts/lint.sh
+
+build: ## Build bin/recall
+	scripts/setup.sh go
+	cd cmd/recall && go build -o ../../bin/recall .
+
+bench: ## Measure against the bare machine, about twenty minutes (ARGS="-n 1000000")
+	scripts/setup.sh go
+	cd bench && go run . $(ARGS)
+
+bench-quick: ## The same in about a minute, at small size
+	scripts/setup.sh go
+	cd bench && go run . -quick $(ARGS)
+
+fuzz: ## Run every fuzz target for FUZZTIME (default 10s)
+	scripts/fuzz.sh
+
+cover: ## Show test coverage of every module
+	scripts/cover.sh
+
+fmt: ## Format the code
+	scripts/lint.sh fmt
+
+clean: ## Remove what was built
+	rm -rf bin coverage
