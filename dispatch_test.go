@@ -3,7 +3,9 @@ package recall_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -582,5 +584,50 @@ func TestEverythingAtOnce(t *testing.T) {
 			t.Errorf("%d handled and %d cancelled are not the %d published", handled.Load(), cancelled.Load(), published.Load())
 		}
 		checkCount(t, b, recall.Count{})
+	})
+}
+
+// TestReopenAfterClose goes through a file: what was in flight when the broker
+// closed without patience is delivered after the next open, by its first
+// attempt.
+func TestReopenAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "queue.db")
+		open := func() *recall.Broker {
+			b, err := recall.Open(path, &recall.Options{Slots: 2, Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		b := open()
+		var s sleeper
+		handle(t, b, "local:h", s.handle)
+		publishMany(t, b, 5, recall.Message{URL: "local:h"})
+		synctest.Wait()
+		checkCount(t, b, recall.Count{Pending: 3, InFlight: 2})
+		closeNow(t, b, done())
+
+		b = open()
+		checkCount(t, b, recall.Count{Pending: 5})
+		var mu sync.Mutex
+		attempts := map[recall.MessageID]int{}
+		handle(t, b, "local:h", func(_ context.Context, d *recall.Delivery) error {
+			mu.Lock()
+			defer mu.Unlock()
+			attempts[d.ID] = d.Attempt
+			return nil
+		})
+		synctest.Wait()
+		checkCount(t, b, recall.Count{})
+		if len(attempts) != 5 {
+			t.Errorf("delivered %d messages, want 5", len(attempts))
+		}
+		for id, n := range attempts {
+			if n != 1 {
+				t.Errorf("%s was delivered by attempt %d, want 1", id, n)
+			}
+		}
+		closeNow(t, b, context.Background())
 	})
 }
