@@ -220,7 +220,7 @@ func (b *Broker) begin(ctx context.Context) error {
 	}
 	b.life.RLock()
 	defer b.life.RUnlock()
-	if b.closed && !(b.draining && b.isAttempt(ctx)) {
+	if b.closed && (!b.draining || !b.isAttempt(ctx)) {
 		return ErrClosed
 	}
 	b.inCalls.Add(1)

@@ -2,6 +2,7 @@ package recall
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -94,7 +95,7 @@ func (t *timedContext) Deadline() (time.Time, bool) {
 
 func (t *timedContext) Err() error {
 	err := t.Context.Err()
-	if err != nil && context.Cause(t.Context) == context.DeadlineExceeded {
+	if err != nil && errors.Is(context.Cause(t.Context), context.DeadlineExceeded) {
 		return context.DeadlineExceeded
 	}
 	return err

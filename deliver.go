@@ -80,7 +80,7 @@ func (d *dispatcher) deliverHTTP(ctx context.Context, m *Message) result {
 	if err != nil || resp == nil {
 		return noAnswer(ctx, cmp.Or(err, errNoResponse), m.timeout(d.broker.opts))
 	}
-	return d.answer(m, resp)
+	return d.answer(resp)
 }
 
 var errNoResponse = errors.New("the transport returned neither a response nor an error")
@@ -155,7 +155,7 @@ func noAnswer(ctx context.Context, err error, timeout time.Duration) result {
 
 // answer reads a response and judges it. The status decides: what becomes of
 // the body does not matter.
-func (d *dispatcher) answer(m *Message, resp *http.Response) result {
+func (d *dispatcher) answer(resp *http.Response) result {
 	if resp.Body == nil { // a transport of the caller's may be careless
 		resp.Body = http.NoBody
 	}

@@ -102,14 +102,14 @@ func TestRetriesOfMessageAndOptions(t *testing.T) {
 	}
 }
 
-// gapAfter returns how long the broker waits between an attempt that gets the
-// answer and the next one.
-func gapAfter(t *testing.T, opts recall.Options, first *http.Response) time.Duration {
+// gapAfter returns how long the broker waits between an attempt that fails with
+// these headers and the next one.
+func gapAfter(t *testing.T, opts recall.Options, header ...string) time.Duration {
 	t.Helper()
 	var at []time.Time
 	opts.Transport = roundTrip(func(*http.Request) (*http.Response, error) {
 		if at = append(at, time.Now()); len(at) == 1 {
-			return first, nil
+			return answer(429, header...), nil
 		}
 		return answer(200), nil
 	})
@@ -161,7 +161,7 @@ func TestRetryAfterOfEndpoint(t *testing.T) {
 	}
 	for _, test := range tests {
 		synctest.Test(t, func(t *testing.T) {
-			if got := gapAfter(t, recall.Options{}, answer(429, test.header...)); got != test.want {
+			if got := gapAfter(t, recall.Options{}, test.header...); got != test.want {
 				t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 			}
 		})
@@ -171,7 +171,7 @@ func TestRetryAfterOfEndpoint(t *testing.T) {
 func TestEndpointWinsOverBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opts := recall.Options{Backoff: func(int) time.Duration { return time.Hour }}
-		if got := gapAfter(t, opts, answer(500, "Retry-After", "5")); got != 5*time.Second {
+		if got := gapAfter(t, opts, "Retry-After", "5"); got != 5*time.Second {
 			t.Errorf("got %v, want 5s", got)
 		}
 	})
@@ -190,7 +190,7 @@ func TestBackoffOption(t *testing.T) {
 	}
 	for _, test := range tests {
 		synctest.Test(t, func(t *testing.T) {
-			if got := gapAfter(t, recall.Options{Backoff: test.backoff}, answer(500)); got != test.want {
+			if got := gapAfter(t, recall.Options{Backoff: test.backoff}); got != test.want {
 				t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 			}
 		})
