@@ -56,6 +56,7 @@ type lease struct {
 	dueBefore int64         // ms: the due time that Release restores
 	retried   bool          // flagRetried before the claim
 	finishing bool          // a Finish has it
+	final     bool          // and it ends the message: too late to ask for its cancellation
 	noted     bool          // a commit names the claim
 	ended     chan struct{} // closed when the attempt is over; made by who waits
 }

@@ -21,28 +21,24 @@ func (e *embedded) Cancel(ctx context.Context, req CancelRequest) error {
 	if !ok {
 		return ErrNotFound
 	}
-	for waited := false; ; waited = true {
-		w, owner, err := e.cancelOne(r, req)
-		if err != nil {
+	for {
+		w, wait, err := e.cancelOne(r, req)
+		switch {
+		case err != nil:
 			return err
-		}
-		if w != nil {
+		case w != nil:
 			return e.finishCancel(ctx, w)
 		}
-		if waited {
-			return ErrNotFound // its end was decided, and is durable by now
-		}
-		if err := e.settled(ctx, owner); err != nil {
+		if err := wait(ctx); err != nil {
 			return err
 		}
 	}
 }
 
 // cancelOne marks the message, or asks for its cancellation if it is in
-// flight. It returns no work when the end of the message is decided, but maybe
-// not durable yet: then the cancellation that owns its mark has to be waited
-// for, or, if there is none, the commit under way.
-func (e *embedded) cancelOne(r resolvedID, req CancelRequest) (w *cancelOneWork, owner *cancellation, err error) {
+// flight. It returns no work when the end of the message is being decided:
+// then the state is certain after wait.
+func (e *embedded) cancelOne(r resolvedID, req CancelRequest) (w *cancelOneWork, wait func(context.Context) error, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p, en := e.findLocked(r)
@@ -55,13 +51,20 @@ func (e *embedded) cancelOne(r resolvedID, req CancelRequest) (w *cancelOneWork,
 		e.lanesDeadLocked(en)
 		return &cancelOneWork{e: e, seq: r.seq}, nil, nil
 	case en.phase == phaseMarked:
-		return nil, e.marks[en.mark], nil
+		owner := e.marks[en.mark]
+		if owner != nil && owner.settled {
+			return nil, nil, ErrNotFound
+		}
+		return nil, func(ctx context.Context) error { return e.settled(ctx, owner) }, nil
 	case en.phase != phaseInFlight:
-		return nil, nil, nil
+		return nil, func(ctx context.Context) error { return e.settled(ctx, nil) }, nil
 	case !req.Sticky:
 		return nil, nil, &NotCancellableError{ID: req.ID, State: StateInFlight}
 	case en.flags&flagRequested != 0:
 		return &cancelOneWork{}, nil, nil // requested already: durable with the next commit
+	case e.leases[r.seq].final:
+		ended := e.endedLocked(e.leases[r.seq])
+		return nil, func(context.Context) error { <-ended; return nil }, nil // it comes without user code
 	}
 	e.live.request(p, en, true)
 	return &cancelOneWork{e: e, seq: r.seq, sticky: true, op: operation(req.Now, req.Reason, nil)}, nil, nil
@@ -398,6 +401,10 @@ func (e *embedded) attemptEnd(seq uint64) <-chan struct{} {
 	if l == nil {
 		return nil
 	}
+	return e.endedLocked(l)
+}
+
+func (e *embedded) endedLocked(l *lease) <-chan struct{} {
 	if l.ended == nil {
 		l.ended = make(chan struct{})
 	}

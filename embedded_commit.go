@@ -92,6 +92,7 @@ type turn struct {
 type committer struct {
 	e     *embedded
 	batch []*request
+	kept  []*request // outcomes that found no room: they are part of every later commit until they do
 	turn  turn
 }
 
@@ -106,12 +107,17 @@ func (e *embedded) commitLoop() {
 		c.commit()
 		c.acknowledge()
 	}
+	if len(c.kept) > 0 {
+		c.batch = append(c.batch[:0], c.kept...)
+		c.commit()
+	}
 }
 
 // gather collects requests until the queue is empty or the commit is large. A
 // request is never split: a large one makes a large commit.
 func (c *committer) gather(first *request) {
-	c.batch = append(c.batch[:0], first)
+	c.batch = append(append(c.batch[:0], first), c.kept...)
+	c.kept = c.kept[:0]
 	rows := first.work.bound().Rows
 	for rows < commitRows {
 		select {
@@ -134,6 +140,11 @@ func (c *committer) acknowledge() {
 			r.ack <- r.err
 			continue
 		}
+		if errors.Is(r.err, ErrFull) && !errors.Is(r.err, ErrFailed) {
+			r.err = nil
+			c.kept = append(c.kept, r)
+			continue
+		}
 		if r.err != nil {
 			c.e.log.Error("recall: an outcome could not be made durable", "error", r.err)
 		}
@@ -146,16 +157,23 @@ func (c *committer) acknowledge() {
 // in the requests.
 func (c *committer) commit() {
 	if c.idle() {
+		// A barrier must not call durable what a failed commit has lost.
+		c.outcome(c.e.store.Err())
 		return
 	}
 	err := c.write()
+	c.outcome(err)
+	if err == nil {
+		c.apply()
+	}
+}
+
+// outcome is that of every request which has none of its own.
+func (c *committer) outcome(err error) {
 	for _, r := range c.batch {
 		if r.err == nil {
 			r.err = err
 		}
-	}
-	if err == nil {
-		c.apply()
 	}
 }
 

@@ -2,6 +2,7 @@ package recall
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -124,7 +125,7 @@ func (e *embedded) wantedIDs(f Filter) map[uint64]bool {
 	}
 	wanted := map[uint64]bool{}
 	e.mu.Lock()
-	all := e.dead.collectTime(nil, 0, max(1, e.dead.live))
+	all := e.dead.collectTime(nil, 0, math.MaxInt)
 	e.mu.Unlock()
 	_ = e.store.View(func(v *store.View) error { // a row that does not read is found by who lists it
 		for _, seq := range all {

@@ -34,7 +34,9 @@ func (e *embedded) Finish(ctx context.Context, l Lease, f Finish) error {
 		return err
 	}
 	if d.silent {
-		e.leave(d)
+		if e.leave(d) {
+			return e.finishRequested(d.seq, f.Durable)
+		}
 		return nil
 	}
 	r, err := e.send(context.WithoutCancel(ctx), newFinishWork(d, l, &f), f.Durable)
@@ -47,9 +49,9 @@ func (e *embedded) Finish(ctx context.Context, l Lease, f Finish) error {
 		err = <-r.ack
 		e.requests.Put(r)
 	}
-	if again {
+	if err == nil && again {
 		// The cancellation was requested while the retry was on its way.
-		return e.finishRequested(d.seq, f.Durable)
+		err = e.finishRequested(d.seq, f.Durable)
 	}
 	return err
 }
@@ -107,7 +109,7 @@ func (e *embedded) decide(l Lease, f *Finish) (d decision, err error) {
 	if en.flags&flagRequested != 0 {
 		d.end, d.silent = endGone, false
 	}
-	have.finishing = true
+	have.finishing, have.final = true, d.end != endRetry
 	return d, nil
 }
 
@@ -116,7 +118,7 @@ func (e *embedded) undecide(d decision) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if l := e.leases[d.seq]; l != nil && l.number == d.number {
-		l.finishing = false
+		l.finishing, l.final = false, false
 	}
 }
 
