@@ -113,7 +113,7 @@ func calibrateWAL(b *bench) error {
 			}
 			rate = append(rate, one)
 		}
-		b.report.rates(fmt.Sprintf("WAL with group commit, %d writers", writers), "per s", rate).latency(lat.quantiles())
+		b.report.rates(fmt.Sprintf("WAL with group commit, %s", plural(writers, "writer")), "per s", rate).latency(lat.quantiles())
 	}
 	return nil
 }

@@ -35,13 +35,14 @@ var workloads = []workload{
 }
 
 type flags struct {
-	n          int
-	quick      bool
-	only       string
-	dir        string
-	json       string
-	cpuProfile string
-	memProfile string
+	n            int
+	quick        bool
+	only         string
+	dir          string
+	json         string
+	cpuProfile   string
+	memProfile   string
+	mutexProfile string
 }
 
 func parseFlags(args []string, out io.Writer) (f flags, err error) {
@@ -54,6 +55,7 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	set.StringVar(&f.json, "json", "", "write the results here (default results/TIME.json beside the sources)")
 	set.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile here")
 	set.StringVar(&f.memProfile, "memprofile", "", "write a profile of all allocations here")
+	set.StringVar(&f.mutexProfile, "mutexprofile", "", "write a profile of contended locks here")
 	set.Usage = func() { usage(set) }
 	if err := set.Parse(args); err != nil {
 		return f, err
@@ -157,7 +159,7 @@ var (
 		Gap: 300 * time.Millisecond, Small: 10,
 	}
 	quickSizes = sizes{
-		N: 100_000, Reps: 3, Window: 400 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
+		N: 100_000, Reps: 3, Window: 300 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 50_000, HTTP: 15_000,
 		Gap: 100 * time.Millisecond, Small: 5,
 	}

@@ -15,8 +15,11 @@ func startProfiles(f flags) (stop func() error, err error) {
 			return nil, err
 		}
 	}
+	if f.mutexProfile != "" {
+		runtime.SetMutexProfileFraction(1)
+	}
 	return func() error {
-		return errors.Join(stopCPU(), writeAllocations(f.memProfile))
+		return errors.Join(stopCPU(), write("allocs", f.memProfile), write("mutex", f.mutexProfile))
 	}, nil
 }
 
@@ -31,7 +34,8 @@ func startCPU(path string) (stop func() error, err error) {
 	return func() error { pprof.StopCPUProfile(); return file.Close() }, nil
 }
 
-func writeAllocations(path string) error {
+// write writes one of the runtime's profiles, if a path was given for it.
+func write(profile, path string) error {
 	if path == "" {
 		return nil
 	}
@@ -39,6 +43,6 @@ func writeAllocations(path string) error {
 	if err != nil {
 		return err
 	}
-	runtime.GC() // the profile is as of the last collection
-	return errors.Join(pprof.Lookup("allocs").WriteTo(file, 0), file.Close())
+	runtime.GC() // allocations are known as of the last collection
+	return errors.Join(pprof.Lookup(profile).WriteTo(file, 0), file.Close())
 }

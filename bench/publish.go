@@ -51,8 +51,8 @@ func (b *bench) publishSingle(writers int) error {
 	if err != nil {
 		return err
 	}
-	b.report.rates(fmt.Sprintf("WAL, %d writers", writers), "msg/s", bare).latency(walLat.quantiles())
-	b.report.rates(fmt.Sprintf("publish, %d goroutines", writers), "msg/s", rate).latency(lat.quantiles()).
+	b.report.rates(fmt.Sprintf("WAL, %s", plural(writers, "writer")), "msg/s", bare).latency(walLat.quantiles())
+	b.report.rates(fmt.Sprintf("publish, %s", plural(writers, "goroutine")), "msg/s", rate).latency(lat.quantiles()).
 		ratio("WAL", rate.per(bare)...).atLeast(7, leastShare(writers))
 	b.suspect(lat.quantiles(), walLat.quantiles())
 	return nil
@@ -79,7 +79,7 @@ func (b *bench) publishBatches(size, writers int) error {
 	if err != nil {
 		return err
 	}
-	b.report.rates(fmt.Sprintf("batches of %d, %d goroutines", size, writers), "msg/s", rate).latency(lat.quantiles()).
+	b.report.rates(fmt.Sprintf("batches of %d, %s", size, plural(writers, "goroutine")), "msg/s", rate).latency(lat.quantiles()).
 		ratio("WAL with the same batches", rate.per(bare)...)
 	return nil
 }

@@ -211,6 +211,13 @@ func (q quantiles) String() string {
 	return fmt.Sprintf("%s / %s / %s (%d)", short(ms(q.P50)), short(ms(q.P99)), short(ms(q.Max)), q.Samples)
 }
 
+func plural(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // short writes a number with the digits that mean something: three.
