@@ -24,12 +24,13 @@ const (
 )
 
 // CancelOption changes how a cancellation treats what it meets: a [Policy],
-// [Wait] or [Reason].
+// [Wait], [Limit] or [Reason].
 type CancelOption interface{ applyCancel(*cancelOptions) }
 
 type cancelOptions struct {
 	policy Policy
 	wait   time.Duration
+	limit  int
 	reason string
 	err    error
 }
@@ -50,6 +51,16 @@ func Wait(d time.Duration) CancelOption {
 		o.wait = d
 		if d < 0 {
 			o.err = invalid("Wait", "%v is negative", d)
+		}
+	})
+}
+
+// Limit makes a bulk cancellation end after the oldest n matches.
+func Limit(n int) CancelOption {
+	return cancelOptionFunc(func(o *cancelOptions) {
+		o.limit = n
+		if n < 1 {
+			o.err = invalid("Limit", "%d is less than 1", n)
 		}
 	})
 }
@@ -93,8 +104,8 @@ type CancelResult struct {
 // Cancel takes back one message. It returns nil when the message was pending
 // and is durably gone: it will never be delivered. A message in flight is left
 // as it is and named by a *[NotCancellableError], unless [Sticky] is given:
-// then the running attempt may finish, but is the last. Wait is refused: it is
-// for bulk calls.
+// then the running attempt may finish, but is the last. Wait and Limit are
+// refused: they are for bulk calls.
 //
 // Errors: [ErrNotFound] if there is no such live message (never published,
 // delivered, cancelled, dead-lettered), [ErrInvalid] for what is no id,
@@ -105,8 +116,8 @@ func (b *Broker) Cancel(ctx context.Context, id MessageID, opts ...CancelOption)
 	if err != nil {
 		return err
 	}
-	if o.wait != 0 {
-		return invalid("Wait", "it is for bulk cancellations")
+	if o.wait != 0 || o.limit != 0 {
+		return invalid("CancelOption", "Wait and Limit are for bulk cancellations")
 	}
 	if _, err := id.ulid(); err != nil {
 		return err
@@ -161,7 +172,7 @@ func (b *Broker) cancelMatching(ctx context.Context, req CancelMatchingRequest, 
 		return CancelResult{}, err
 	}
 	defer b.end()
-	req.Policy, req.Reason, req.Now, req.Self = o.policy, o.reason, b.clock.Now(), attemptOf(ctx)
+	req.Policy, req.Reason, req.Limit, req.Now, req.Self = o.policy, o.reason, o.limit, b.clock.Now(), attemptOf(ctx)
 	if o.wait > 0 {
 		expired := make(chan struct{})
 		req.Expired = expired

@@ -168,6 +168,9 @@ func (e *embedded) CancelMatching(ctx context.Context, req CancelMatchingRequest
 	if err := e.checkOpen(ctx); err != nil {
 		return CancelResult{}, err
 	}
+	if !req.All && req.Filter.IsZero() {
+		return CancelResult{}, ErrEmptyFilter
+	}
 	c := e.newCancellation(req)
 	for {
 		blocker, err := c.pass(ctx)
@@ -241,10 +244,14 @@ func (c *cancellation) pass(ctx context.Context) (blocker uint64, err error) {
 // in one order, so they cannot wait for each other in a circle.
 func (c *cancellation) slice(blocker *uint64) (done, foreign bool, owner *cancellation) {
 	e := c.e
+	limited := false
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	done, _ = c.walk.sliceLocked(func(p *page, en *entry, seq uint64) verdict {
 		switch {
+		case en.countable() && c.full():
+			limited = true
+			return stop
 		case en.phase == phasePending:
 			e.live.move(p, en, phaseMarked)
 			en.mark = c.mark
@@ -265,7 +272,12 @@ func (c *cancellation) slice(blocker *uint64) (done, foreign bool, owner *cancel
 		}
 		return goOn
 	})
-	return done, foreign, owner
+	return done || limited, foreign, owner
+}
+
+// full tells whether the call has taken as many as it may.
+func (c *cancellation) full() bool {
+	return c.req.Limit > 0 && c.result.Cancelled+len(c.seqs) >= c.req.Limit
 }
 
 // lanesDeadLocked counts an item that a lane will have to step over.

@@ -175,6 +175,7 @@ type CancelMatchingRequest struct {
 	Filter Filter
 	All    bool // Filter is ignored: everything matches
 	Policy Policy
+	Limit  int // cancel only the oldest; 0: no limit
 	Reason string
 	Now    time.Time
 	// Expired, if not nil, makes the walk wait for attempts that block it until

@@ -114,6 +114,25 @@ var cancelTests = []contractTest{
 }
 
 var bulkTests = []contractTest{
+	{"a limit takes the oldest", func(x *fixture) {
+		ids := x.publishMany(400, label("a"))
+		x.publish(label("b"))
+		req := recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{"a"}}, Limit: 300, Now: x.now}
+		res, err := x.e.CancelMatching(x.ctx, req)
+		x.check(err, "CancelMatching")
+		x.wantCancelled(res, 300)
+		x.wantList(recall.Filter{Labels: []string{"a"}}, ids[300:]...)
+		l := x.claimOne(ids[300])
+		req.Limit = 1
+		if res, err = x.e.CancelMatching(x.ctx, req); !errors.Is(err, recall.ErrNotCancellable) || res.Cancelled != 0 {
+			x.Fatalf("CancelMatching at a message in flight: got %+v, %v", res, err)
+		}
+		x.finish(l, recall.Delivered)
+		res, err = x.e.CancelMatching(x.ctx, req)
+		x.check(err, "CancelMatching")
+		x.wantCancelled(res, 1)
+		x.wantList(recall.Filter{Labels: []string{"a"}}, ids[302:]...)
+	}},
 	{"every pending match is gone", func(x *fixture) {
 		a := x.publishMany(20, label("a"))
 		b := x.publishMany(10, label("b"))

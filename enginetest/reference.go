@@ -385,6 +385,9 @@ func (r *Reference) walk(req *recall.CancelMatchingRequest, walked *uint64, last
 			continue
 		}
 		if req.All && !e.requested || !req.All && e.matches(req.Filter) {
+			if req.Limit > 0 && res.Cancelled >= req.Limit {
+				return nil
+			}
 			if e.inFlight() {
 				return e
 			}
