@@ -116,7 +116,7 @@ var cancelTests = []contractTest{
 var bulkTests = []contractTest{
 	{"a limit takes the oldest", func(x *fixture) {
 		ids := x.publishMany(400, label("a"))
-		x.publish(label("b"))
+		x.advance(time.Second)
 		req := recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{"a"}}, Limit: 300, Now: x.now}
 		res, err := x.e.CancelMatching(x.ctx, req)
 		x.check(err, "CancelMatching")

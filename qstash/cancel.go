@@ -1,0 +1,105 @@
+package qstash
+
+import (
+	"net/http"
+
+	"github.com/recallmq/recall"
+)
+
+// cancelMany is the bulk cancel: by ids, by filter, or, for a request that
+// names neither, of everything.
+func (h *handler) cancelMany(w http.ResponseWriter, r *http.Request, rest string) error {
+	if rest == "/" && h.o.StrictPaths {
+		return badRequest("the id of the message is missing")
+	}
+	c, err := readCriteria(r)
+	if err != nil {
+		return err
+	}
+	var opts []recall.CancelOption
+	if h.o.CancelWait > 0 {
+		opts = append(opts, recall.Wait(h.o.CancelWait))
+	}
+	if c.limit > 0 {
+		opts = append(opts, recall.Limit(c.limit))
+	}
+	var res recall.CancelResult
+	if f, all := c.filter(); all {
+		res, err = h.b.CancelAll(r.Context(), opts...)
+		h.o.Logger.Info("qstash: all messages were cancelled", "cancelled", res.Cancelled, "operation", res.Operation,
+			"from", r.RemoteAddr, "user_agent", r.UserAgent())
+	} else {
+		res, err = h.b.CancelMatching(r.Context(), f, opts...)
+	}
+	if err != nil {
+		return err
+	}
+	answer(w, http.StatusAccepted, map[string]int{"cancelled": res.Cancelled})
+	return nil
+}
+
+// cancelOne takes back one message. QStash's answer is yes also for one in
+// flight: the attempt may finish, and is the last.
+func (h *handler) cancelOne(w http.ResponseWriter, r *http.Request, rest string) error {
+	id, err := messageID(rest)
+	if err != nil {
+		return err
+	}
+	if err := h.b.Cancel(r.Context(), id, recall.Sticky); err != nil {
+		return err
+	}
+	answer(w, http.StatusAccepted, map[string]int{"cancelled": 1})
+	return nil
+}
+
+// count and explain tell what a bulk cancellation with the same request would
+// meet, and how it would go about it.
+func (h *handler) count(w http.ResponseWriter, r *http.Request, _ string) error {
+	f, err := readFilter(r)
+	if err != nil {
+		return err
+	}
+	n, err := h.b.Count(r.Context(), f)
+	if err != nil {
+		return err
+	}
+	answer(w, http.StatusOK, map[string]int{"pending": n.Pending, "inFlight": n.InFlight})
+	return nil
+}
+
+func (h *handler) explain(w http.ResponseWriter, r *http.Request, _ string) error {
+	f, err := readFilter(r)
+	if err != nil {
+		return err
+	}
+	plan, err := h.b.Explain(r.Context(), f)
+	if err != nil {
+		return err
+	}
+	type candidate struct {
+		Index string `json:"index"`
+		Count int    `json:"count"`
+	}
+	body := struct {
+		Filter     string      `json:"filter"`
+		Index      string      `json:"index"`
+		Candidates []candidate `json:"candidates"`
+	}{Filter: plan.Filter.String(), Index: plan.Index}
+	for _, c := range plan.Candidates {
+		body.Candidates = append(body.Candidates, candidate(c))
+	}
+	answer(w, http.StatusOK, body)
+	return nil
+}
+
+func readFilter(r *http.Request) (recall.Filter, error) {
+	c, err := readCriteria(r)
+	if err != nil {
+		return recall.Filter{}, err
+	}
+	if c.limit > 0 {
+		return recall.Filter{}, badRequest("count is for cancellations")
+	}
+	f, _ := c.filter()
+	return f, nil
+}

@@ -1,0 +1,273 @@
+package qstash
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/recallmq/recall"
+)
+
+// criteria are what a request says about the messages that it means, before
+// body and query are put together.
+type criteria struct {
+	ids    []string            // nil: none given
+	values map[string][]string // by canonical name
+	from   *int64              // ms
+	to     *int64
+	all    bool // said in so many words
+	limit  int  // 0: none
+}
+
+// filterNames are the fields of a filter as the wire spells them, with the
+// name that a field with several spellings goes by.
+var filterNames = map[string]string{
+	"queueName": "queueName", "url": "url", "topicName": "topicName", "scheduleId": "scheduleId",
+	"callerIP": "callerIP", "callerIp": "callerIP", "label": "label", "flowControlKey": "flowControlKey",
+	"host": "host", "path": "path",
+}
+
+// sdkCount is the count that SDKs send unasked with every filter: no limit.
+// Any other number was typed by a person.
+const sdkCount = 100
+
+// maxCriteria bounds the body of a request with a filter: about half a million
+// ids.
+const maxCriteria = 16 << 20
+
+// readCriteria reads body and query of a request. A body that cannot be read
+// must never pass for none: it would cancel everything.
+func readCriteria(r *http.Request) (criteria, error) {
+	if _, odd := r.Header["Body"]; odd {
+		return criteria{}, badRequest("the request has a header named body: the filter seems to have been put among the headers")
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxCriteria))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return criteria{}, badRequest("the body is larger than %d bytes", maxCriteria)
+		}
+		return criteria{}, badRequest("the body could not be read: %v", err)
+	}
+	body, err := parseBody(data)
+	if err != nil {
+		return criteria{}, err
+	}
+	query, err := parseQuery(r.URL.RawQuery)
+	if err != nil {
+		return criteria{}, err
+	}
+	return merge(body, query)
+}
+
+// parseQuery reads criteria from a query string or a form. Repeated names and
+// comma lists say the same.
+func parseQuery(raw string) (criteria, error) {
+	c := criteria{values: map[string][]string{}}
+	params, err := url.ParseQuery(raw)
+	if err != nil {
+		return c, badRequest("the query cannot be read: %v", err)
+	}
+	for name, given := range params {
+		if name == tokenParam {
+			continue
+		}
+		var values []string
+		for _, v := range given {
+			values = append(values, splitList(name, v)...)
+		}
+		if err := c.set(name, values); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// splitList cuts a comma list, but not within a URL or a path that has commas:
+// matching too much would delete messages.
+func splitList(name, v string) []string {
+	var before func(string) bool
+	switch name {
+	case "url":
+		before = func(s string) bool { return strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://") }
+	case "path":
+		before = func(s string) bool { return strings.HasPrefix(s, "/") }
+	default:
+		return strings.Split(v, ",")
+	}
+	var list []string
+	start := 0
+	for i := range len(v) {
+		if v[i] == ',' && before(v[i+1:]) {
+			list = append(list, v[start:i])
+			start = i + 1
+		}
+	}
+	return append(list, v[start:])
+}
+
+// set takes one name with its values.
+func (c *criteria) set(name string, values []string) error {
+	switch name {
+	case "messageIds":
+		c.ids = append(c.ids, values...)
+		return nil
+	case "fromDate":
+		return setDate(&c.from, name, values)
+	case "toDate":
+		return setDate(&c.to, name, values)
+	case "count":
+		return c.setCount(values)
+	case "all":
+		return c.setAll(values)
+	case "async":
+		return badRequest("async is not supported: a cancellation is one commit and answers when it is durable")
+	}
+	canonical, ok := filterNames[name]
+	if !ok {
+		return badRequest("unknown filter %q", name)
+	}
+	if len(values) == 0 || slices.Contains(values, "") {
+		return badRequest("filter %q is empty", name)
+	}
+	if canonical == "callerIP" {
+		for _, v := range values {
+			if _, err := netip.ParseAddr(v); err != nil {
+				return badRequest("filter %q: %q is not an IP address", name, v)
+			}
+		}
+	}
+	c.values[canonical] = append(c.values[canonical], values...)
+	return nil
+}
+
+func setDate(at **int64, name string, values []string) error {
+	if len(values) != 1 {
+		return badRequest("%s must be one number", name)
+	}
+	ms, err := strconv.ParseInt(values[0], 10, 64)
+	if err != nil || ms < 0 || ms > maxDate {
+		return badRequest("%s: %q is not a time in milliseconds", name, values[0])
+	}
+	*at = &ms
+	return nil
+}
+
+// maxDate is the last millisecond of the year 9999.
+const maxDate = 253402300799999
+
+func (c *criteria) setCount(values []string) error {
+	n, err := strconv.Atoi(strings.Join(values, ","))
+	if err != nil || n < 1 {
+		return badRequest("count must be a number of at least 1")
+	}
+	if n != sdkCount {
+		c.limit = n
+	}
+	return nil
+}
+
+func (c *criteria) setAll(values []string) error {
+	switch strings.ToLower(strings.Join(values, ",")) {
+	case "true", "1":
+		c.all = true
+	case "false", "0":
+	default:
+		return badRequest("all must be true or false")
+	}
+	return nil
+}
+
+func (c *criteria) restricts() bool {
+	return c.ids != nil || len(c.values) > 0 || c.from != nil || c.to != nil
+}
+
+// merge puts body and query together: ids win over everything else, and
+// otherwise a message must match both.
+func merge(a, b criteria) (criteria, error) {
+	out := criteria{all: a.all || b.all, limit: max(a.limit, b.limit), values: map[string][]string{}}
+	if a.limit > 0 && b.limit > 0 {
+		out.limit = min(a.limit, b.limit)
+	}
+	switch {
+	case a.ids != nil && b.ids != nil:
+		out.ids = common(a.ids, b.ids)
+	case a.ids != nil:
+		out.ids = a.ids
+	case b.ids != nil:
+		out.ids = b.ids
+	}
+	for name, values := range a.values {
+		out.values[name] = values
+	}
+	for name, values := range b.values {
+		if have, both := out.values[name]; both {
+			values = common(have, values)
+		}
+		out.values[name] = values
+	}
+	out.from, out.to = later(a.from, b.from), earlier(a.to, b.to)
+	if out.all && out.restricts() {
+		return out, badRequest("all and a filter contradict each other")
+	}
+	return out, nil
+}
+
+// common returns what is in both lists. It is not nil: nothing in common
+// matches nothing.
+func common(a, b []string) []string {
+	out := []string{}
+	for _, v := range a {
+		if slices.Contains(b, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func later(a, b *int64) *int64 {
+	if a == nil || b != nil && *b > *a {
+		return b
+	}
+	return a
+}
+
+func earlier(a, b *int64) *int64 {
+	if a == nil || b != nil && *b < *a {
+		return b
+	}
+	return a
+}
+
+// filter returns what the criteria mean; all is true if they restrict nothing.
+// Ids that are none name no message, so they are left out: the list stays a
+// list, and an empty one matches nothing.
+func (c *criteria) filter() (f recall.Filter, all bool) {
+	if c.ids != nil {
+		f.IDs = []recall.MessageID{}
+		for _, s := range c.ids {
+			if id, err := recall.ParseMessageID(s); err == nil {
+				f.IDs = append(f.IDs, id)
+			}
+		}
+		return f, false
+	}
+	f = recall.Filter{
+		Queues: c.values["queueName"], URLs: c.values["url"], Topics: c.values["topicName"],
+		Schedules: c.values["scheduleId"], CallerIPs: c.values["callerIP"], Labels: c.values["label"],
+		FlowKeys: c.values["flowControlKey"], Hosts: c.values["host"], Paths: c.values["path"],
+	}
+	if c.from != nil {
+		f.From = time.UnixMilli(*c.from)
+	}
+	if c.to != nil {
+		f.To = time.UnixMilli(*c.to)
+	}
+	return f, f.IsZero()
+}

@@ -1,0 +1,130 @@
+package qstash
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+)
+
+// parseBody reads criteria from a body: JSON, or, because a widespread way to
+// call the API from Python sends that, a form, whatever the Content-Type says.
+func parseBody(data []byte) (criteria, error) {
+	data = bytes.TrimSpace(data)
+	switch {
+	case len(data) == 0:
+		return criteria{}, nil
+	case data[0] == '{':
+		return parseJSON(data)
+	}
+	c, err := parseQuery(string(data))
+	if err != nil || !c.restricts() && !c.all && c.limit == 0 {
+		return criteria{}, badRequest("the body is neither a JSON object nor a form with known names")
+	}
+	return c, nil
+}
+
+// parseJSON reads one object, and nothing but it. A name that is given twice
+// is refused: which of the two is meant?
+func parseJSON(data []byte) (criteria, error) {
+	c := criteria{values: map[string][]string{}}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	if _, err := dec.Token(); err != nil {
+		return c, unreadable(err)
+	}
+	seen := map[string]bool{}
+	for dec.More() {
+		token, err := dec.Token()
+		if err != nil {
+			return c, unreadable(err)
+		}
+		name, _ := token.(string)
+		if seen[canonicalName(name)] {
+			return c, badRequest("%q is given twice", name)
+		}
+		seen[canonicalName(name)] = true
+		var value any
+		if err := dec.Decode(&value); err != nil {
+			return c, unreadable(err)
+		}
+		if err := c.setJSON(name, value); err != nil {
+			return c, err
+		}
+	}
+	if _, err := dec.Token(); err != nil {
+		return c, unreadable(err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return c, badRequest("something follows the JSON object")
+	}
+	return c, nil
+}
+
+func unreadable(err error) error { return badRequest("the body is not valid JSON: %v", err) }
+
+func canonicalName(name string) string {
+	if canonical, ok := filterNames[name]; ok {
+		return canonical
+	}
+	return name
+}
+
+// setJSON takes one member of the object. Elements of an array are never cut
+// at commas.
+func (c *criteria) setJSON(name string, value any) error {
+	if name == "messageIds" {
+		return c.setIDs(value)
+	}
+	if _, known := filterNames[name]; !known && name != "fromDate" && name != "toDate" && name != "count" && name != "all" && name != "async" {
+		return badRequest("unknown filter %q", name)
+	}
+	values, ok := stringsOf(value)
+	if !ok {
+		return badRequest("%s has a value of the wrong type", name)
+	}
+	return c.set(name, values)
+}
+
+// setIDs takes a list of ids. An empty list and null count as not given.
+func (c *criteria) setIDs(value any) error {
+	if value == nil {
+		return nil
+	}
+	list, ok := value.([]any)
+	if !ok {
+		return badRequest("messageIds must be an array of strings")
+	}
+	for _, v := range list {
+		id, ok := v.(string)
+		if !ok {
+			return badRequest("messageIds must be an array of strings")
+		}
+		c.ids = append(c.ids, id)
+	}
+	return nil
+}
+
+// stringsOf returns the texts of a string, number, boolean, or array of
+// strings.
+func stringsOf(value any) ([]string, bool) {
+	switch v := value.(type) {
+	case string:
+		return []string{v}, true
+	case json.Number:
+		return []string{v.String()}, true
+	case bool:
+		return []string{map[bool]string{true: "true", false: "false"}[v]}, true
+	case []any:
+		list := []string{}
+		for _, e := range v {
+			s, ok := e.(string)
+			if !ok {
+				return nil, false
+			}
+			list = append(list, s)
+		}
+		return list, true
+	}
+	return nil, false
+}

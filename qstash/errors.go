@@ -1,0 +1,109 @@
+package qstash
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+
+	"github.com/recallmq/recall"
+)
+
+// statusOf gives recall's errors their status, the first match. Everything
+// else is 500.
+var statusOf = []struct {
+	err    error
+	status int
+}{
+	{recall.ErrInvalid, http.StatusBadRequest},
+	{recall.ErrEmptyFilter, http.StatusBadRequest},
+	{recall.ErrNotFound, http.StatusNotFound},
+	{recall.ErrNotCancellable, http.StatusConflict},
+	{recall.ErrFailed, http.StatusInternalServerError},
+	{recall.ErrFull, http.StatusInsufficientStorage},
+	{recall.ErrClosed, http.StatusServiceUnavailable},
+	{errUnknownGroup{}, http.StatusNotFound},
+	{context.DeadlineExceeded, http.StatusServiceUnavailable},
+	{context.Canceled, http.StatusServiceUnavailable},
+}
+
+// statusError is an answer that the wire asks for.
+type statusError struct {
+	status int
+	text   string
+	allow  string // with 405
+}
+
+func (e *statusError) Error() string { return e.text }
+
+func httpError(status int, format string, args ...any) error {
+	return &statusError{status: status, text: fmt.Sprintf(format, args...)}
+}
+
+func badRequest(format string, args ...any) error {
+	return httpError(http.StatusBadRequest, format, args...)
+}
+
+func notFound(format string, args ...any) error {
+	return httpError(http.StatusNotFound, format, args...)
+}
+
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("internal error: %v", e.value) }
+
+func panicked(v any) error { return &panicError{v, debug.Stack()} }
+
+// fail answers with {"error": …}, which is all that every SDK can read.
+func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status, body := http.StatusInternalServerError, map[string]any{"error": err.Error()}
+	for _, s := range statusOf {
+		if errors.Is(err, s.err) {
+			status = s.status
+			break
+		}
+	}
+	var own *statusError
+	var blocked *recall.NotCancellableError
+	var crash *panicError
+	switch {
+	case errors.As(err, &own):
+		status = own.status
+		if own.allow != "" {
+			w.Header().Set("Allow", own.allow)
+		}
+	case errors.As(err, &blocked):
+		body = blockedBody(blocked)
+	case errors.As(err, &crash):
+		h.o.Logger.Error("qstash: a request panicked", "path", r.URL.Path, "panic", crash.value, "stack", string(crash.stack))
+	}
+	if status == http.StatusInternalServerError && crash == nil {
+		h.o.Logger.Error("qstash: a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	answer(w, status, body)
+}
+
+// blockedBody is the answer of the stop rule. The count is in the text too:
+// some clients keep only that.
+func blockedBody(e *recall.NotCancellableError) map[string]any {
+	return map[string]any{
+		"error": fmt.Sprintf("message %s is in flight and cannot be cancelled; %d messages were cancelled before it",
+			e.ID, e.Cancelled),
+		"cancelled": e.Cancelled,
+		"messageId": e.ID,
+		"state":     "ACTIVE",
+	}
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(body) // the client is gone if this fails
+}

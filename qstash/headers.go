@@ -1,0 +1,149 @@
+package qstash
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/recallmq/recall"
+)
+
+// settings are the configuration of one message: the headers of a request or
+// of a batch item, with the query parameters of the same names beneath them.
+type settings struct {
+	header http.Header
+	query  url.Values // names in lower case
+}
+
+const prefix = "Upstash-"
+
+func (s settings) get(name string) string {
+	if v, ok := s.header[prefix+name]; ok {
+		return strings.TrimSpace(strings.Join(v, ","))
+	}
+	return strings.TrimSpace(strings.Join(s.query[strings.ToLower(prefix+name)], ","))
+}
+
+// unsupported are settings of QStash that Recall does not have yet. Publishing
+// as if they were not there would break their users without a word.
+var unsupported = []string{
+	"Callback", "Failure-Callback", "Cron", "Schedule-Id", "Queue-Name", "Deduplication-Id",
+	"Content-Based-Deduplication", "Retry-Delay", "Redact-Fields",
+}
+
+func (s settings) checkSupported() error {
+	for _, name := range unsupported {
+		v := s.get(name)
+		if v == "" || name == "Content-Based-Deduplication" && strings.EqualFold(v, "false") {
+			continue
+		}
+		return badRequest("%s%s is not supported yet", prefix, name)
+	}
+	return nil
+}
+
+// apply sets what the headers ask for on a message.
+func (s settings) apply(m *recall.Message) error {
+	if err := s.checkSupported(); err != nil {
+		return err
+	}
+	m.Method = strings.ToUpper(s.get("Method"))
+	m.Header = s.forwarded()
+	m.Labels = s.labels()
+	for _, set := range []func(*recall.Message) error{s.setTimes, s.setRetries, s.setFlow} {
+		if err := set(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s settings) setTimes(m *recall.Message) (err error) {
+	if v := s.get("Delay"); v != "" {
+		if m.Delay, err = parseDuration(v); err != nil {
+			return badRequest("Upstash-Delay: %v", err)
+		}
+	}
+	if v := s.get("Timeout"); v != "" {
+		if m.Timeout, err = parseDuration(v); err != nil {
+			return badRequest("Upstash-Timeout: %v", err)
+		}
+	}
+	if v := s.get("Not-Before"); v != "" {
+		seconds, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || seconds < 0 || seconds > maxDate/1000 {
+			return badRequest("Upstash-Not-Before: %q is not a time in seconds", v)
+		}
+		m.NotBefore = time.Unix(seconds, 0)
+	}
+	return nil
+}
+
+func (s settings) setRetries(m *recall.Message) error {
+	v := s.get("Retries")
+	if v == "" {
+		return nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 {
+		return badRequest("Upstash-Retries: %q is not a number of at least 0", v)
+	}
+	m.Retries = recall.Retries(n)
+	return nil
+}
+
+// setFlow keeps the flow-control key as an attribute, by which messages can be
+// found; limits are not enforced yet, so a value is refused.
+func (s settings) setFlow(m *recall.Message) error {
+	if s.get("Flow-Control-Value") != "" {
+		return badRequest("Upstash-Flow-Control-Value is not supported yet: rates and parallelism are not limited")
+	}
+	m.FlowKey = s.get("Flow-Control-Key")
+	return nil
+}
+
+func (s settings) labels() (labels []string) {
+	for l := range strings.SplitSeq(s.get("Label"), ",") {
+		if l = strings.TrimSpace(l); l != "" && !slices.Contains(labels, l) {
+			labels = append(labels, l)
+		}
+	}
+	return labels
+}
+
+// notForwarded are headers of the publishing request that are not the
+// message's, even when it asks to have all of them forwarded.
+var notForwarded = []string{
+	"Authorization", "Connection", "Content-Length", "Host", "Keep-Alive", "Proxy-Authenticate",
+	"Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Accept-Encoding",
+}
+
+// forwarded returns the headers that the message is delivered with.
+func (s settings) forwarded() http.Header {
+	const forward = prefix + "Forward-"
+	out := http.Header{}
+	all := strings.EqualFold(s.get("Header-Forward"), "true")
+	for name, values := range s.header {
+		switch {
+		case strings.HasPrefix(name, forward):
+			// Clients that prefix every header would overwrite the type.
+			if name := name[len(forward):]; name != "" && !strings.EqualFold(name, "Content-Type") {
+				out[http.CanonicalHeaderKey(name)] = values
+			}
+		case strings.HasPrefix(name, prefix):
+		case name == "Content-Type", all && !slices.Contains(notForwarded, name):
+			out[name] = values
+		}
+	}
+	for name, values := range s.query {
+		if cut, ok := strings.CutPrefix(name, strings.ToLower(forward)); ok && cut != "" {
+			if name := http.CanonicalHeaderKey(cut); out[name] == nil && name != "Content-Type" {
+				out[name] = values
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,26 @@
+package qstash
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/recallmq/recall"
+)
+
+// OnRequest gives a delivery the headers that QStash's have: it is for
+// [recall.Options].OnRequest. Recall's own headers stay.
+func OnRequest(r *http.Request, d *recall.Delivery) error {
+	r.Header.Set("User-Agent", "Upstash-QStash")
+	for name, value := range map[string]string{
+		"Upstash-Message-Id":  string(d.ID),
+		"Upstash-Retried":     strconv.Itoa(d.Attempt - 1),
+		"Upstash-Topic-Name":  d.Topic,
+		"Upstash-Schedule-Id": d.ScheduleID,
+		"Upstash-Caller-Ip":   d.CallerIP,
+	} {
+		if value != "" {
+			r.Header.Set(name, value)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package qstash
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/recallmq/recall"
+)
+
+// message is what GET returns. Some facts go by two names, because clients
+// differ.
+type message struct {
+	MessageID      recall.MessageID `json:"messageId"`
+	URL            string           `json:"url"`
+	Method         string           `json:"method"`
+	Header         http.Header      `json:"header"`
+	Body           *string          `json:"body,omitempty"`
+	BodyBase64     []byte           `json:"bodyBase64,omitempty"`
+	MaxRetries     int              `json:"maxRetries"`
+	NotBefore      int64            `json:"notBefore"`
+	CreatedAt      int64            `json:"createdAt"`
+	TopicName      string           `json:"topicName,omitempty"`
+	URLGroup       string           `json:"urlGroup,omitempty"`
+	QueueName      string           `json:"queueName,omitempty"`
+	ScheduleID     string           `json:"scheduleId,omitempty"`
+	CallerIP       string           `json:"callerIP,omitempty"`
+	CallerIp       string           `json:"callerIp,omitempty"` //nolint:staticcheck // the wire has both spellings
+	FlowControlKey string           `json:"flowControlKey,omitempty"`
+	Label          string           `json:"label,omitempty"`
+	Labels         []string         `json:"labels,omitempty"`
+}
+
+func (h *handler) getMessage(w http.ResponseWriter, r *http.Request, rest string) error {
+	id, err := messageID(rest)
+	if err != nil {
+		return err
+	}
+	m, err := h.b.Get(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	answer(w, http.StatusOK, messageBody(&m))
+	return nil
+}
+
+func messageBody(m *recall.Message) message {
+	out := message{
+		MessageID: m.ID, URL: m.URL, Method: m.Method, Header: m.Header, MaxRetries: *m.Retries,
+		NotBefore: m.DueAt.UnixMilli(), CreatedAt: m.CreatedAt.UnixMilli(), TopicName: m.Topic, URLGroup: m.Topic,
+		QueueName: m.Queue, ScheduleID: m.ScheduleID, CallerIP: m.CallerIP, CallerIp: m.CallerIP,
+		FlowControlKey: m.FlowKey, Labels: m.Labels,
+	}
+	if out.Header == nil {
+		out.Header = http.Header{} // clients want an object
+	}
+	if len(m.Labels) > 0 {
+		out.Label = m.Labels[0]
+	}
+	if utf8.Valid(m.Body) {
+		text := string(m.Body)
+		out.Body = &text
+	} else {
+		out.BodyBase64 = m.Body
+	}
+	return out
+}
+
+// messageID reads the id of a path. What is no id names no message.
+func messageID(rest string) (recall.MessageID, error) {
+	text, err := url.PathUnescape(strings.TrimSuffix(rest, "/"))
+	if err == nil {
+		if id, err := recall.ParseMessageID(text); err == nil {
+			return id, nil
+		}
+	}
+	return "", notFound("message %s not found", text)
+}

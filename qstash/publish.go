@@ -1,0 +1,167 @@
+package qstash
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/recallmq/recall"
+)
+
+// published is the answer to a message that was taken.
+type published struct {
+	MessageID recall.MessageID `json:"messageId"`
+	URL       string           `json:"url"`
+}
+
+func noDestination(*handler, http.ResponseWriter, *http.Request, string) error {
+	return badRequest("a non-empty destination must be provided")
+}
+
+func (h *handler) publish(w http.ResponseWriter, r *http.Request, rest string) error {
+	return h.publishTo(w, r, "", rest)
+}
+
+func (h *handler) enqueue(w http.ResponseWriter, r *http.Request, rest string) error {
+	escaped, rest, _ := strings.Cut(rest, "/")
+	queue, err := url.PathUnescape(escaped)
+	if err != nil || queue == "" {
+		return badRequest("the name of the queue is missing")
+	}
+	return h.publishTo(w, r, queue, rest)
+}
+
+func (h *handler) publishTo(w http.ResponseWriter, r *http.Request, queue, rest string) error {
+	query, params := splitQuery(r.URL.RawQuery)
+	dest, err := h.destination(rest, query)
+	if err != nil {
+		return err
+	}
+	m := recall.Message{URL: dest, Queue: queue, CallerIP: callerIP(r)}
+	if err := (settings{r.Header, params}).apply(&m); err != nil {
+		return err
+	}
+	if m.Body, err = h.readBody(r); err != nil {
+		return err
+	}
+	receipt, err := h.b.Publish(r.Context(), m)
+	if err != nil {
+		return err
+	}
+	answer(w, http.StatusOK, published{receipt.ID, dest})
+	return nil
+}
+
+func (h *handler) readBody(r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, int64(h.o.MaxBody)))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, httpError(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", h.o.MaxBody)
+	}
+	if err != nil {
+		return nil, badRequest("the body could not be read: %v", err)
+	}
+	return body, nil
+}
+
+// splitQuery takes our own parameters out of a query string, and leaves the
+// rest byte for byte: it belongs to the destination.
+func splitQuery(raw string) (rest string, ours url.Values) {
+	ours = url.Values{}
+	var kept []string
+	for part := range strings.SplitSeq(raw, "&") {
+		name, value, _ := strings.Cut(part, "=")
+		lower := strings.ToLower(name)
+		if lower != tokenParam && !strings.HasPrefix(lower, strings.ToLower(prefix)) {
+			kept = append(kept, part)
+			continue
+		}
+		if text, err := url.QueryUnescape(value); err == nil {
+			ours.Add(lower, text)
+		}
+	}
+	return strings.Join(kept, "&"), ours
+}
+
+// destination puts the URL together as it was written: what is signed and
+// filtered is this very text. One that is escaped as a whole is unescaped.
+func (h *handler) destination(rest, query string) (string, error) {
+	if lower := strings.ToLower(rest); strings.HasPrefix(lower, "http%3a") || strings.HasPrefix(lower, "https%3a") {
+		text, err := url.PathUnescape(rest)
+		if err != nil {
+			return "", badRequest("the destination has a bad escape")
+		}
+		rest = text
+	}
+	if rest == "" || rest == "/" {
+		return "", noDestination(nil, nil, nil, "")
+	}
+	if !isURL(rest) && !strings.HasPrefix(rest, "local:") {
+		rest = strings.TrimSuffix(rest, "/")
+	}
+	if err := h.checkDestination(rest); err != nil {
+		return "", err
+	}
+	if query != "" {
+		rest += "?" + query
+	}
+	return rest, nil
+}
+
+func isURL(dest string) bool {
+	return strings.HasPrefix(dest, "http://") || strings.HasPrefix(dest, "https://")
+}
+
+// errUnknownGroup is well-formed but cannot be accepted: in a batch it
+// concerns its item only.
+type errUnknownGroup struct{ name string }
+
+func (e errUnknownGroup) Error() string { return "topic " + e.name + " not found" }
+
+// Is makes every unknown group the same error.
+func (e errUnknownGroup) Is(target error) bool {
+	_, ok := target.(errUnknownGroup)
+	return ok
+}
+
+// checkDestination tells URLs from names of URL groups, of which there are
+// none yet.
+func (h *handler) checkDestination(dest string) error {
+	switch {
+	case dest == "":
+		return noDestination(nil, nil, nil, "")
+	case isURL(dest):
+		return nil
+	case strings.HasPrefix(dest, "local:") && h.o.AllowLocal:
+		return nil
+	case isName(dest):
+		return errUnknownGroup{dest}
+	}
+	return badRequest("invalid destination url: endpoint has invalid scheme, add http:// or https://")
+}
+
+// isName tells whether s could name a queue or a URL group.
+func isName(s string) bool {
+	for _, r := range s {
+		if r != '-' && r != '_' && r != '.' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// callerIP is the address of the client, as the connection knows it.
+func callerIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	host, _, _ = strings.Cut(host, "%") // a zone means nothing elsewhere
+	if net.ParseIP(host) == nil {
+		return ""
+	}
+	return host
+}

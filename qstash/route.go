@@ -1,0 +1,76 @@
+package qstash
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// call serves one endpoint. rest is what of the path follows the route, with
+// its escapes.
+type call func(h *handler, w http.ResponseWriter, r *http.Request, rest string) error
+
+// routes are matched in order, in any letter case. One that ends in a slash
+// takes whatever follows; the others allow one trailing slash.
+var routes = []struct {
+	path  string
+	calls map[string]call
+}{
+	{"v2/publish", map[string]call{http.MethodPost: noDestination}},
+	{"v2/publish/", map[string]call{http.MethodPost: (*handler).publish}},
+	{"v2/enqueue", map[string]call{http.MethodPost: noDestination}},
+	{"v2/enqueue/", map[string]call{http.MethodPost: (*handler).enqueue}},
+	{"v2/batch", map[string]call{http.MethodPost: (*handler).batch}},
+	{"v2/messages", map[string]call{http.MethodDelete: (*handler).cancelMany}},
+	{"v2/messages/", map[string]call{http.MethodGet: (*handler).getMessage, http.MethodDelete: (*handler).cancelOne}},
+	{"v2/keys", map[string]call{http.MethodGet: (*handler).keys}},
+	{"recall/v1/count", map[string]call{http.MethodPost: (*handler).count}},
+	{"recall/v1/explain", map[string]call{http.MethodPost: (*handler).explain}},
+}
+
+// find matches the path without cleaning it: a destination is part of it, byte
+// for byte. Leading slashes count as one, because a base URL that ends in a
+// slash doubles it.
+func find(r *http.Request) (call, string, error) {
+	path := strings.TrimLeft(r.URL.EscapedPath(), "/")
+	for _, route := range routes {
+		rest, ok := match(route.path, path)
+		if !ok {
+			continue
+		}
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		if c := route.calls[method]; c != nil {
+			return c, rest, nil
+		}
+		return nil, "", &statusError{status: http.StatusMethodNotAllowed, text: "method not allowed", allow: allowed(route.calls)}
+	}
+	return nil, "", notFound("no such endpoint: %s", r.URL.Path)
+}
+
+func match(route, path string) (rest string, ok bool) {
+	if len(path) < len(route) || !strings.EqualFold(path[:len(route)], route) {
+		return "", false
+	}
+	rest = path[len(route):]
+	if strings.HasSuffix(route, "/") {
+		return rest, true
+	}
+	return rest, rest == "" || rest == "/"
+}
+
+func allowed(calls map[string]call) string {
+	var methods []string
+	for m := range calls {
+		methods = append(methods, m)
+	}
+	slices.Sort(methods)
+	return strings.Join(methods, ", ")
+}
+
+func (h *handler) keys(w http.ResponseWriter, _ *http.Request, _ string) error {
+	answer(w, http.StatusOK, map[string]string{"current": h.o.CurrentSigningKey, "next": h.o.NextSigningKey})
+	return nil
+}
