@@ -2,6 +2,22 @@ module github.com/recallmq/recall/cmd/recall
 
 go 1.25.0
 
-require github.com/recallmq/recall v0.0.0
+require (
+	github.com/recallmq/recall v0.0.0
+	github.com/schollz/progressbar/v3 v3.19.0
+	github.com/spf13/cobra v1.10.2
+	golang.org/x/term v0.39.0
+)
+
+require (
+	github.com/google/btree v1.1.3 // indirect
+	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/mitchellh/colorstring v0.0.0-20190213212951-d06e56a500db // indirect
+	github.com/oklog/ulid/v2 v2.1.1 // indirect
+	github.com/rivo/uniseg v0.4.7 // indirect
+	github.com/spf13/pflag v1.0.10 // indirect
+	go.etcd.io/bbolt v1.5.0 // indirect
+	golang.org/x/sys v0.45.0 // indirect
+)
 
 replace github.com/recallmq/recall => ../..
