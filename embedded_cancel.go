@@ -64,7 +64,7 @@ func (e *embedded) cancelOne(r resolvedID, req CancelRequest) (w *cancelOneWork,
 		return &cancelOneWork{}, nil, nil // requested already: durable with the next commit
 	case e.leases[r.seq].final:
 		ended := e.endedLocked(e.leases[r.seq])
-		return nil, func(context.Context) error { <-ended; return nil }, nil // it comes without user code
+		return nil, func(ctx context.Context) error { return await(ctx, ended) }, nil
 	}
 	e.live.request(p, en, true)
 	return &cancelOneWork{e: e, seq: r.seq, sticky: true, op: operation(req.Now, req.Reason, nil)}, nil, nil
@@ -321,8 +321,12 @@ func (e *embedded) settled(ctx context.Context, owner *cancellation) error {
 	if owner == nil {
 		return e.submit(ctx, flushWork{})
 	}
+	return await(ctx, owner.durable)
+}
+
+func await(ctx context.Context, done <-chan struct{}) error {
 	select {
-	case <-owner.durable:
+	case <-done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -14,8 +14,7 @@ import (
 type work interface {
 	// bound returns the most that write will add.
 	bound() store.Bound
-	// write adds rows to the transaction. A refusal (see refuse) must have
-	// added nothing; any other error fails the whole commit.
+	// write adds rows to the transaction. An error fails the whole commit.
 	write(t *turn) error
 	// apply changes the index. It takes mu itself, for a slice at a time.
 	apply(e *embedded)
@@ -67,13 +66,6 @@ func (e *embedded) send(ctx context.Context, w work, wait bool) (*request, error
 		return nil, ctx.Err()
 	}
 }
-
-// refusal is an error of write that concerns one request only.
-type refusal struct{ err error }
-
-func (r refusal) Error() string { return r.err.Error() }
-
-func refuse(err error) error { return refusal{err} }
 
 // turn is one commit in the making. What requests have in common is collected
 // here and written once.
@@ -183,17 +175,16 @@ func (c *committer) write() error {
 		return err
 	}
 	defer tx.Rollback() // does nothing after Commit
-	c.turn = turn{e: c.e, tx: tx, head: c.e.store.Head(), finished: c.turn.finished[:0], deleted: c.turn.deleted[:0],
-		retries: c.turn.retries[:0], notes: c.e.takeNotes(c.turn.notes[:0])}
+	c.turn = turn{
+		e: c.e, tx: tx, head: c.e.store.Head(),
+		finished: c.turn.finished[:0], deleted: c.turn.deleted[:0],
+		retries: c.turn.retries[:0], notes: c.e.takeNotes(c.turn.notes[:0]),
+	}
 	for _, r := range c.batch {
 		if r.err != nil {
 			continue
 		}
-		err := r.work.write(&c.turn)
-		var refused refusal
-		if errors.As(err, &refused) {
-			r.err = refused.err
-		} else if err != nil {
+		if err := r.work.write(&c.turn); err != nil {
 			return fmt.Errorf("recall: write: %w", err)
 		}
 	}

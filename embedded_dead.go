@@ -198,7 +198,7 @@ func (e *embedded) RetryDead(ctx context.Context, ids []DeadLetterID, now time.T
 		return nil, err
 	}
 	w := new(insertWork)
-	w.redrive.deleted = taken
+	w.deleted = taken
 	if err := w.encode(msgs, now.UnixMilli()); err != nil {
 		e.giveBackDead(taken, nil)
 		return nil, err

@@ -1,0 +1,63 @@
+// Package recall is an embedded, durable message queue that lets you take
+// messages back.
+//
+// A program links it in and publishes messages; Recall delivers them over HTTP
+// or to handlers of the process, with retries and a dead letter queue. Until a
+// message is in flight it can be recalled: one by its id, or a million by a
+// filter, in one durable commit. There is no server to run: one file, held by
+// one process.
+//
+//	b, err := recall.Open("queue.db", nil)
+//	…
+//	receipt, err := b.Publish(ctx, recall.Message{
+//		URL:    "https://example.com/welcome",
+//		Body:   []byte(`{"user":7}`),
+//		Labels: []string{"campaign-12"},
+//		Delay:  24 * time.Hour,
+//	})
+//	…
+//	result, err := b.CancelMatching(ctx, recall.Filter{Labels: []string{"campaign-12"}})
+//
+// # Life of a message
+//
+// A message is pending, in flight, or gone. Pending means that it waits: for
+// its due time, for a free slot, for its handler, or for its next attempt. In
+// flight means that an attempt is being made. It is gone when it was delivered,
+// cancelled, or moved to the dead letter queue. A failed attempt makes it
+// pending again, until [Message].Retries is used up.
+//
+// Delivery is at least once: a crash between an attempt and the record of it
+// repeats the attempt. The id of a message, [Delivery].ID or the header
+// Recall-Message-Id, is the same in every attempt.
+//
+// # Delivering
+//
+// A message goes to an http or https URL, or to a handler that
+// [Broker.Handle] registered for "local:" and a name. A status of 200 to 299,
+// or nil from a handler, is success. Redirects are not followed. After anything
+// else the next attempt is due after [Options].Backoff; an endpoint may name
+// another time with Retry-After, and a handler with [RetryAfter]. Status 489
+// with the header Upstash-NonRetryable-Error: true, or an error wrapped by
+// [Permanent], ends the attempts at once. What has failed for good waits in the
+// dead letter queue: [Broker.DeadLetters].
+//
+// # Taking back
+//
+// [Broker.Cancel] takes back one message, [Broker.CancelMatching] all that
+// match a [Filter], [Broker.CancelAll] everything. A bulk call walks the
+// narrowest index, oldest message first, and stops at the first match that is
+// in flight; what was cancelled before it stays cancelled. [Broker.Count] and
+// [Broker.Explain] tell beforehand what a filter would meet.
+//
+// # Durability
+//
+// Calls that change something return when the change is on stable storage, and
+// concurrent calls share the cost: publish from many goroutines, or in batches.
+// See [Durability] for tests that do not need it. A file that is damaged, or
+// that a newer Recall wrote, is refused by [Open] and left as it is.
+//
+// # Limits
+//
+// Indexes are in memory, about 150 bytes for a waiting message. One process
+// holds a file; package qstash serves others over HTTP.
+package recall
