@@ -341,9 +341,20 @@ func (r *cancelRun) reportLoad() {
 		waitQuiet = append(waitQuiet, within(o.waits, o.beforeCancels)...)
 		waitDuring = append(waitDuring, within(o.waits, o.cancels)...)
 	}
+	r.besideLoad(exact(quiet))
 	r.compare("publish", "cancels of every 10th", quiet, during, 4, 2)
 	r.compare("publish", "sweeps after them", quietSweep, sweep, 6, 3)
 	r.compare("publish to handler", "cancels of every 10th", waitQuiet, waitDuring, 0, 0)
+}
+
+// besideLoad takes the ratio to a commit in the same surroundings: a publish of
+// the load, which shares its commits with the others.
+func (r *cancelRun) besideLoad(publish quantiles) {
+	took := exact(r.caseOf(byLabel(0).name).took)
+	if publish.Samples > 0 {
+		r.b.report.rates("cancel "+byLabel(0).name+", load: p50", "ms", series{ms(took.P50)}).
+			ratio("a publish of the load", float64(took.P50)/float64(publish.P50))
+	}
 }
 
 func (r *cancelRun) compare(what, during string, before, then []time.Duration, id int, bound float64) {

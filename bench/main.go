@@ -49,7 +49,7 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(out)
 	set.IntVar(&f.n, "n", 0, "waiting messages in the big file (default 1,000,000; with -quick 100,000)")
-	set.BoolVar(&f.quick, "quick", false, "small sizes: about a minute, and noisier")
+	set.BoolVar(&f.quick, "quick", false, "small sizes: a minute and a half, and noisier")
 	set.StringVar(&f.only, "only", "", "comma list of workloads to run; the others are left out")
 	set.StringVar(&f.dir, "dir", os.TempDir(), "where to put the files; it should be a real disk")
 	set.StringVar(&f.json, "json", "", "write the results here (default results/TIME.json beside the sources)")
