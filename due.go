@@ -1,6 +1,11 @@
 package recall
 
-import "github.com/google/btree"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/google/btree"
+)
 
 // dueItem orders what waits: earliest due first, then oldest.
 type dueItem struct {
@@ -24,6 +29,7 @@ type lane struct {
 // handler, or "" for everything else.
 type lanes struct {
 	byURL map[string]*lane
+	http  *lane // byURL[""]
 	nodes *btree.FreeListG[dueItem]
 }
 
@@ -32,7 +38,7 @@ const dueDegree = 64
 
 func newLanes() lanes {
 	l := lanes{byURL: map[string]*lane{}, nodes: btree.NewFreeListG[dueItem](256)}
-	l.at("")
+	l.http = l.at("")
 	return l
 }
 
@@ -44,8 +50,6 @@ func (l *lanes) at(url string) *lane {
 	}
 	return ln
 }
-
-func (l *lanes) add(url string, it dueItem) { l.at(url).items.ReplaceOrInsert(it) }
 
 // head returns the lane among those of keys whose first item comes first.
 func (l *lanes) head(keys []string) (best *lane, first dueItem) {
@@ -59,6 +63,19 @@ func (l *lanes) head(keys []string) (best *lane, first dueItem) {
 		}
 	}
 	return best, first
+}
+
+// fill adds many items to an empty lane. Ascending inserts leave the nodes of
+// a B-tree half full: every other item first, and the rest fill the nodes up.
+func (ln *lane) fill(items []dueItem) {
+	slices.SortFunc(items, func(a, b dueItem) int {
+		return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.seq, b.seq))
+	})
+	for _, first := range []int{0, 1} {
+		for i := first; i < len(items); i += 2 {
+			ln.items.ReplaceOrInsert(items[i])
+		}
+	}
 }
 
 // mostlyDead tells whether going through the lane to shed its dead items pays.
@@ -89,14 +106,6 @@ func (ln *lane) shed(from dueItem, limit int, keep func(dueItem) bool) (next due
 	}
 	ln.dead = max(0, ln.dead-len(drop))
 	return next, done
-}
-
-// laneKey returns the key of the lane for a URL.
-func laneKey(url string) string {
-	if isLocal(url) {
-		return url
-	}
-	return ""
 }
 
 // mostlyDead returns a lane worth shedding, or nil.

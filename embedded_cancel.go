@@ -220,6 +220,11 @@ func (c *cancellation) pass(ctx context.Context) (blocker uint64, err error) {
 	if err := c.e.enter(c); err != nil {
 		return 0, err
 	}
+	if c.seqs == nil {
+		// The count of the index bounds the set: growing it step by step would
+		// take longer than the walk.
+		c.seqs = make([]uint64, 0, c.walk.src.count)
+	}
 	for {
 		done, foreign, owner := c.slice(&blocker)
 		switch {
@@ -283,7 +288,7 @@ func (c *cancellation) full() bool {
 // lanesDeadLocked counts an item that a lane will have to step over.
 func (e *embedded) lanesDeadLocked(en *entry) {
 	if en.flags&flagQueued != 0 {
-		e.lanes.at(e.laneOf(en)).dead++
+		e.laneOf(en).dead++
 	}
 }
 

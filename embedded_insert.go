@@ -3,6 +3,7 @@ package recall
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,7 +72,7 @@ func (w *insertWork) recycle() {
 func (w *insertWork) encode(msgs []Message, now int64) error {
 	w.msgs, w.now = msgs, now
 	w.rows = append(w.rows[:0], make([]insertRow, len(msgs))...)
-	buf := w.buf[:0]
+	buf := slices.Grow(w.buf[:0], sizeOf(msgs))
 	for i := range msgs {
 		start := len(buf)
 		rec := recordOf(&msgs[i], now)
@@ -88,6 +89,15 @@ func (w *insertWork) encode(msgs []Message, now int64) error {
 	w.recut(buf)
 	w.buf = buf
 	return nil
+}
+
+// sizeOf is a little more than the rows of most messages take.
+func sizeOf(msgs []Message) (size int) {
+	for i := range msgs {
+		m := &msgs[i]
+		size += 192 + len(m.URL) + len(m.Queue) + len(m.Topic) + len(m.Body) + 64*len(m.Header)
+	}
+	return size
 }
 
 // recut points the rows into the buffer as it ended up.
@@ -226,10 +236,14 @@ func (e *embedded) enqueueDue(w *insertWork) {
 // queueLocked puts a pending entry into its lane.
 func (e *embedded) queueLocked(en *entry, seq uint64) {
 	en.flags |= flagQueued
-	e.lanes.add(e.laneOf(en), dueItem{en.due, seq})
+	e.laneOf(en).items.ReplaceOrInsert(dueItem{en.due, seq})
 }
 
-// laneOf returns the key of the lane that an entry waits in.
-func (e *embedded) laneOf(en *entry) string {
-	return laneKey(e.live.fields[fieldURL].slab[en.values[fieldURL]].name)
+// laneOf returns the lane that an entry waits in. The name of the URL is
+// looked at only for local ones: it is far from the entry in memory.
+func (e *embedded) laneOf(en *entry) *lane {
+	if en.flags&flagLocal == 0 {
+		return e.lanes.http
+	}
+	return e.lanes.at(e.live.fields[fieldURL].slab[en.values[fieldURL]].name)
 }

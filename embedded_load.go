@@ -3,7 +3,6 @@ package recall
 import (
 	"bytes"
 	"context"
-	"slices"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/recallmq/recall/store"
@@ -46,7 +45,7 @@ func (e *embedded) load() (todo []crashed, err error) {
 	clean := e.store.Clean()
 	e.crash = recovery{pending: !clean, before: head.NextSeq}
 	var rec store.Record
-	var due []dueRow
+	due := map[*lane][]dueItem{}
 	err = e.store.Load(store.LoadFuncs{
 		Row: func(tab store.Table, seq uint64, row []byte, st store.State) error {
 			if err := store.DecodeRecord(seq, row, &rec); err != nil {
@@ -61,7 +60,9 @@ func (e *embedded) load() (todo []crashed, err error) {
 				todo = append(todo, crashed{seq, attempts, st.Requested})
 			}
 			en := e.loadRow(seq, &rec, st, attempts)
-			due = append(due, dueRow{dueItem{en.due, seq}, en.values[fieldURL]})
+			en.flags |= flagQueued
+			ln := e.laneOf(en)
+			due[ln] = append(due[ln], dueItem{en.due, seq})
 			return nil
 		},
 		Tombstone: e.loadTombstone,
@@ -69,7 +70,9 @@ func (e *embedded) load() (todo []crashed, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e.loadDue(due)
+	for ln, items := range due {
+		ln.fill(items)
+	}
 	e.live.last, e.dead.last = head.NextSeq-1, head.NextDead-1
 	e.live.visible, e.dead.visible = e.live.last, e.dead.last
 	e.upkeep.sweep, e.upkeep.state = true, true
@@ -89,29 +92,6 @@ func (e *embedded) loadRow(seq uint64, rec *store.Record, st store.State, attemp
 		en.flags |= flagRetried
 	}
 	return en
-}
-
-// dueRow is one message on its way into a lane.
-type dueRow struct {
-	dueItem
-	url uint32
-}
-
-// loadDue fills the lanes in order of due time: much faster than as they come.
-func (e *embedded) loadDue(due []dueRow) {
-	slices.SortFunc(due, func(a, b dueRow) int {
-		switch {
-		case lessDue(a.dueItem, b.dueItem):
-			return -1
-		case lessDue(b.dueItem, a.dueItem):
-			return 1
-		}
-		return 0
-	})
-	for i := range due {
-		_, en := e.live.lookup(due[i].seq)
-		e.queueLocked(en, due[i].seq)
-	}
 }
 
 // loadTombstone puts cancellations that are not folded yet on the background's

@@ -33,7 +33,8 @@ const (
 	foldPays    = 4096        // finished messages that make a fold worth its commit
 	foldBatch   = 100_000     // messages folded in one commit
 	stateBatch  = 1 << 20     // journal bytes folded in one commit
-	unlinkBatch = 64          // slices unlinked in one step
+	unlinkBatch = 64          // slices unlinked or cleaned in one step
+	shedItems   = 256         // items of a lane looked at in one lock hold
 )
 
 func (u *upkeepState) backlogLocked() int {
@@ -134,18 +135,21 @@ func (e *embedded) unlinkSlice() bool {
 	return false
 }
 
-// cleanStep rewrites posting lists that are mostly made of unlinked entries.
-func (e *embedded) cleanStep(context.Context) (did bool, err error) {
-	for _, ix := range []*index{e.live, e.dead} {
-		for more := true; more; {
-			e.mu.Lock()
-			did = did || len(ix.dirty) > 0
-			more = ix.clean()
-			e.mu.Unlock()
-			runtime.Gosched()
+// cleanStep rids posting lists of unlinked entries, once they are mostly that.
+func (e *embedded) cleanStep(context.Context) (bool, error) {
+	for i := range unlinkBatch {
+		if !e.cleanSlice() {
+			return i > 0, nil
 		}
+		runtime.Gosched()
 	}
-	return did, nil
+	return true, nil
+}
+
+func (e *embedded) cleanSlice() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.live.clean() || e.dead.clean()
 }
 
 // shedStep takes cancelled items out of a lane that is mostly made of them.
@@ -163,7 +167,7 @@ func (e *embedded) shedStep(context.Context) (bool, error) {
 		u.laneAt = dueItem{}
 		return true, nil
 	}
-	next, done := ln.shed(u.laneAt, claimSkips, func(it dueItem) bool {
+	next, done := ln.shed(u.laneAt, shedItems, func(it dueItem) bool {
 		_, en := e.live.lookup(it.seq)
 		return en != nil && en.phase == phasePending && en.due == it.due
 	})

@@ -1,6 +1,7 @@
 package recall
 
 import (
+	"bytes"
 	"math"
 
 	"github.com/google/btree"
@@ -30,6 +31,7 @@ type index struct {
 	ordered   bool
 	scratch   []byte                 // for label set keys
 	dirty     map[dirtyList]struct{} // lists that are worth cleaning
+	cleaning  cleaning
 }
 
 type dirtyList struct {
@@ -72,6 +74,7 @@ const (
 	flagRequested             // its cancellation was requested while in flight: never again a match
 	flagRetried               // waits for a retry
 	flagQueued                // is in a lane
+	flagLocal                 // goes to a handler of this process
 )
 
 // newIndex returns an empty index. ordered says that created never falls as
@@ -91,6 +94,8 @@ func newIndex(ordered bool) *index {
 	return ix
 }
 
+var localPrefix = []byte(localScheme)
+
 // times of one entry, in milliseconds.
 type times struct{ created, wall, due int64 }
 
@@ -99,6 +104,9 @@ func (ix *index) insert(seq uint64, rec *store.Record, t times) *entry {
 	p := ix.pageFor(seq, t.created)
 	e := &p.entries[seq-p.base]
 	*e = entry{due: t.due, phase: phasePending}
+	if bytes.HasPrefix(rec.URL, localPrefix) {
+		e.flags |= flagLocal
+	}
 	ix.setTimes(p, e, seq, t)
 	ix.link(e, seq, rec)
 	p.live++
@@ -270,29 +278,49 @@ func (ix *index) unlink(p *page, e *entry, seq uint64) {
 	ix.dropPage(p)
 }
 
-// clean rewrites one list that is mostly made of unlinked entries. It reports
-// whether there are more.
+// cleaning is a posting list that is being rid of unlinked entries.
+type cleaning struct {
+	list dirtyList
+	at   uint64
+	busy bool
+}
+
+// cleanRuns is how many runs of a list one lock hold cleans.
+const cleanRuns = 4
+
+// clean goes on with the list that is being cleaned, or begins with another,
+// for a bounded time. It reports whether there was anything to do.
 func (ix *index) clean() bool {
-	for d := range ix.dirty {
-		delete(ix.dirty, d)
-		v := &ix.fields[d.field].slab[d.value]
-		if v.held > 0 {
-			v.list.Retain(func(seq uint64) bool { return ix.lists(seq, d) })
+	c := &ix.cleaning
+	if !c.busy {
+		for d := range ix.dirty {
+			delete(ix.dirty, d)
+			*c = cleaning{list: d, busy: true}
+			break
 		}
-		break
 	}
-	return len(ix.dirty) > 0
+	if !c.busy {
+		return false
+	}
+	next, done := ix.fields[c.list.field].slab[c.list.value].list.Shed(c.at, cleanRuns, func(seq uint64) bool {
+		return ix.lists(seq, c.list)
+	})
+	c.at, c.busy = next, !done
+	return true
 }
 
 // lists tells whether the entry of seq, if held, has the value.
 func (ix *index) lists(seq uint64, d dirtyList) bool {
 	_, e := ix.lookup(seq)
-	if e == nil {
+	switch {
+	case e == nil:
 		return false
+	case d.field == fieldHost:
+		return ix.hostNumber(e.values[fieldURL]) == d.value
+	case d.field == fieldLabel:
+		return containsNumber(ix.sets.slab[e.labels].labels, d.value)
 	}
-	found := false
-	ix.valuesOf(e, func(f field, n uint32) { found = found || f == d.field && n == d.value })
-	return found
+	return e.values[d.field] == d.value
 }
 
 // lookup returns the page and entry of a held message, or nil.

@@ -18,6 +18,7 @@ type walk struct {
 	ids     []uint64 // of sourceIDs, ascending
 	pos     uint64   // next number to look at
 	buf     []uint64
+	page    *page // of the last entry: neighbours share it. Valid within one lock hold
 	scanned int
 }
 
@@ -47,10 +48,10 @@ const (
 // Every held entry of the range is offered to visit if its attributes match;
 // phases are the visitor's business. The caller holds the lock.
 func (w *walk) sliceLocked(visit func(*page, *entry, uint64) verdict) (done, stopped bool) {
-	w.buf = w.nextLocked(w.buf[:0])
+	w.buf, w.page = w.nextLocked(w.buf[:0]), nil
 	for _, seq := range w.buf {
 		w.pos = seq + 1
-		p, e := w.ix.lookup(seq)
+		p, e := w.lookup(seq)
 		if e == nil {
 			continue
 		}
@@ -67,6 +68,19 @@ func (w *walk) sliceLocked(visit func(*page, *entry, uint64) verdict) (done, sto
 		}
 	}
 	return len(w.buf) == 0, false
+}
+
+// lookup is that of the index, with a memory of the page.
+func (w *walk) lookup(seq uint64) (*page, *entry) {
+	if w.page == nil || w.page.base != seq&^(pageSize-1) {
+		p, e := w.ix.lookup(seq)
+		w.page = p
+		return p, e
+	}
+	if e := &w.page.entries[seq&(pageSize-1)]; e.phase != phaseNone {
+		return w.page, e
+	}
+	return nil, nil
 }
 
 // run walks to the end, or until visit stops it, letting others have the lock

@@ -22,10 +22,10 @@ import (
 // and checks what the file has kept.
 type demo struct {
 	server
-	once                       bool
+	once               bool
 	delayed, immediate int
-	receiver                   *receiver
-	acks                       *acknowledged
+	receiver           *receiver
+	acks               *acknowledged
 }
 
 // demoLabels of ten make the label that is cancelled: with 100,000 delayed

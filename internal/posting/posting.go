@@ -65,18 +65,18 @@ func (l *List) Append(seq uint64) {
 
 func (l *List) appendRun(seq uint64) {
 	if !l.tail.takes(seq) {
-		l.seal()
+		l.sealRun(l.tail)
 		l.tail = &run{base: seq, offs: make([]uint32, 0, 16)}
 	}
 	l.tail.offs = append(l.tail.offs, uint32(seq-l.tail.base))
 }
 
-func (l *List) seal() {
+func (l *List) sealRun(r *run) {
 	if l.sealed == nil {
 		l.sealed = btree.NewWithFreeListG(degree, lessRun, nodes)
 	}
-	l.tail.offs = slices.Clip(l.tail.offs)
-	l.sealed.ReplaceOrInsert(l.tail)
+	r.offs = slices.Clip(r.offs)
+	l.sealed.ReplaceOrInsert(r)
 }
 
 // Ascend calls yield for the numbers of at least from, in order, until it
@@ -119,20 +119,74 @@ func (l *List) CountRange(from, to uint64) int {
 	return count
 }
 
-// Retain keeps the numbers for which keep returns true and gives back the
-// memory of the others.
-func (l *List) Retain(keep func(uint64) bool) {
-	var out List
-	l.Ascend(0, func(seq uint64) bool {
-		if keep(seq) {
-			out.Append(seq)
+// Shed goes through up to limit runs that hold numbers of at least from, keeps
+// the numbers for which keep returns true, and gives back the memory of the
+// others. It returns where to go on; done is true at the end of the list.
+func (l *List) Shed(from uint64, limit int, keep func(uint64) bool) (next uint64, done bool) {
+	if l.tail == nil {
+		if l.n == 1 && !keep(l.only) {
+			*l = List{}
 		}
-		return true
-	})
-	if l.sealed != nil {
-		l.sealed.Clear(true)
+		return 0, true
 	}
-	*l = out
+	var old []*run
+	l.runs(from, func(r *run) bool {
+		old = append(old, r)
+		return len(old) < limit
+	})
+	if len(old) == 0 {
+		return 0, true
+	}
+	last := old[len(old)-1]
+	end, atEnd := last.last(), last == l.tail
+	l.replace(old, pack(old, keep))
+	return end + 1, atEnd
+}
+
+// pack returns full runs of the numbers that are kept.
+func pack(old []*run, keep func(uint64) bool) (packed []*run) {
+	var r *run
+	for _, o := range old {
+		for _, off := range o.offs {
+			seq := o.base + uint64(off)
+			if !keep(seq) {
+				continue
+			}
+			if r == nil || !r.takes(seq) {
+				r = &run{base: seq}
+				packed = append(packed, r)
+			}
+			r.offs = append(r.offs, uint32(seq-r.base))
+		}
+	}
+	return packed
+}
+
+// replace puts packed in the place of old. The newest run stays outside the
+// tree.
+func (l *List) replace(old, packed []*run) {
+	for _, r := range old {
+		l.n -= len(r.offs)
+		if r == l.tail {
+			l.tail = nil
+		} else {
+			l.sealed.Delete(r)
+		}
+	}
+	if l.tail == nil && len(packed) == 0 && l.sealed != nil {
+		l.tail, _ = l.sealed.DeleteMax()
+	}
+	for i, r := range packed {
+		l.n += len(r.offs)
+		if l.tail == nil && i == len(packed)-1 {
+			l.tail = r
+			continue
+		}
+		l.sealRun(r)
+	}
+	if l.tail == nil {
+		*l = List{}
+	}
 }
 
 // runs visits the runs that may hold numbers of at least from, in order.

@@ -24,10 +24,13 @@ func TestListAgainstSlice(t *testing.T) {
 					model = append(model, next)
 				}
 			},
-			"retain": func(t *rapid.T) {
+			"shed": func(t *rapid.T) {
 				mod := rapid.Uint64Range(1, 5).Draw(t, "mod")
 				keep := func(n uint64) bool { return n%mod == 0 }
-				list.Retain(keep)
+				limit := rapid.IntRange(1, 5).Draw(t, "limit")
+				for from, done := uint64(0), false; !done; {
+					from, done = list.Shed(from, limit, keep)
+				}
 				model = slices.DeleteFunc(model, func(n uint64) bool { return !keep(n) })
 			},
 			"": func(t *rapid.T) {
