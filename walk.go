@@ -6,9 +6,10 @@ import (
 	"sync"
 )
 
-// walkSlice is how many entries a walk looks at in one lock hold: about 25 µs
-// of work, so that claims and publishers hardly notice it.
-const walkSlice = 256
+// walkSlice is how many entries a walk looks at in one lock hold: about 70 µs
+// of work. Between slices the walk goes to the end of the line, so smaller ones
+// make it slower on a busy machine, not others faster.
+const walkSlice = 1024
 
 // walk follows the narrowest index of a query, oldest first, in slices.
 type walk struct {
@@ -19,7 +20,21 @@ type walk struct {
 	pos     uint64   // next number to look at
 	buf     []uint64
 	page    *page // of the last entry: neighbours share it. Valid within one lock hold
+	ahead   int64 // what touch returned: only there so that it is computed
 	scanned int
+}
+
+// touch reads both ends of entries that are about to be looked at, for the
+// cache: the processor fetches many at a time here, and in the walk itself one
+// after the other. It halves the time of a walk over scattered entries.
+func (ix *index) touch(seqs []uint64) (sum int64) {
+	for _, seq := range seqs {
+		if i := seq>>pageBits - ix.firstPage; i < uint64(len(ix.pages)) && ix.pages[i] != nil {
+			e := &ix.pages[i].entries[seq&(pageSize-1)]
+			sum += e.due + int64(e.phase)
+		}
+	}
+	return sum
 }
 
 // newWalk plans a walk. The lock is held.
@@ -49,6 +64,7 @@ const (
 // phases are the visitor's business. The caller holds the lock.
 func (w *walk) sliceLocked(visit func(*page, *entry, uint64) verdict) (done, stopped bool) {
 	w.buf, w.page = w.nextLocked(w.buf[:0]), nil
+	w.ahead = w.ix.touch(w.buf)
 	for _, seq := range w.buf {
 		w.pos = seq + 1
 		p, e := w.lookup(seq)
