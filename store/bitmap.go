@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"math/bits"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -12,16 +11,6 @@ type bitset [segmentSize / 64]uint64
 
 func (b *bitset) set(seq uint64)      { b[seq%segmentSize/64] |= 1 << (seq % 64) }
 func (b *bitset) has(seq uint64) bool { return b[seq%segmentSize/64]&(1<<(seq%64)) != 0 }
-
-// last returns the highest bit that is set.
-func (b *bitset) last() (offset uint64, ok bool) {
-	for i := len(b) - 1; i >= 0; i-- {
-		if b[i] != 0 {
-			return uint64(i*64 + 63 - bits.LeadingZeros64(b[i])), true
-		}
-	}
-	return 0, false
-}
 
 func (b *bitset) encode(segment uint64) []byte {
 	row := make([]byte, 0, len(b)*8+crcSize)

@@ -24,11 +24,9 @@ type LoadFuncs struct {
 // dead, by bitmap, journal or tombstone, is passed over. A row that is damaged
 // ends it with a *CorruptError. It must be called once, before the first Begin.
 func (s *Store) Load(fn LoadFuncs) error {
-	return guarded(func() error {
-		return s.View(func(v *View) error {
-			l := loading{s: s, tx: v.tx, states: states{}, requested: map[uint64]requestRef{}}
-			return l.run(fn)
-		})
+	return s.View(func(v *View) error {
+		l := loading{s: s, tx: v.tx, states: states{}, requested: map[uint64]requestRef{}}
+		return l.run(fn)
 	})
 }
 
@@ -39,7 +37,6 @@ type loading struct {
 	dead      [tables]map[uint64]*bitset // of journal and tombstones
 	states    states
 	requested map[uint64]requestRef
-	foldable  int
 	sizes     sizes
 	highest   [tables]uint64
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -180,10 +181,17 @@ func openError(err error) error {
 		return ErrInUse
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: %w", ErrReadOnly, err)
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
-		return &CorruptError{Err: err}
+	case err == nil, isSystem(err):
+		return err
 	}
-	return err
+	return &CorruptError{Err: err} // bbolt does not like what is in the file
+}
+
+// isSystem tells an error of the operating system from one about the content.
+func isSystem(err error) bool {
+	var path *fs.PathError
+	var number syscall.Errno
+	return errors.As(err, &path) || errors.As(err, &number)
 }
 
 // readAhead reads the file once in order: bbolt's map is read at random, page

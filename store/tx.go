@@ -22,7 +22,6 @@ type Tx struct {
 	tx     *bolt.Tx
 	number uint64
 	head   Head
-	moved  bool
 	nested map[nestedKey]*bolt.Bucket
 	stored [tables]map[uint64]int // rows put, by segment
 	after  []func()               // what memory learns once the commit is durable
@@ -187,7 +186,8 @@ func (s *Store) segment(tab Table, n uint64) *segment {
 }
 
 // View runs fn in a read transaction, which sees the last commit. fn must not
-// block: a writer that has to grow its map waits for it.
+// block: a writer that has to grow its map waits for it. A page that cannot be
+// read, because the file was damaged since it was opened, is a *CorruptError.
 func (s *Store) View(fn func(*View) error) error {
 	if s.closed.Load() {
 		return ErrClosed
@@ -197,7 +197,7 @@ func (s *Store) View(fn func(*View) error) error {
 		return err
 	}
 	defer rollback(tx)
-	return fn(&View{tx: tx})
+	return guarded(func() error { return fn(&View{tx: tx}) })
 }
 
 // View is a read transaction.

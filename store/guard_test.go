@@ -1,0 +1,216 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+func TestFilesThatAreNotOurs(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, data []byte) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	other := filepath.Join(dir, "other.db")
+	db, err := bolt.Open(other, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, file := range map[string]string{
+		"short text":        write("short", []byte("hello")),
+		"long text":         write("long", bytes.Repeat([]byte("hello "), 10_000)),
+		"zeros":             write("zeros", make([]byte, 1<<16)),
+		"another's bbolt":   other,
+		"a folder":          dir,
+		"the start of ours": write("part", golden(t)[:10]),
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, _ := os.ReadFile(file)
+			if _, err := Open(file, quick); !errors.Is(err, ErrForeign) {
+				t.Errorf("got %v, want ErrForeign", err)
+			}
+			if after, _ := os.ReadFile(file); !bytes.Equal(before, after) {
+				t.Error("the file was changed")
+			}
+		})
+	}
+}
+
+func golden(t testing.TB) []byte {
+	t.Helper()
+	data, err := os.ReadFile("testdata/v1.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestEmptyFileIsCreated(t *testing.T) {
+	file := path(t)
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, file, quick)
+	mustCommit(t, s, func(tx *Tx) error { return put(tx, 1, "x") })
+}
+
+func TestReadOnlyFile(t *testing.T) {
+	file := path(t)
+	if err := os.WriteFile(file, golden(t), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(file, quick); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("got %v, want ErrReadOnly", err)
+	}
+}
+
+func TestFileInUse(t *testing.T) {
+	file := path(t)
+	open(t, file, quick)
+	begun := time.Now()
+	if _, err := Open(file, quick); !errors.Is(err, ErrInUse) {
+		t.Errorf("got %v, want ErrInUse", err)
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("it took %v to say so", took)
+	}
+}
+
+func TestNewerVersionIsRefused(t *testing.T) {
+	file := path(t)
+	s := open(t, file, quick)
+	mustCommit(t, s, func(tx *Tx) error {
+		return tx.tx.Bucket(bucketMeta).Put(keyFormat, appendSum([]byte{FormatVersion + 1}, 0, 0))
+	})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(file, quick); !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), "2") {
+		t.Errorf("got %v, want ErrVersion that names the version", err)
+	}
+}
+
+// A row that is damaged is named with its bucket and key.
+func TestDamagedRowIsNamed(t *testing.T) {
+	file := path(t)
+	s := open(t, file, quick)
+	mustCommit(t, s, func(tx *Tx) error { return put(tx, 3, "x") })
+	mustCommit(t, s, func(tx *Tx) error {
+		b, err := tx.segmentBucket(tableNames[Live].record, 2)
+		if err != nil {
+			return err
+		}
+		key := offsetKey(2)
+		bad := bytes.Clone(b.Get(key[:]))
+		bad[20] ^= 1
+		return b.Put(key[:], bad)
+	})
+	_, err := load(s)
+	var damage *CorruptError
+	if !errors.As(err, &damage) || damage.Bucket != "record" || damage.Key != "0000000000000002" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// damaged opens a file that may be damaged and reads all of it: the content
+// must be the same, or the file refused by a reason of ours, unchanged.
+func damaged(t *testing.T, name string, data []byte, want content) (refused bool) {
+	t.Helper()
+	file := path(t)
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(file, quick)
+	if err == nil {
+		var got content
+		got, err = load(s)
+		if err == nil && !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: silently other content: %+v", name, got)
+		}
+		_ = s.db.Close()
+		if err == nil {
+			return false
+		}
+	} else if after, _ := os.ReadFile(file); !bytes.Equal(after, data) {
+		t.Errorf("%s: the refused file was changed", name)
+	}
+	if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrForeign) && !errors.Is(err, ErrVersion) {
+		t.Errorf("%s: refused with %v", name, err)
+	}
+	return true
+}
+
+// clean and crashed images of one content.
+func images(t *testing.T) (clean, crashed []byte, want content) {
+	t.Helper()
+	file := path(t)
+	if err := os.WriteFile(file, golden(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, file, quick)
+	mustCommit(t, s, func(tx *Tx) error { return tx.SetHead(tx.head) })
+	crashed, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = mustLoad(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if clean, err = os.ReadFile(file); err != nil {
+		t.Fatal(err)
+	}
+	return clean, crashed, want
+}
+
+func TestTruncatedFile(t *testing.T) {
+	clean, crashed, want := images(t)
+	for name, data := range map[string][]byte{"clean": clean, "crashed": crashed} {
+		refused := 0
+		for at := 1; at < len(data); at += 1531 {
+			if at > 1<<17 {
+				at += 1 << 16 // room that is not used yet
+			}
+			if damaged(t, name, data[:min(at, len(data))], want) {
+				refused++
+			}
+		}
+		if refused == 0 {
+			t.Errorf("%s: no truncated file was refused", name)
+		}
+	}
+}
+
+func TestFlippedBits(t *testing.T) {
+	clean, crashed, want := images(t)
+	for name, data := range map[string][]byte{"clean": clean, "crashed": crashed} {
+		refused, step := 0, 131
+		if os.Getenv("RECALL_SOAK") != "" {
+			step = 7
+		}
+		for at := 0; at < min(len(data), 80_000); at += step {
+			bad := bytes.Clone(data)
+			bad[at] ^= 1 << (at % 8)
+			if damaged(t, name, bad, want) {
+				refused++
+			}
+		}
+		if refused == 0 {
+			t.Errorf("%s: no flipped bit was noticed", name)
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+var quick = &Options{NoSync: true, Reserve: 1}
+
+// open opens a file; at the end of the test it is closed and checked.
+func open(t testing.TB, path string, o *Options) *Store {
+	t.Helper()
+	s, err := Open(path, o)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrFailed) {
+			t.Errorf("Close: %v", err)
+		}
+		checkPages(t, path)
+	})
+	return s
+}
+
+// checkPages runs bbolt's own consistency check on a closed file.
+func checkPages(t testing.TB, path string) {
+	t.Helper()
+	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second, PreLoadFreelist: true})
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		t.Errorf("check: %v", err)
+		return
+	}
+	defer db.Close()
+	err = db.View(func(tx *bolt.Tx) error {
+		for fault := range tx.Check() {
+			t.Errorf("tx.Check: %v", fault)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func path(t testing.TB) string { return filepath.Join(t.TempDir(), "q.db") }
+
+// content is what a file holds, as far as users can tell.
+type content struct {
+	Live, Dead map[uint64]row
+	Ops        []string
+	Head       Head
+}
+
+type row struct {
+	URL   string
+	Body  string
+	State State
+}
+
+// load reads everything, bodies included.
+func load(s *Store) (c content, err error) {
+	c = content{Live: map[uint64]row{}, Dead: map[uint64]row{}}
+	err = s.Load(LoadFuncs{
+		Row: func(tab Table, seq uint64, record []byte, st State) error {
+			var rec Record
+			if err := DecodeRecord(seq, record, &rec); err != nil {
+				return err
+			}
+			into := c.Live
+			if tab == Dead {
+				into = c.Dead
+			}
+			into[seq] = row{URL: string(rec.URL), State: st}
+			return nil
+		},
+		Tombstone: func(op Operation, folded bool) error {
+			c.Ops = append(c.Ops, fmt.Sprintf("%x kind %d count %d blocker %d %s %s folded %v", op.ID, op.Kind, op.Count, op.Blocker, op.Filter, op.Reason, folded))
+			return nil
+		},
+	})
+	if err != nil {
+		return c, err
+	}
+	c.Head = s.Head()
+	for tab, rows := range map[Table]map[uint64]row{Live: c.Live, Dead: c.Dead} {
+		for seq, r := range rows {
+			body, err := readWhole(s, tab, seq)
+			if err != nil {
+				return c, err
+			}
+			r.Body = body
+			rows[seq] = r
+		}
+	}
+	return c, nil
+}
+
+func readWhole(s *Store, tab Table, seq uint64) (text string, err error) {
+	err = s.View(func(v *View) error {
+		raw, err := v.Body(tab, seq)
+		if err != nil {
+			return err
+		}
+		var b Body
+		if err := DecodeBody(raw, &b); err != nil {
+			return &CorruptError{Bucket: "body", Err: err}
+		}
+		text = string(b.Payload)
+		return nil
+	})
+	return text, err
+}
+
+func mustLoad(t testing.TB, s *Store) content {
+	t.Helper()
+	c, err := load(s)
+	if err != nil {
+		t.Fatalf("Load: %v", err)
+	}
+	return c
+}
+
+// commit runs fn in a transaction.
+func commit(s *Store, fn func(*Tx) error) error {
+	tx, err := s.Begin(Bound{Rows: 1000, Bytes: 1 << 16, Essential: true})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if err := fn(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func mustCommit(t testing.TB, s *Store, fn func(*Tx) error) {
+	t.Helper()
+	if err := commit(s, fn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// put stores n messages from the head on, and moves it.
+func put(tx *Tx, n int, body string) error {
+	h := tx.s.Head()
+	for range n {
+		if err := putRow(tx, Live, h.NextSeq, body); err != nil {
+			return err
+		}
+		h.NextSeq++
+	}
+	return tx.SetHead(h)
+}
+
+func putRow(tx *Tx, tab Table, seq uint64, body string) error {
+	record := AppendRecord(nil, &Record{Wall: int64(seq), Due: 5, Method: []byte("POST"), URL: fmt.Appendf(nil, "http://host/%d", seq)})
+	SealRecord(record, seq, [16]byte{1, byte(seq)})
+	return tx.Put(tab, seq, record, AppendBody(nil, &Body{Payload: []byte(body)}))
+}
+
+// copyFile is what a crash of the process leaves: the file without its close.
+func copyFile(t testing.TB, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func keys(m map[uint64]row) []uint64 { return slices.Sorted(maps.Keys(m)) }
