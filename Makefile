@@ -3,44 +3,48 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run test soak lint build bench bench-quick fuzz cover fmt clean
+.NOTPARALLEL:
+
+# The Go that is here, never one that the go command would fetch.
+export GOTOOLCHAIN := local
 
 ARGS ?=
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: build ## Do the main job visibly, then stay up as a local QStash
+run: build ## Do the main job visibly, then stay up as a local QStash (ARGS="--db q.db --once")
 	bin/recall demo $(ARGS)
 
 test: ## Run every suite of every module at small size
-	scripts/test.sh
+	@scripts/test.sh
 
 soak: ## Run the same suites at full size
-	RECALL_SOAK=1 scripts/test.sh
+	@RECALL_SOAK=1 scripts/test.sh
 
-lint: ## Check format, static analysis, import rules and foreign platforms
-	scripts/lint.sh
+lint: ## Check format, static analysis, tidy modules and foreign platforms
+	@scripts/lint.sh
 
 build: ## Build bin/recall
-	scripts/setup.sh go
+	@scripts/setup.sh go
 	cd cmd/recall && go build -o ../../bin/recall .
 
 bench: ## Measure against the bare machine, about twenty minutes (ARGS="-n 1000000")
-	scripts/setup.sh go
+	@scripts/setup.sh go
 	cd bench && go run . $(ARGS)
 
 bench-quick: ## The same in about a minute, at small size
-	scripts/setup.sh go
+	@scripts/setup.sh go
 	cd bench && go run . -quick $(ARGS)
 
 fuzz: ## Run every fuzz target for FUZZTIME (default 10s)
-	scripts/fuzz.sh
+	@scripts/fuzz.sh
 
-cover: ## Show test coverage of every module
-	scripts/cover.sh
+cover: ## Show test coverage of every module; pages are in coverage/
+	@scripts/cover.sh
 
 fmt: ## Format the code
-	scripts/lint.sh fmt
+	@scripts/lint.sh fmt
 
 clean: ## Remove what was built
 	rm -rf bin coverage

@@ -1,14 +1,29 @@
 #!/usr/bin/env bash
-# cover.sh: coverage of every module, as a total and as a page in coverage/.
+# cover.sh: coverage of every module and of all together, as totals and as
+# pages in coverage/. What a module's tests reach in another one is not counted.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 scripts/setup.sh go
+rm -rf coverage
 mkdir -p coverage
+
+# total PROFILE NAME writes the page and prints the percentage.
+total() {
+	go tool cover -html="$1" -o "${1%.out}.html"
+	printf '%-16s %s\n' "$2" "$(go tool cover -func="$1" | awk 'END { print $NF }')"
+}
+
+echo 'mode: set' >coverage/all.out
 for module in $(modules); do
-	name=$(basename "$(cd "$module" && go list -m | head -n 1)")
-	profile="$root/coverage/$name.out"
-	(cd "$module" && go test -coverpkg=./... -coverprofile="$profile" ./... >/dev/null)
-	(cd "$module" && go tool cover -html="$profile" -o "$root/coverage/$name.html")
-	echo "$module: $(cd "$module" && go tool cover -func="$profile" | tail -n 1 | awk '{ print $NF }')"
+	name=$(tr -c 'a-z\n' '-' <<<"${module#./}")
+	[ "$module" = . ] && name=recall
+	profile=$root/coverage/$name.out
+	within "$module" go test -coverpkg=./... -coverprofile="$profile" ./... >"coverage/$name.log" 2>&1 || {
+		grep -v 'coverage:' "coverage/$name.log" >&2
+		exit 1
+	}
+	total "$profile" "$module"
+	tail -n +2 "$profile" >>coverage/all.out
 done
+total coverage/all.out 'all modules'

@@ -1,54 +1,87 @@
 #!/usr/bin/env bash
 # setup.sh PART...: makes sure that the named parts are there, and installs with
-# apt, as root or by sudo, only those that are missing. The exit status is 1 if
-# one cannot be had.
+# apt, as root or by sudo, only those that are missing. Prints the parts that
+# cannot be had, one a line, and then exits with 1. The part "go" is only
+# looked at: too old a Go is one sentence and the exit status 2.
 set -euo pipefail
 
-# part -> how to see that it is there, and the packages that bring it
-declare -A check=(
-	[gcc]='command -v gcc && printf "#include <stdlib.h>\nint main(void){return 0;}" | gcc -xc -o /dev/null -'
-	[strace]='command -v strace'
-)
-declare -A packages=(
-	[gcc]='gcc libc6-dev'
-	[strace]='strace'
-)
+# part | how to see that it is there | the packages that bring it
+parts='
+gcc    | links_c           | gcc libc6-dev
+strace | command -v strace | strace
+'
+
+# A compiler without the headers of the C library is not enough for -race.
+links_c() {
+	local out status=0
+	out=$(mktemp)
+	printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | gcc -xc -o "$out" - || status=1
+	rm -f "$out"
+	return $status
+}
 
 need_go() {
 	local have
-	have=$(go env GOVERSION 2>/dev/null | sed 's/^go//') || true
-	case "$have" in
-	'' | 0.* | 1.? | 1.?.* | 1.1[0-9]* | 1.2[0-4]*)
-		echo "Recall needs Go 1.25 or newer; ${have:+this is Go $have}${have:-no Go was found}." >&2
-		exit 1
+	# Asked outside the repository, where no go line can send for another Go.
+	have=$(cd / && GOTOOLCHAIN=local GOWORK=off go env GOVERSION 2>/dev/null) || have=
+	case "${have#go}" in
+	'')
+		echo "Recall needs Go 1.25 or newer, and no Go was found." >&2
+		exit 2
+		;;
+	0.* | 1 | 1.[0-9] | 1.[0-9].* | 1.[0-9][a-z]* | 1.1[0-9]* | 1.2[0-4]*)
+		echo "Recall needs Go 1.25 or newer; this is ${have}." >&2
+		exit 2
 		;;
 	esac
 }
 
-have() { bash -c "${check[$1]}" >/dev/null 2>&1; }
-
-apt_install() {
-	local sudo=
-	[ "$(id -u)" = 0 ] || sudo='sudo -n'
-	command -v apt-get >/dev/null || return 1
-	if [ -z "${apt_updated:-}" ]; then
-		$sudo apt-get update -qq >&2 || return 1
-		apt_updated=1
-	fi
-	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" >&2
+# row PART prints a column of the table: 2 the check, 3 the packages.
+row() {
+	awk -F '|' -v part="$1" -v column="$2" \
+		'{ name = $1; gsub(/ /, "", name) } name == part { print $column; found = 1 } END { exit !found }' <<<"$parts"
 }
 
-status=0
+have() { eval "$(row "$1" 2)" >/dev/null 2>&1; }
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif [ -t 0 ]; then
+		sudo "$@" # may ask for a password
+	else
+		sudo -n "$@"
+	fi
+}
+
+# apt_install brings packages. The lists are refreshed once, before the first;
+# when that fails, old lists may still do.
+apt_install() {
+	command -v apt-get >/dev/null || return 1
+	if [ -z "${refreshed:-}" ]; then
+		refreshed=1
+		as_root apt-get update -qq || true
+	fi
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+}
+
+missing=0
 for part in "$@"; do
 	if [ "$part" = go ]; then
 		need_go
-	elif ! have "$part"; then
-		echo "setup: installing ${packages[$part]}" >&2
-		# shellcheck disable=SC2086 # several packages
-		apt_install ${packages[$part]} && have "$part" || {
-			echo "setup: $part cannot be had here" >&2
-			status=1
-		}
+		continue
+	fi
+	packages=$(row "$part" 3) || {
+		echo "setup: there is no part called $part" >&2
+		exit 2
+	}
+	have "$part" && continue
+	echo "setup: installing" $packages >&2
+	apt_install $packages >&2 || true
+	if ! have "$part"; then
+		echo "setup: $part cannot be had here" >&2
+		echo "$part"
+		missing=1
 	fi
 done
-exit $status
+exit $missing

@@ -1,31 +1,45 @@
 #!/usr/bin/env bash
-# test.sh: vets, builds and tests every module, with the race detector, and
+# test.sh: builds, vets and tests every module, with the race detector, and
 # prints totals. RECALL_SOAK=1 makes the tests run at full size.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 scripts/setup.sh go
-race=-race
-if ! scripts/setup.sh gcc; then
-	in_ci && exit 1
-	echo "test: without a C compiler the race detector is left out" >&2
-	race=
-fi
-scripts/setup.sh strace || true # its tests are skipped without it, or fail with CI set
+# Tests look for their parts themselves; here they are only brought.
+missing=" $(scripts/setup.sh gcc strace | tr '\n' ' ')" || true
 
-timeout=20m
+timeout=15m
 [ -z "${RECALL_SOAK:-}" ] || timeout=80m
 
-for module in $(modules); do
-	echo "== $module: build alone and vet"
-	(cd "$module" && GOWORK=off go build ./... && go vet ./...)
-done
-# The tests of all modules go through one reader, which prints failures, the
-# time of each package, and the totals.
-status=0
+# step NAME COMMAND... prints what a command says, and notes a failure.
+step() {
+	local name=$1
+	shift
+	"$@" 2>&1 || echo "@failed $name"
+}
+
+# events prints what testreport reads: the events of go test, and lines with an
+# @ for all that is not a test.
+events() {
+	local race=-race
+	if [[ $missing == *' gcc '* ]]; then
+		race=
+		if in_ci; then
+			echo "@failed the race detector: no C compiler"
+		else
+			echo "@skipped the race detector: no C compiler"
+		fi
+	fi
+	for module in $(modules); do
+		echo "@module $module"
+		# -o: a module with a single program would leave it lying here.
+		step "$module: go build, alone" within "$module" env GOWORK=off go build -o /dev/null ./...
+		step "$module: go vet" within "$module" go vet ./...
+		step "$module: go test" within "$module" env ${race:+CGO_ENABLED=1} \
+			go test -json $race -timeout "$timeout" ./...
+	done
+}
+
+mkdir -p bin
 go build -o bin/testreport ./internal/testreport
-for module in $(modules); do
-	echo "@module $module"
-	(cd "$module" && go test -json $race -timeout "$timeout" ./... 2>&1) || true
-done | bin/testreport || status=$?
-exit $status
+events | bin/testreport

@@ -1,49 +1,64 @@
 // Testreport reads the events of go test -json for several modules, prints
-// what failed and how long each package took, and ends in the totals:
+// what failed, how long each package took and a table of the modules, and ends
+// in the totals:
 //
 //	12 passed, 0 failed, 1 skipped
 //
-// A line "@module DIR" starts the events of a module. The exit status is 1 if
-// anything failed, if a package did not build, or if a module ran no test.
+// Lines that are not events are printed as they are, except for three:
+//
+//	@module DIR     the events of a module follow
+//	@failed WHAT    something that is not a test failed
+//	@skipped WHAT   something that is not a test was left out
+//
+// The exit status is 1 if anything failed, if a package did not build, or if a
+// module ran no test; each counts as one failure.
 package main
 
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"sort"
+	"slices"
 	"strings"
+	"time"
 )
 
+// event is what Recall reads of a line of go test -json; see go doc test2json.
 type event struct {
-	Action      string
-	Package     string
-	ImportPath  string
-	Test        string
-	Elapsed     float64
-	Output      string
-	FailedBuild string
+	Action  string
+	Package string
+	Test    string
+	Elapsed float64
+	Output  string
 }
 
-// report collects the outcome of all modules.
+// module is the outcome of one module.
+type module struct {
+	name                    string
+	passed, failed, skipped int
+	packages                int // packages that failed with no failed test
+	began, ended            time.Time
+}
+
 type report struct {
-	out      io.Writer
-	module   string
-	modules  []string
-	ran      map[string]int      // tests by module
-	output   map[string][]string // of a test or package that has not ended
-	passed   int
-	failed   int
-	skipped  int
-	broken   int // packages that failed without a failed test
-	skips    []string
-	hasFails map[string]bool // packages with failed tests
+	out     io.Writer
+	now     func() time.Time
+	modules []*module
+	output  map[string][]string // of a test or package that has not ended, by key
+	failing map[string]bool     // packages with a failed test
+	other   module              // what is not a test
+	skips   []string
+}
+
+func newReport(out io.Writer, now func() time.Time) *report {
+	return &report{out: out, now: now, output: map[string][]string{}, failing: map[string]bool{}}
 }
 
 func main() {
-	r := &report{out: os.Stdout, ran: map[string]int{}, output: map[string][]string{}, hasFails: map[string]bool{}}
+	r := newReport(os.Stdout, time.Now)
 	if err := r.read(os.Stdin); err != nil {
 		fmt.Fprintln(os.Stderr, "testreport:", err)
 		os.Exit(1)
@@ -60,7 +75,7 @@ func (r *report) read(in io.Reader) error {
 		if line = strings.TrimRight(line, "\n"); line != "" {
 			r.line(line)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -71,16 +86,48 @@ func (r *report) read(in io.Reader) error {
 
 func (r *report) line(line string) {
 	if name, ok := strings.CutPrefix(line, "@module "); ok {
-		r.module = name
-		r.modules = append(r.modules, name)
+		r.endModule()
+		r.modules = append(r.modules, &module{name: name, began: r.now()})
+		return
+	}
+	if what, ok := strings.CutPrefix(line, "@failed "); ok {
+		r.fail(what)
+		return
+	}
+	if what, ok := strings.CutPrefix(line, "@skipped "); ok {
+		r.other.skipped++
+		r.skips = append(r.skips, what)
 		return
 	}
 	var e event
-	if json.Unmarshal([]byte(line), &e) != nil {
-		fmt.Fprintln(r.out, line) // not an event: the go command itself speaks
+	if len(r.modules) == 0 || json.Unmarshal([]byte(line), &e) != nil {
+		fmt.Fprintln(r.out, line) // the go command itself speaks
 		return
 	}
 	r.event(e)
+}
+
+// fail notes the failure of a step. go test fails whenever a test does, which
+// is then counted already.
+func (r *report) fail(what string) {
+	fmt.Fprintln(r.out, "FAIL ", what)
+	if m := r.current(); m != nil && strings.HasSuffix(what, ": go test") && m.failed+m.packages > 0 {
+		return
+	}
+	r.other.failed++
+}
+
+func (r *report) current() *module {
+	if len(r.modules) == 0 {
+		return nil
+	}
+	return r.modules[len(r.modules)-1]
+}
+
+func (r *report) endModule() {
+	if m := r.current(); m != nil {
+		m.ended = r.now()
+	}
 }
 
 func (r *report) event(e event) {
@@ -92,7 +139,7 @@ func (r *report) event(e event) {
 		r.output[key] = append(r.output[key], e.Output)
 	case "pass", "fail", "skip":
 		if e.Test == "" {
-			r.endPackage(e, key)
+			r.endPackage(e)
 		} else {
 			r.endTest(e, key)
 		}
@@ -101,16 +148,16 @@ func (r *report) event(e event) {
 }
 
 func (r *report) endTest(e event, key string) {
-	r.ran[r.module]++
+	m := r.current()
 	switch e.Action {
 	case "pass":
-		r.passed++
+		m.passed++
 	case "fail":
-		r.failed++
-		r.hasFails[e.Package] = true
-		fmt.Fprintf(r.out, "FAIL %s %s\n%s", e.Package, e.Test, strings.Join(r.output[key], ""))
+		m.failed++
+		r.failing[e.Package] = true
+		fmt.Fprintf(r.out, "FAIL  %s %s\n%s", e.Package, e.Test, strings.Join(r.output[key], ""))
 	case "skip":
-		r.skipped++
+		m.skipped++
 		r.skips = append(r.skips, e.Package+" "+e.Test+reason(r.output[key]))
 	}
 }
@@ -125,35 +172,66 @@ func reason(output []string) string {
 	return ""
 }
 
-func (r *report) endPackage(e event, key string) {
-	fmt.Fprintf(r.out, "%-5s %7.1fs  %s\n", e.Action, e.Elapsed, e.Package)
-	if e.Action != "fail" || r.hasFails[e.Package] {
-		return
+// endPackage prints how a package ended and, if it failed, what has not been
+// printed: a panic, a timeout or a race report belongs to no test that ended.
+func (r *report) endPackage(e event) {
+	word := e.Action
+	if word == "skip" {
+		word = "none" // it has no tests
 	}
-	// A panic, a timeout, a race, a build that failed.
-	r.broken++
-	fmt.Fprint(r.out, strings.Join(r.output[key], ""))
-	for k, lines := range r.output {
-		if k != key && strings.HasPrefix(k, e.Package+"\x00") {
-			fmt.Fprint(r.out, strings.Join(lines, ""))
+	fmt.Fprintf(r.out, "%-5s %7.1fs  %s\n", word, e.Elapsed, e.Package)
+	if e.Action == "fail" {
+		if !r.failing[e.Package] {
+			r.current().packages++
+		}
+		for _, key := range r.unfinished(e.Package) {
+			fmt.Fprint(r.out, strings.Join(r.output[key], ""))
 		}
 	}
+	for _, key := range r.unfinished(e.Package) {
+		delete(r.output, key)
+	}
+}
+
+// unfinished returns the keys of what a package has printed in tests that did
+// not end, and outside of tests, in order.
+func (r *report) unfinished(pkg string) (keys []string) {
+	for key := range r.output {
+		if strings.HasPrefix(key, pkg+"\x00") {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 // summary prints the totals and tells whether all is well.
 func (r *report) summary() bool {
-	ok := r.failed == 0 && r.broken == 0 && len(r.modules) > 0
-	sort.Strings(r.skips)
-	for _, s := range r.skips {
-		fmt.Fprintln(r.out, "SKIPPED", s)
+	r.endModule()
+	slices.Sort(r.skips)
+	for _, what := range r.skips {
+		fmt.Fprintln(r.out, "SKIPPED", what)
+	}
+	if len(r.modules) == 0 {
+		r.fail("there is no module to test")
 	}
 	for _, m := range r.modules {
-		fmt.Fprintf(r.out, "module %-12s %5d tests\n", m, r.ran[m])
-		if r.ran[m] == 0 {
-			fmt.Fprintf(r.out, "module %s has run no test\n", m)
-			ok = false
+		if m.passed+m.failed+m.packages == 0 {
+			r.fail(m.name + " has run no test")
 		}
 	}
-	fmt.Fprintf(r.out, "%d passed, %d failed, %d skipped\n", r.passed, r.failed+r.broken, r.skipped)
-	return ok
+	fmt.Fprintf(r.out, "\n%-24s %8s %8s %8s %8s\n", "suite", "passed", "failed", "skipped", "time")
+	total := r.other
+	for _, m := range r.modules {
+		failed := m.failed + m.packages
+		fmt.Fprintf(r.out, "%-24s %8d %8d %8d %7.1fs\n", m.name, m.passed, failed, m.skipped, m.ended.Sub(m.began).Seconds())
+		total.passed += m.passed
+		total.failed += failed
+		total.skipped += m.skipped
+	}
+	if r.other.failed+r.other.skipped > 0 {
+		fmt.Fprintf(r.out, "%-24s %8s %8d %8d\n", "other checks", "", r.other.failed, r.other.skipped)
+	}
+	fmt.Fprintf(r.out, "%d passed, %d failed, %d skipped\n", total.passed, total.failed, total.skipped)
+	return total.failed == 0
 }
