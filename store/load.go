@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"runtime/debug"
-	"slices"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -188,24 +187,3 @@ func guarded(fn func() error) (err error) {
 }
 
 func keySeq(k []byte) uint64 { return binary.BigEndian.Uint64(k) }
-
-// walkAll visits every page of every bucket, as a check of their structure.
-func walkAll(tx *bolt.Tx) error {
-	return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
-		return walkBucket(string(name), b)
-	})
-}
-
-func walkBucket(name string, b *bolt.Bucket) error {
-	var last []byte
-	return b.ForEach(func(k, v []byte) error {
-		if last != nil && slices.Compare(last, k) >= 0 {
-			return corrupt(name, k, fmt.Errorf("keys are out of order"))
-		}
-		last = append(last[:0], k...)
-		if v == nil {
-			return walkBucket(name+"/"+fmt.Sprintf("%x", k), b.Bucket(k))
-		}
-		return nil
-	})
-}

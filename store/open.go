@@ -21,8 +21,8 @@ const defaultLockTimeout = 100 * time.Millisecond
 // Open opens the file at path, or creates it. Nil options are the defaults.
 //
 // bbolt's own open of a damaged file can panic in a goroutine where nobody can
-// catch it, so the file is first opened read-only, and checked, and walked if
-// its end was not clean. It returns ErrInUse, ErrForeign, ErrVersion,
+// catch it, so the file is first opened read-only, and the tree of its pages is
+// checked. It returns ErrInUse, ErrForeign, ErrVersion,
 // ErrReadOnly, a *CorruptError, or an error of the file system; then the file
 // is as it was.
 func Open(path string, o *Options) (*Store, error) {
@@ -112,10 +112,10 @@ func checkMagic(path string) error {
 	return nil
 }
 
-// check opens the file read-only: its lock, version and size, and, if its end
-// was not clean, the structure of every bucket.
+// check opens the file read-only: its lock, structure and version.
 func (s *Store) check(path string, size int64) error {
-	if err := readAhead(path, size); err != nil {
+	small, err := readAhead(path, size)
+	if err != nil {
 		return err
 	}
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: s.opts.LockTimeout, ReadOnly: true})
@@ -123,6 +123,11 @@ func (s *Store) check(path string, size int64) error {
 		return openError(err)
 	}
 	defer db.Close()
+	if small {
+		if err := checkFile(path, size); err != nil {
+			return err
+		}
+	}
 	tx, err := db.Begin(false)
 	if err != nil {
 		return err
@@ -134,11 +139,21 @@ func (s *Store) check(path string, size int64) error {
 	if err := checkFormat(tx); err != nil {
 		return err
 	}
-	if tx.Bucket(bucketMeta).Get(keyClean) != nil {
-		s.clean = true
-		return nil
+	s.clean = tx.Bucket(bucketMeta).Get(keyClean) != nil
+	return nil
+}
+
+// checkFile checks the pages while the lock is held.
+func checkFile(path string, size int64) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return openError(err)
 	}
-	return walkAll(tx)
+	defer f.Close()
+	if err := checkStructure(f, size); err != nil {
+		return &CorruptError{Err: err}
+	}
+	return nil
 }
 
 // checkFormat makes sure that the file is Recall's and not newer than us.
@@ -196,21 +211,32 @@ func isSystem(err error) bool {
 
 // readAhead reads the file once in order: bbolt's map is read at random, page
 // by page, and a cold open of 0.9 GB took 29 s instead of half a second. A
-// file that would not stay in memory is left alone.
-func readAhead(path string, size int64) error {
+// file that would not stay in memory is left alone; small is false for it.
+func readAhead(path string, size int64) (small bool, err error) {
 	if limit := memorySize() / 2; limit > 0 && size > limit {
-		return nil
+		return false, nil
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return openError(err)
+		return false, openError(err)
 	}
 	defer f.Close()
 	_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{f}, make([]byte, 1<<20))
+	return true, err
+}
+
+// open is the real one. What the walk has not noticed, such as a page that two
+// others point to, bbolt may meet while it looks for free pages: its panic
+// leaves the file open, and with it the lock.
+func (s *Store) open(path string) error {
+	err := guarded(func() error { return s.openDB(path) })
+	if err != nil && s.file != nil {
+		_ = s.file.Close() // in most cases it is closed already
+	}
 	return err
 }
 
-func (s *Store) open(path string) (err error) {
+func (s *Store) openDB(path string) (err error) {
 	s.db, err = bolt.Open(path, 0o600, &bolt.Options{
 		Timeout: s.opts.LockTimeout,
 		// bbolt's default list of free pages is an array that is searched from

@@ -1,0 +1,167 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+var errInjected = errors.New("injected")
+
+// failNth fails the n-th commit, from 0, at one of the seams.
+func failNth(n int, before bool) *Options {
+	seam := func() error {
+		n--
+		if n == -1 {
+			return errInjected
+		}
+		return nil
+	}
+	o := &Options{NoSync: true, Reserve: 1}
+	if before {
+		o.BeforeCommit = seam
+	} else {
+		o.AfterCommit = seam
+	}
+	return o
+}
+
+// TestFailEveryCommit fails each commit of a story in turn, until one meets no
+// failure: what failed before writing has left nothing, what failed after it
+// is there, and the store is closed to further changes.
+func TestFailEveryCommit(t *testing.T) {
+	story := []func(*Tx) error{
+		func(tx *Tx) error { return put(tx, 3, "x") },
+		func(tx *Tx) error { return tx.Finish(Live, []uint64{1}) },
+		func(tx *Tx) error { return tx.Tombstone(Operation{ID: [16]byte{1}}, 0, []uint64{2}) },
+		func(tx *Tx) error { _, _, err := tx.FoldFinished(10); return err },
+		func(tx *Tx) error { _, _, err := tx.FoldTombstone([16]byte{1}, 10); return err },
+		func(tx *Tx) error { return put(tx, 1, "y") },
+	}
+	live := []string{"", "[1 2 3]", "[2 3]", "[3]", "[3]", "[3]", "[3 4]"} // after each step
+	for _, before := range []bool{true, false} {
+		for n, clean := 0, false; !clean; n++ {
+			file := path(t)
+			s := open(t, file, failNth(n, before))
+			done := 0
+			var err error
+			for ; done < len(story) && err == nil; done++ {
+				err = commit(s, story[done])
+			}
+			if clean = err == nil; clean {
+				break
+			}
+			if !errors.Is(err, ErrFailed) || !errors.Is(err, errInjected) {
+				t.Fatalf("commit %d: got %v, want ErrFailed with its cause", n, err)
+			}
+			if err := commit(s, story[0]); !errors.Is(err, ErrFailed) {
+				t.Fatalf("a commit after the failure: %v", err)
+			}
+			if err := s.Close(); err != nil && !errors.Is(err, ErrFailed) {
+				t.Fatal(err)
+			}
+			if before {
+				done-- // it left nothing
+			}
+			got := fmt.Sprint(keys(mustLoad(t, open(t, file, quick)).Live))
+			if want := live[done]; got != want && !(want == "" && got == "[]") {
+				t.Errorf("before %v, commit %d: live %s, want %s", before, n, got, want)
+			}
+		}
+	}
+}
+
+// TestFull fills a small file: publishing is refused before bbolt is reached,
+// the essential goes on, and publishing works again when there is room.
+func TestFull(t *testing.T) {
+	const limit = 3 << 20
+	file := path(t)
+	s := open(t, file, &Options{NoSync: true, MaxSize: limit, Reserve: 1 << 20})
+	body := strings.Repeat("b", 3000)
+	publish := func() error {
+		tx, err := s.Begin(Bound{Rows: 20, Bytes: 20 * 3200})
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		if err := put(tx, 20, body); err != nil {
+			return err
+		}
+		return tx.Commit()
+	}
+	fill := func() (n int) {
+		for {
+			err := publish()
+			if errors.Is(err, ErrFull) {
+				return n
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+	}
+	first := fill()
+	if first == 0 {
+		t.Fatal("nothing was published")
+	}
+	if size, _ := s.size(); size > limit {
+		t.Errorf("the file has %d bytes", size)
+	}
+	if s.Err() != nil {
+		t.Errorf("a refusal failed the store: %v", s.Err())
+	}
+	// Numbers jump, so that the segments are sealed and can be dropped.
+	mustCommit(t, s, func(tx *Tx) error {
+		h := tx.head
+		h.NextSeq = (h.NextSeq>>segmentBits + 1) << segmentBits
+		return tx.SetHead(h)
+	})
+	mustCommit(t, s, func(tx *Tx) error { return tx.Finish(Live, sequence(1, first*20, 1)) })
+	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err })
+	mustCommit(t, s, func(tx *Tx) error { _, err := tx.Sweep(); return err })
+	if again := fill(); again < first/2 {
+		t.Errorf("after the sweep only %d commits found room, %d at first", again, first)
+	}
+	if size, _ := s.size(); size > limit {
+		t.Errorf("the file has %d bytes", size)
+	}
+}
+
+// TestFileStaysWithinABound publishes and finishes many times over: dropped
+// pages are used again.
+func TestFileStaysWithinABound(t *testing.T) {
+	rounds := 30
+	if soak() {
+		rounds = 1000
+	}
+	s := open(t, path(t), quick)
+	body := strings.Repeat("b", 200)
+	var after int64
+	for round := range rounds {
+		from := s.Head().NextSeq
+		for range 4 {
+			mustCommit(t, s, func(tx *Tx) error { return put(tx, 1024, body) })
+		}
+		mustCommit(t, s, func(tx *Tx) error { return tx.Finish(Live, sequence(from, 4096, 1)) })
+		mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err })
+		for more := true; more; {
+			mustCommit(t, s, func(tx *Tx) error {
+				r, err := tx.Sweep()
+				more = r.More
+				return err
+			})
+		}
+		if round == 4 {
+			after = s.Stats().UsedBytes
+		}
+	}
+	// Two segments may be there at a time: the one in use, and the last.
+	if used := s.Stats().UsedBytes; used > after*3/2 {
+		t.Errorf("the file grew from %d to %d bytes in %d rounds", after, used, rounds)
+	}
+	if n := s.Stats().Segments; n > 3 {
+		t.Errorf("%d segments are left", n)
+	}
+}

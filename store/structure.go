@@ -1,0 +1,275 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"os"
+)
+
+// bbolt follows page numbers as it finds them: a damaged one can send it round
+// in a circle for ever, or to a page that it gives out as free. So the tree is
+// checked here first, from the file and without a map: every page that can be
+// reached is one of the file, of the right kind, reached once, and has its
+// elements within its bounds; and no page that the file calls free is among
+// them.
+
+// bbolt's pages: a header of 16 bytes, then elements of 16 bytes.
+const (
+	pageHeader  = 16
+	elementSize = 16
+
+	flagBranch   = 0x01
+	flagLeaf     = 0x02
+	flagFreelist = 0x10
+
+	elementBucket = 0x01
+	noFreelist    = ^uint64(0)
+	// maxOverflow bounds a page that spans several: rows fit one page, so only
+	// the list of free pages is long.
+	maxOverflow = 1 << 18
+)
+
+// layout is the newer valid meta page of a file.
+type layout struct {
+	pageSize             int64
+	root, freelist, high uint64
+	txid                 uint64
+}
+
+// readLayout reads both meta pages. A page of another size than the system's
+// is found by its number in the first one.
+func readLayout(f io.ReaderAt) (best layout, err error) {
+	sizes := []int64{int64(os.Getpagesize())}
+	if first, ok := readMetaPage(f, 0); ok {
+		best, sizes = first, []int64{first.pageSize}
+	}
+	for _, size := range sizes {
+		if second, ok := readMetaPage(f, size); ok && second.txid >= best.txid {
+			best = second
+		}
+	}
+	if best.pageSize == 0 {
+		return best, errors.New("both meta pages are damaged")
+	}
+	return best, nil
+}
+
+func readMetaPage(f io.ReaderAt, at int64) (l layout, ok bool) {
+	page := make([]byte, 80)
+	if _, err := f.ReadAt(page, at); err != nil {
+		return l, false
+	}
+	meta := page[pageHeader:]
+	sum := fnv.New64a()
+	_, _ = sum.Write(meta[:56])
+	order := binary.NativeEndian
+	l = layout{
+		pageSize: int64(order.Uint32(meta[8:])), root: order.Uint64(meta[16:]), freelist: order.Uint64(meta[32:]),
+		high: order.Uint64(meta[40:]), txid: order.Uint64(meta[48:]),
+	}
+	ok = order.Uint32(meta) == magic && order.Uint64(meta[56:]) == sum.Sum64() &&
+		l.pageSize >= 1024 && l.pageSize <= 1<<16 && l.pageSize&(l.pageSize-1) == 0
+	return l, ok
+}
+
+// structure is one check of a file.
+type structure struct {
+	file io.ReaderAt
+	layout
+	seen []uint64 // bits of pages that were reached
+	todo []uint64 // pages to look at
+	buf  []byte
+}
+
+// checkStructure returns what is wrong with the tree of pages.
+func checkStructure(f io.ReaderAt, size int64) error {
+	l, err := readLayout(f)
+	if err != nil {
+		return err
+	}
+	if int64(l.high)*l.pageSize > size || l.high > 1<<40 {
+		return fmt.Errorf("%d bytes are missing at the end", int64(l.high)*l.pageSize-size)
+	}
+	s := &structure{file: f, layout: l, seen: make([]uint64, l.high/64+1)}
+	if err := s.visit(l.root); err != nil {
+		return err
+	}
+	for len(s.todo) > 0 {
+		page := s.todo[len(s.todo)-1]
+		s.todo = s.todo[:len(s.todo)-1]
+		if err := s.look(page); err != nil {
+			return fmt.Errorf("page %d: %w", page, err)
+		}
+	}
+	return s.checkFree()
+}
+
+// visit notes that a page is referred to: only once, and within the file.
+func (s *structure) visit(page uint64) error {
+	if page < 2 || page >= s.high {
+		return fmt.Errorf("page %d does not exist", page)
+	}
+	if err := s.mark(page); err != nil {
+		return err
+	}
+	s.todo = append(s.todo, page)
+	return nil
+}
+
+func (s *structure) mark(page uint64) error {
+	if s.seen[page/64]&(1<<(page%64)) != 0 {
+		return fmt.Errorf("page %d is used twice", page)
+	}
+	s.seen[page/64] |= 1 << (page % 64)
+	return nil
+}
+
+// read returns a page with what overflows it, and marks the overflow as used.
+func (s *structure) read(page uint64) (data []byte, flags uint16, count int, err error) {
+	if data, err = s.readPages(page, 1); err != nil {
+		return nil, 0, 0, err
+	}
+	order := binary.NativeEndian
+	id, overflow := order.Uint64(data), uint64(order.Uint32(data[12:]))
+	if id != page {
+		return nil, 0, 0, fmt.Errorf("it calls itself %d", id)
+	}
+	if overflow > maxOverflow || page+overflow >= s.high {
+		return nil, 0, 0, fmt.Errorf("it claims %d pages more", overflow)
+	}
+	for i := range overflow {
+		if err := s.mark(page + 1 + i); err != nil {
+			return nil, 0, 0, err
+		}
+	}
+	if overflow > 0 {
+		if data, err = s.readPages(page, int64(overflow)+1); err != nil {
+			return nil, 0, 0, err
+		}
+	}
+	return data, order.Uint16(data[8:]), int(order.Uint16(data[10:])), nil
+}
+
+func (s *structure) readPages(page uint64, n int64) ([]byte, error) {
+	if need := int(n * s.pageSize); cap(s.buf) < need {
+		s.buf = make([]byte, need)
+	}
+	data := s.buf[:n*s.pageSize]
+	_, err := s.file.ReadAt(data, int64(page)*s.pageSize)
+	return data, err
+}
+
+func (s *structure) look(page uint64) error {
+	data, flags, count, err := s.read(page)
+	if err != nil {
+		return err
+	}
+	switch flags {
+	case flagBranch:
+		return s.branch(data, count)
+	case flagLeaf:
+		return s.leaf(data, count)
+	}
+	return fmt.Errorf("it is of kind %#x", flags)
+}
+
+func (s *structure) branch(data []byte, count int) error {
+	if count == 0 {
+		return errors.New("it has no elements")
+	}
+	for i := range count {
+		at := pageHeader + i*elementSize
+		if at+elementSize > len(data) {
+			return errors.New("its elements do not fit")
+		}
+		order := binary.NativeEndian
+		pos, key := uint64(order.Uint32(data[at:])), uint64(order.Uint32(data[at+4:]))
+		if uint64(at)+pos+key > uint64(len(data)) {
+			return fmt.Errorf("element %d is out of bounds", i)
+		}
+		if err := s.visit(order.Uint64(data[at+8:])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leaf checks the elements of a leaf, and of buckets small enough to be kept
+// in one.
+func (s *structure) leaf(data []byte, count int) error {
+	for i := range count {
+		at := pageHeader + i*elementSize
+		if at+elementSize > len(data) {
+			return errors.New("its elements do not fit")
+		}
+		order := binary.NativeEndian
+		flags := order.Uint32(data[at:])
+		pos, key, value := uint64(order.Uint32(data[at+4:])), uint64(order.Uint32(data[at+8:])), uint64(order.Uint32(data[at+12:]))
+		from, to := uint64(at)+pos+key, uint64(at)+pos+key+value
+		if to > uint64(len(data)) || flags > elementBucket {
+			return fmt.Errorf("element %d is out of bounds", i)
+		}
+		if flags == elementBucket {
+			if err := s.bucket(data[from:to]); err != nil {
+				return fmt.Errorf("element %d: %w", i, err)
+			}
+		}
+	}
+	return nil
+}
+
+// bucket follows a nested bucket to its root, which is a page, or stands
+// behind the header.
+func (s *structure) bucket(value []byte) error {
+	const header = 16
+	if len(value) < header {
+		return errShort
+	}
+	if root := binary.NativeEndian.Uint64(value); root != 0 {
+		return s.visit(root)
+	}
+	inline := value[header:]
+	if len(inline) < pageHeader || binary.NativeEndian.Uint16(inline[8:]) != flagLeaf {
+		return errors.New("a bucket within the page is damaged")
+	}
+	return s.leaf(inline, int(binary.NativeEndian.Uint16(inline[10:])))
+}
+
+// checkFree makes sure that no free page is in use, if the file lists them.
+func (s *structure) checkFree() error {
+	if s.freelist == noFreelist {
+		return nil
+	}
+	if s.freelist < 2 || s.freelist >= s.high {
+		return fmt.Errorf("page %d, the list of free pages, does not exist", s.freelist)
+	}
+	if err := s.mark(s.freelist); err != nil {
+		return err
+	}
+	data, flags, count, err := s.read(s.freelist)
+	if err != nil || flags != flagFreelist {
+		return fmt.Errorf("page %d is no list of free pages: %w", s.freelist, errors.Join(err, errShort))
+	}
+	ids := data[pageHeader:]
+	if count == 0xFFFF { // the count did not fit: it is the first element
+		count, ids = int(min(binary.NativeEndian.Uint64(ids), 1<<40)), ids[8:]
+	}
+	if count > len(ids)/8 {
+		return errors.New("the list of free pages is cut short")
+	}
+	last := uint64(1)
+	for i := range count {
+		id := binary.NativeEndian.Uint64(ids[i*8:])
+		if id <= last || id >= s.high {
+			return fmt.Errorf("page %d is listed as free", id)
+		}
+		if err := s.mark(id); err != nil {
+			return fmt.Errorf("listed as free: %w", err)
+		}
+		last = id
+	}
+	return nil
+}
