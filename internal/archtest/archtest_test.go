@@ -1,12 +1,15 @@
 package archtest
 
 import (
+	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,141 +17,147 @@ import (
 
 const root = "../.."
 
-// sources parses every non-test file of the root module.
-func sources(t *testing.T, visit func(pkg string, fset *token.FileSet, file *ast.File)) {
+// walk visits every file of the repository that may be source.
+func walk(t *testing.T, visit func(path, folder string)) {
 	t.Helper()
-	fset, seen := token.NewFileSet(), 0
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		rel, _ := filepath.Rel(root, path)
+		name := d.Name()
 		if d.IsDir() {
-			if name := d.Name(); rel == "bench" || rel == "cmd" || name == "testdata" || strings.HasPrefix(name, ".") && rel != "." {
+			if path != root && (name == "testdata" || strings.HasPrefix(name, ".") || name == "node_modules") {
 				return fs.SkipDir
 			}
 			return nil
 		}
-		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-			return nil
-		}
-		file, err := parser.ParseFile(fset, path, nil, 0)
+		folder, err := filepath.Rel(root, filepath.Dir(path))
 		if err != nil {
 			return err
 		}
-		pkg := filepath.ToSlash(filepath.Dir(rel))
-		if pkg == "." {
-			pkg = ""
-		}
-		seen++
-		visit(pkg, fset, file)
+		visit(path, filepath.ToSlash(folder))
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if seen == 0 {
-		t.Fatal("no source found")
+}
+
+// sources parses every Go file, whatever it is built for, by folder. The root
+// package is "".
+func sources(t *testing.T, mode parser.Mode) (fset *token.FileSet, packages map[string][]*ast.File) {
+	t.Helper()
+	fset, packages = token.NewFileSet(), map[string][]*ast.File{}
+	walk(t, func(path, folder string) {
+		if filepath.Ext(path) != ".go" {
+			return
+		}
+		file, err := parser.ParseFile(fset, path, nil, mode)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if folder == "." {
+			folder = ""
+		}
+		packages[folder] = append(packages[folder], file)
+	})
+	for _, folder := range []string{"", "store", "cmd/recall", "bench"} {
+		if len(packages[folder]) == 0 {
+			t.Fatalf("no source found in %q", folder)
+		}
 	}
+	return fset, packages
+}
+
+func isTestFile(fset *token.FileSet, file *ast.File) bool {
+	return strings.HasSuffix(fset.File(file.FileStart).Name(), "_test.go")
 }
 
 func TestImports(t *testing.T) {
-	sources(t, func(pkg string, fset *token.FileSet, file *ast.File) {
-		for _, spec := range file.Imports {
-			path, _ := strconv.Unquote(spec.Path.Value)
-			if fault := CheckImport(pkg, path); fault != "" {
-				t.Errorf("%s: %s", fset.Position(spec.Pos()), fault)
+	fset, packages := sources(t, parser.ImportsOnly)
+	for pkg, files := range packages {
+		for _, file := range files {
+			for _, spec := range file.Imports {
+				path, err := strconv.Unquote(spec.Path.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if fault := CheckImport(pkg, isTestFile(fset, file), path); fault != "" {
+					t.Errorf("%s: %s", fset.Position(spec.Pos()), fault)
+				}
 			}
 		}
-	})
+	}
 }
 
 func TestWhatTheRootLinks(t *testing.T) {
-	cmd := exec.Command("go", "list", "-deps", ".")
-	cmd.Dir = root
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range strings.Fields(string(out)) {
-		if fault := CheckLinked(path); fault != "" {
-			t.Error(fault)
+	for _, system := range []string{"linux", "darwin", "windows"} {
+		out := goCommand(t, "GOOS="+system, "list", "-deps", ".")
+		linked := strings.Fields(out)
+		if !slices.Contains(linked, "go.etcd.io/bbolt") {
+			t.Errorf("%s: go list names no bbolt: %q", system, out)
 		}
+		for _, path := range linked {
+			if fault := CheckLinked(path); fault != "" {
+				t.Errorf("%s: %s", system, fault)
+			}
+		}
+	}
+}
+
+func TestModules(t *testing.T) {
+	var work struct{ Use []struct{ DiskPath string } }
+	decode(t, goCommand(t, "", "work", "edit", "-json", "go.work"), &work)
+	var named []string
+	for _, use := range work.Use {
+		named = append(named, use.DiskPath)
+	}
+	var found []ModFile
+	walk(t, func(path, folder string) {
+		if filepath.Base(path) != "go.mod" {
+			return
+		}
+		m := ModFile{Folder: folder}
+		decode(t, goCommand(t, "", "mod", "edit", "-json", filepath.Join(filepath.FromSlash(folder), "go.mod")), &m)
+		found = append(found, m)
+	})
+	for _, fault := range CheckModules(found, named) {
+		t.Error(fault)
 	}
 }
 
 func TestNothingBlocksUnderALock(t *testing.T) {
-	sources(t, func(_ string, fset *token.FileSet, file *ast.File) {
-		for _, fault := range CheckLocks(fset, file) {
+	fset, packages := sources(t, parser.SkipObjectResolution)
+	for pkg, files := range packages {
+		files = slices.DeleteFunc(files, func(f *ast.File) bool { return isTestFile(fset, f) })
+		faults, locks := CheckLocks(fset, files)
+		for _, fault := range faults {
 			t.Error(fault)
 		}
-	})
-}
-
-// The rules themselves: each must be able to fail.
-func TestImportRules(t *testing.T) {
-	for _, c := range []struct {
-		pkg, imported string
-		ok            bool
-	}{
-		{"", "fmt", true},
-		{"", Module + "/store", true},
-		{"", Module + "/internal/posting", true},
-		{"", "go.etcd.io/bbolt", false},
-		{"", "github.com/jackc/pgx/v5", false},
-		{"", Module + "/qstash", false},
-		{"", Module + "/enginetest", false},
-		{"", "testing", false},
-		{"store", "go.etcd.io/bbolt", true},
-		{"store", Module, false},
-		{"store", "github.com/google/btree", false},
-		{"internal/posting", Module, false},
-		{"internal/posting", Module + "/internal/other", true},
-		{"qstash", Module, true},
-		{"qstash", Module + "/store", false},
-		{"enginetest", "testing", true},
-		{"enginetest", Module, true},
-		{"recalltest", Module + "/qstash", true},
-		{"qstash", Module + "/bench", false},
-		{"unheard", Module, false},
-	} {
-		if fault := CheckImport(c.pkg, c.imported); (fault == "") != c.ok {
-			t.Errorf("CheckImport(%q, %q) = %q, want ok %v", c.pkg, c.imported, fault, c.ok)
-		}
-	}
-	for path, ok := range map[string]bool{"fmt": true, "go.etcd.io/bbolt/internal/common": true, "github.com/spf13/cobra": false} {
-		if fault := CheckLinked(path); (fault == "") != ok {
-			t.Errorf("CheckLinked(%q) = %q, want ok %v", path, fault, ok)
+		if pkg == "" && locks == 0 {
+			t.Error("the root package takes no lock called mu: nothing was checked")
 		}
 	}
 }
 
-func TestLockRules(t *testing.T) {
-	for _, c := range []struct {
-		name, body string
-		faults     int
-	}{
-		{"send", `func f() { e.mu.Lock(); c <- 1; e.mu.Unlock() }`, 1},
-		{"send after", `func f() { e.mu.Lock(); e.mu.Unlock(); c <- 1 }`, 0},
-		{"deferred", `func f() { e.mu.Lock(); defer e.mu.Unlock(); c <- 1 }`, 1},
-		{"receive", `func f() { e.mu.Lock(); x := <-c; e.mu.Unlock() }`, 1},
-		{"select that waits", `func f() { e.mu.Lock(); select { case c <- 1: }; e.mu.Unlock() }`, 1},
-		{"select with default", `func f() { e.mu.Lock(); select { case c <- 1: default: }; e.mu.Unlock() }`, 0},
-		{"view", `func f() { e.mu.Lock(); e.store.View(nil); e.mu.Unlock() }`, 1},
-		{"locked by name", `func fLocked() { e.submit(ctx, w) }`, 1},
-		{"in a loop", `func f() { for { e.mu.Lock(); c <- 1; e.mu.Unlock() } }`, 1},
-		{"early unlock", `func f() { e.mu.Lock(); if x { e.mu.Unlock(); return }; c <- 1; e.mu.Unlock() }`, 1},
-		{"another lock", `func f() { e.life.Lock(); c <- 1; e.life.Unlock() }`, 0},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			fset := token.NewFileSet()
-			file, err := parser.ParseFile(fset, "x.go", "package x\n"+c.body, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := CheckLocks(fset, file); len(got) != c.faults {
-				t.Errorf("got %q, want %d faults", got, c.faults)
-			}
-		})
+// goCommand runs the go command at the root.
+func goCommand(t *testing.T, env string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", env)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go %s: %v", strings.Join(args, " "), err)
+	}
+	return string(out)
+}
+
+func decode(t *testing.T, text string, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), v); err != nil {
+		t.Fatalf("%v in %s", err, text)
 	}
 }

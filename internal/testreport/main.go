@@ -110,10 +110,10 @@ func (r *report) line(line string) {
 // fail notes the failure of a step. go test fails whenever a test does, which
 // is then counted already.
 func (r *report) fail(what string) {
-	fmt.Fprintln(r.out, "FAIL ", what)
 	if m := r.current(); m != nil && strings.HasSuffix(what, ": go test") && m.failed+m.packages > 0 {
 		return
 	}
+	fmt.Fprintln(r.out, "FAIL ", what)
 	r.other.failed++
 }
 

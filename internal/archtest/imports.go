@@ -1,0 +1,116 @@
+// Package archtest holds the rules of the house: who may import whom, what a
+// module is, and what may not happen under a lock. Its tests read the source of
+// every module, and show each rule a case that breaks it.
+package archtest
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Module is the import path of the root package.
+const Module = "github.com/recallmq/recall"
+
+const (
+	anyOfOurs   = "ours"   // stands for every package of Recall
+	anyOfOthers = "others" // stands for every package of other modules
+)
+
+// allowed says what a package may import besides the standard library. Names
+// are packages of Recall by their folder, "" being the root, or import paths of
+// others; the first rule whose pattern matches counts. What follows holds for
+// all of them: nobody imports cmd or bench, and only tests import …test
+// packages.
+var allowed = []struct {
+	pattern string
+	imports []string
+}{
+	{"", []string{"store", "internal/*", "github.com/google/btree", "github.com/oklog/ulid/v2"}},
+	{"store", []string{"go.etcd.io/bbolt", "go.etcd.io/bbolt/*", "golang.org/x/sys/*"}},
+	{"internal/*", []string{"internal/*", "github.com/google/btree"}},
+	{"qstash", []string{"", "internal/*"}},
+	{"dashboard", []string{"", "internal/*"}},
+	{"enginetest", []string{"", "github.com/oklog/ulid/v2", "pgregory.net/rapid"}},
+	{"recalltest", []string{"", "qstash"}},
+	{"postgres", []string{"", anyOfOthers}},
+	{"examples/*", []string{"", "qstash", "recalltest"}},
+	{"cmd/*", []string{anyOfOurs, anyOfOthers}},
+	{"bench", []string{anyOfOurs, anyOfOthers}},
+}
+
+// CheckImport says why a package, named by its folder, may not import another,
+// or returns "". In a test file, only cmd and bench are out of bounds.
+func CheckImport(pkg string, testFile bool, imported string) string {
+	if standard(imported) {
+		if (imported == "testing" || strings.HasPrefix(imported, "testing/")) && !testFile && !isTestPackage(pkg) {
+			return fmt.Sprintf("%q imports %s: only …test packages and tests may", pkg, imported)
+		}
+		return ""
+	}
+	short, ours := shorten(imported)
+	if top, _, _ := strings.Cut(short, "/"); ours && (top == "cmd" || top == "bench") {
+		return fmt.Sprintf("%q imports %q: nobody may", pkg, short)
+	}
+	if testFile {
+		return ""
+	}
+	if ours && isTestPackage(short) {
+		return fmt.Sprintf("%q imports %q: only tests may", pkg, short)
+	}
+	for _, rule := range allowed {
+		if !matches(rule.pattern, pkg) {
+			continue
+		}
+		if slices.ContainsFunc(rule.imports, func(p string) bool {
+			return p == anyOfOurs && ours || p == anyOfOthers && !ours || matches(p, short)
+		}) {
+			return ""
+		}
+		return fmt.Sprintf("%q may not import %q", pkg, short)
+	}
+	return fmt.Sprintf("no rule says what %q may import", pkg)
+}
+
+// standard tells a package of the standard library by its first element, which
+// is no host.
+func standard(imported string) bool {
+	first, _, _ := strings.Cut(imported, "/")
+	return !strings.Contains(first, ".")
+}
+
+func isTestPackage(pkg string) bool { return strings.HasSuffix(pkg, "test") }
+
+// shorten cuts Recall's own path off.
+func shorten(imported string) (short string, ours bool) {
+	if imported == Module {
+		return "", true
+	}
+	return strings.CutPrefix(imported, Module+"/")
+}
+
+// matches is path.Match, where a star at the end also stands for slashes.
+func matches(pattern, name string) bool {
+	if prefix, wild := strings.CutSuffix(pattern, "/*"); wild {
+		return strings.HasPrefix(name, prefix+"/")
+	}
+	ok, _ := path.Match(pattern, name) // the patterns above are well formed
+	return ok
+}
+
+// linkable is all that a program which imports the root package links.
+var linkable = []string{
+	Module, Module + "/store", Module + "/internal/*",
+	"go.etcd.io/bbolt", "go.etcd.io/bbolt/*", "golang.org/x/sys/*",
+	"github.com/google/btree", "github.com/oklog/ulid/v2",
+}
+
+// CheckLinked says why the root package may not link another, or returns "".
+// The standard library carries some of its own code under vendor/.
+func CheckLinked(linked string) string {
+	if standard(linked) || slices.ContainsFunc(linkable, func(p string) bool { return matches(p, linked) }) {
+		return ""
+	}
+	return fmt.Sprintf("the root package links %q", linked)
+}
