@@ -21,8 +21,8 @@ type criteria struct {
 	values map[string][]string // by canonical name
 	from   *int64              // ms
 	to     *int64
-	all    bool // said in so many words
-	limit  int  // 0: none
+	all    *bool // said in so many words
+	limit  int   // 0: none
 }
 
 // filterNames are the fields of a filter as the wire spells them, with the
@@ -174,13 +174,15 @@ func (c *criteria) setCount(values []string) error {
 }
 
 func (c *criteria) setAll(values []string) error {
+	var all bool
 	switch strings.ToLower(strings.Join(values, ",")) {
 	case "true", "1":
-		c.all = true
+		all = true
 	case "false", "0":
 	default:
 		return badRequest("all must be true or false")
 	}
+	c.all = &all
 	return nil
 }
 
@@ -191,7 +193,7 @@ func (c *criteria) restricts() bool {
 // merge puts body and query together: ids win over everything else, and
 // otherwise a message must match both.
 func merge(a, b criteria) (criteria, error) {
-	out := criteria{all: a.all || b.all, limit: max(a.limit, b.limit), values: map[string][]string{}}
+	out := criteria{all: a.all, limit: max(a.limit, b.limit), values: map[string][]string{}}
 	if a.limit > 0 && b.limit > 0 {
 		out.limit = min(a.limit, b.limit)
 	}
@@ -213,8 +215,17 @@ func merge(a, b criteria) (criteria, error) {
 		out.values[name] = values
 	}
 	out.from, out.to = later(a.from, b.from), earlier(a.to, b.to)
-	if out.all && out.restricts() {
+	if out.all == nil {
+		out.all = b.all
+	}
+	switch {
+	case out.all == nil:
+	case b.all != nil && *out.all != *b.all:
+		return out, badRequest("body and query contradict each other about all")
+	case *out.all && out.restricts():
 		return out, badRequest("all and a filter contradict each other")
+	case !*out.all && !out.restricts():
+		return out, badRequest("all is false, but there is no filter")
 	}
 	return out, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strconv"
 )
 
 // parseBody reads criteria from a body: JSON, or, because a widespread way to
@@ -18,7 +19,7 @@ func parseBody(data []byte) (criteria, error) {
 		return parseJSON(data)
 	}
 	c, err := parseQuery(string(data))
-	if err != nil || !c.restricts() && !c.all && c.limit == 0 {
+	if err != nil || !c.restricts() && c.all == nil && c.limit == 0 {
 		return criteria{}, badRequest("the body is neither a JSON object nor a form with known names")
 	}
 	return c, nil
@@ -76,10 +77,20 @@ func (c *criteria) setJSON(name string, value any) error {
 	if name == "messageIds" {
 		return c.setIDs(value)
 	}
-	if _, known := filterNames[name]; !known && name != "fromDate" && name != "toDate" && name != "count" && name != "all" && name != "async" {
-		return badRequest("unknown filter %q", name)
+	var number, boolean bool // what the value may be besides strings
+	switch name {
+	case "fromDate", "toDate", "count":
+		number = true
+	case "all":
+		boolean = true
+	case "async":
+		return c.set(name, nil)
+	default:
+		if _, known := filterNames[name]; !known {
+			return badRequest("unknown filter %q", name)
+		}
 	}
-	values, ok := stringsOf(value)
+	values, ok := stringsOf(value, number, boolean)
 	if !ok {
 		return badRequest("%s has a value of the wrong type", name)
 	}
@@ -105,16 +116,16 @@ func (c *criteria) setIDs(value any) error {
 	return nil
 }
 
-// stringsOf returns the texts of a string, number, boolean, or array of
-// strings.
-func stringsOf(value any) ([]string, bool) {
+// stringsOf returns the texts of a string or an array of strings, or of a
+// number or a boolean where that may stand.
+func stringsOf(value any, number, boolean bool) ([]string, bool) {
 	switch v := value.(type) {
 	case string:
 		return []string{v}, true
 	case json.Number:
-		return []string{v.String()}, true
+		return []string{v.String()}, number
 	case bool:
-		return []string{map[bool]string{true: "true", false: "false"}[v]}, true
+		return []string{strconv.FormatBool(v)}, boolean
 	case []any:
 		list := []string{}
 		for _, e := range v {
