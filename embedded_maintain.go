@@ -2,6 +2,7 @@ package recall
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"time"
 
@@ -180,12 +181,16 @@ func (e *embedded) shedStep(context.Context) (bool, error) {
 // maintWork is background work inside a commit.
 type maintWork struct {
 	step func(*store.Tx) error
-	rows int64
+	need store.Bound
 }
 
-func (w *maintWork) bound() store.Bound {
-	return store.Bound{Rows: 1, Bytes: w.rows, Essential: true}
+func (w *maintWork) bound() store.Bound { return w.need }
+
+// upkeepBound is what a step of background work may write.
+func upkeepBound(bytes int64) store.Bound {
+	return store.Bound{Rows: 1, Bytes: bytes, Essential: true}
 }
+
 func (w *maintWork) write(t *turn) error { return w.step(t.tx) }
 func (w *maintWork) apply(*embedded)     {}
 
@@ -200,7 +205,7 @@ func (e *embedded) foldTombstoneStep(ctx context.Context) (bool, error) {
 	op := e.upkeep.buried[0].op
 	e.mu.Unlock()
 	var more bool
-	err := e.submit(ctx, &maintWork{rows: 1 << 20, step: func(tx *store.Tx) (err error) {
+	err := e.submit(ctx, &maintWork{need: upkeepBound(1 << 20), step: func(tx *store.Tx) (err error) {
 		_, more, err = tx.FoldTombstone(op, foldBatch)
 		return err
 	}})
@@ -240,7 +245,7 @@ func (e *embedded) foldFinishedStep(ctx context.Context) (bool, error) {
 	}
 	var folded int
 	var more bool
-	err := e.submit(ctx, &maintWork{rows: 1 << 20, step: func(tx *store.Tx) (err error) {
+	err := e.submit(ctx, &maintWork{need: upkeepBound(1 << 20), step: func(tx *store.Tx) (err error) {
 		folded, more, err = tx.FoldFinished(foldBatch)
 		return err
 	}})
@@ -268,7 +273,7 @@ func (e *embedded) foldStateStep(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	var more bool
-	err := e.submit(ctx, &maintWork{rows: 2 * stateBatch, step: func(tx *store.Tx) (err error) {
+	err := e.submit(ctx, &maintWork{need: upkeepBound(stateBatch), step: func(tx *store.Tx) (err error) {
 		more, err = tx.FoldState(stateBatch)
 		return err
 	}})
@@ -286,16 +291,20 @@ func (e *embedded) sweepStep(ctx context.Context) (bool, error) {
 	if !todo {
 		return false, nil
 	}
+	need, ok := e.store.NextSweep()
 	var result store.SweepResult
-	err := e.submit(ctx, &maintWork{rows: 4 << 20, step: func(tx *store.Tx) (err error) {
-		result, err = tx.Sweep()
-		return err
-	}})
-	if err != nil {
-		return false, err
+	var err error
+	if ok {
+		err = e.submit(ctx, &maintWork{need: need, step: func(tx *store.Tx) (err error) {
+			result, err = tx.Sweep()
+			return err
+		}})
+	}
+	if errors.Is(err, ErrFull) && !errors.Is(err, ErrFailed) {
+		err, result.More = nil, false // a rewrite needs room: after the next fold, perhaps
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.upkeep.sweep = result.More
-	return true, nil
+	e.upkeep.sweep = err == nil && result.More
+	return ok, err
 }

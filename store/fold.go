@@ -84,7 +84,11 @@ func (t *Tx) bury(tab Table, dead deaths) error {
 		if err := bitmaps.Put(seqKey(n), set.encode(n)); err != nil {
 			return err
 		}
-		t.learn(func() { t.s.segment(tab, n).dead += fresh })
+		t.learn(func() {
+			seg := t.s.segment(tab, n)
+			seg.dead += fresh
+			seg.large = false // worth another look
+		})
 	}
 	return nil
 }

@@ -33,15 +33,16 @@ func (s *Store) limit() int64 {
 // makeRoom extends the file so that the transaction finds every page it can
 // need either free or already there.
 func (s *Store) makeRoom(bound Bound) error {
-	used, free, err := s.space()
+	need, err := s.need(bound)
+	if limit := s.limit(); err == nil && limit > 0 && need > limit && s.db.Stats().PendingPageN > 0 {
+		// Pages that the last commit gave up are free from the next one on.
+		if err = s.emptyCommit(); err == nil {
+			need, err = s.need(bound)
+		}
+	}
 	if err != nil {
 		return err
 	}
-	need := bound.Bytes*2 + int64(bound.Rows)*64 + overhead
-	if !bound.Essential {
-		need += s.opts.Reserve
-	}
-	need = used + max(0, need-free)
 	if limit := s.limit(); limit > 0 && need > limit {
 		return fmt.Errorf("%w: it would exceed %d bytes", ErrFull, limit)
 	}
@@ -50,6 +51,27 @@ func (s *Store) makeRoom(bound Bound) error {
 		return err
 	}
 	return s.extend(size, need)
+}
+
+// need returns the size of the file that makes room for bound.
+func (s *Store) need(bound Bound) (int64, error) {
+	used, free, err := s.space()
+	need := bound.Bytes*2 + int64(bound.Rows)*64 + overhead
+	if !bound.Essential {
+		need += s.opts.Reserve
+	}
+	return used + max(0, need-free), err
+}
+
+func (s *Store) emptyCommit() error {
+	tx, err := s.db.Begin(true)
+	if err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return s.fail(err)
+	}
+	return nil
 }
 
 // space returns the high-water mark of the file and the free bytes below it.

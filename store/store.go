@@ -103,7 +103,10 @@ type Store struct {
 
 // segment is what memory knows of a segment, to find candidates for the sweep;
 // the sweep itself trusts only the file.
-type segment struct{ stored, dead int }
+type segment struct {
+	stored, dead int
+	large        bool // too much lives in it to be copied
+}
 
 // sizes are what Stats and the decision to fold need.
 type sizes struct {

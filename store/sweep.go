@@ -16,6 +16,40 @@ type SweepResult struct {
 // rewritten: at a quarter a rewrite costs about 2 µs per row that is kept.
 const sparse = 4
 
+// maxRewrite bounds the bytes that one rewrite copies: a segment whose few live
+// messages are larger waits until it can be dropped.
+const maxRewrite = 16 << 20
+
+// NextSweep returns what the next Sweep will need, and whether there is
+// anything to sweep. It belongs to the writer.
+func (s *Store) NextSweep() (Bound, bool) {
+	tab, n, _, ok := s.candidate()
+	if !ok {
+		return Bound{}, false
+	}
+	bound := Bound{Rows: 16, Bytes: 64 << 10, Essential: true}
+	_ = s.View(func(v *View) error { // a page that does not read is met by Sweep itself
+		live, _, err := survivors(v.tx, tab, n)
+		if err == nil {
+			bound.Rows += 2 * len(live)
+			bound.Bytes += sizeOf(v.tx, tab, live)
+		}
+		return err
+	})
+	return bound, true
+}
+
+// sizeOf returns the bytes of the rows of some messages of one segment.
+func sizeOf(tx *bolt.Tx, tab Table, seqs []uint64) (size int64) {
+	v := View{tx: tx}
+	for _, seq := range seqs {
+		record, _ := v.Record(tab, seq)
+		body, _ := v.Body(tab, seq)
+		size += int64(len(record)+len(body)) + 64
+	}
+	return size
+}
+
 // Sweep gives back the pages of one sealed segment: it drops one in which
 // nothing lives, or rewrites one below a quarter live. Candidates come from
 // memory; what is dead, the file tells. One segment takes about 4 ms to drop
@@ -25,52 +59,62 @@ func (t *Tx) Sweep() (SweepResult, error) {
 	if !ok {
 		return SweepResult{}, nil
 	}
-	live, stored, err := t.survivors(tab, n)
+	live, stored, err := survivors(t.tx, tab, n)
 	if err != nil {
 		return SweepResult{}, err
 	}
 	r := SweepResult{More: more}
+	skip := false
 	switch {
 	case len(live) == 0:
 		r.Dropped = 1
 		err = t.dropSegment(tab, n)
-	case len(live)*sparse < stored:
+	case len(live)*sparse >= stored:
+	case sizeOf(t.tx, tab, live) > maxRewrite:
+		skip = true
+	default:
 		r.Rewritten = 1
 		err = t.rewriteSegment(tab, n, live)
 	}
-	t.learn(func() { t.s.recount(tab, n, len(live), r, stored) })
+	t.learn(func() { t.s.recount(tab, n, len(live), r, stored, skip) })
 	return r, err
 }
 
 // recount notes what the sweep has found or left.
-func (s *Store) recount(tab Table, n uint64, live int, r SweepResult, stored int) {
+func (s *Store) recount(tab Table, n uint64, live int, r SweepResult, stored int, skip bool) {
 	switch {
 	case r.Dropped > 0:
 		delete(s.segments[tab], n)
 	case r.Rewritten > 0:
 		*s.segment(tab, n) = segment{stored: live}
 	default:
-		*s.segment(tab, n) = segment{stored: stored, dead: stored - live}
+		*s.segment(tab, n) = segment{stored: stored, dead: stored - live, large: skip}
 	}
 }
 
-// candidate returns a sealed segment worth sweeping.
+// candidate returns a sealed segment worth sweeping: one to drop, if there is
+// one, because that needs no room.
 func (s *Store) candidate() (tab Table, n uint64, more, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	drop := false
 	for i := range tables {
 		sealed := s.sealedBefore(i)
 		for number, seg := range s.segments[i] {
-			if number >= sealed || (seg.stored-seg.dead)*sparse >= seg.stored && seg.stored > 0 {
+			live := seg.stored - seg.dead
+			if number >= sealed || live > 0 && (seg.large || live*sparse >= seg.stored) {
 				continue
 			}
-			if ok {
+			more = more || ok
+			if !ok || live == 0 && !drop {
+				tab, n, ok, drop = i, number, true, live == 0
+			}
+			if drop && more {
 				return tab, n, true, true
 			}
-			tab, n, ok = i, number, true
 		}
 	}
-	return tab, n, false, ok
+	return tab, n, more, ok
 }
 
 // sealedBefore returns the first segment that may still be written to.
@@ -82,12 +126,12 @@ func (s *Store) sealedBefore(tab Table) uint64 {
 }
 
 // survivors returns the numbers of a segment that live, from the file.
-func (t *Tx) survivors(tab Table, n uint64) (live []uint64, stored int, err error) {
-	dead, err := readBitset(t.tx, tab, n)
+func survivors(tx *bolt.Tx, tab Table, n uint64) (live []uint64, stored int, err error) {
+	dead, err := readBitset(tx, tab, n)
 	if err != nil {
 		return nil, 0, err
 	}
-	rows := t.tx.Bucket(tableNames[tab].record).Bucket(seqKey(n))
+	rows := tx.Bucket(tableNames[tab].record).Bucket(seqKey(n))
 	if rows == nil {
 		return nil, 0, nil
 	}

@@ -72,9 +72,9 @@ func (t *Tx) Commit() error {
 	if err != nil {
 		return s.fail(err)
 	}
-	s.head = t.head
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.head = t.head
 	for tab := range t.stored {
 		for n, rows := range t.stored[tab] {
 			s.segment(Table(tab), n).stored += rows
