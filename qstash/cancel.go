@@ -26,8 +26,7 @@ func (h *handler) cancelMany(w http.ResponseWriter, r *http.Request, rest string
 	var res recall.CancelResult
 	if f, all := c.filter(); all {
 		res, err = h.b.CancelAll(r.Context(), opts...)
-		h.o.Logger.Info("qstash: all messages were cancelled", "cancelled", res.Cancelled, "operation", res.Operation,
-			"from", r.RemoteAddr, "user_agent", r.UserAgent())
+		h.logAll(r, res, err)
 	} else {
 		res, err = h.b.CancelMatching(r.Context(), f, opts...)
 	}
@@ -38,6 +37,17 @@ func (h *handler) cancelMany(w http.ResponseWriter, r *http.Request, rest string
 	return nil
 }
 
+// logAll says who emptied the queue: it may have been a mistake.
+func (h *handler) logAll(r *http.Request, res recall.CancelResult, err error) {
+	text, attrs := "qstash: all messages were cancelled", []any{
+		"cancelled", res.Cancelled, "operation", res.Operation, "from", r.RemoteAddr, "user_agent", r.UserAgent(),
+	}
+	if err != nil {
+		text, attrs = "qstash: a cancellation of all messages ended early", append(attrs, "error", err)
+	}
+	h.o.Logger.Info(text, attrs...)
+}
+
 // cancelOne takes back one message. QStash's answer is yes also for one in
 // flight: the attempt may finish, and is the last.
 func (h *handler) cancelOne(w http.ResponseWriter, r *http.Request, rest string) error {
@@ -46,7 +56,7 @@ func (h *handler) cancelOne(w http.ResponseWriter, r *http.Request, rest string)
 		return err
 	}
 	if err := h.b.Cancel(r.Context(), id, recall.Sticky); err != nil {
-		return err
+		return named(id, err)
 	}
 	answer(w, http.StatusAccepted, map[string]int{"cancelled": 1})
 	return nil

@@ -51,7 +51,7 @@ func readCriteria(r *http.Request) (criteria, error) {
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return criteria{}, badRequest("the body is larger than %d bytes", maxCriteria)
+			return criteria{}, httpError(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", maxCriteria)
 		}
 		return criteria{}, badRequest("the body could not be read: %v", err)
 	}

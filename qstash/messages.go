@@ -1,6 +1,7 @@
 package qstash
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -39,7 +40,7 @@ func (h *handler) getMessage(w http.ResponseWriter, r *http.Request, rest string
 	}
 	m, err := h.b.Get(r.Context(), id)
 	if err != nil {
-		return err
+		return named(id, err)
 	}
 	answer(w, http.StatusOK, messageBody(&m))
 	return nil
@@ -75,5 +76,13 @@ func messageID(rest string) (recall.MessageID, error) {
 			return id, nil
 		}
 	}
-	return "", notFound("message %s not found", text)
+	return "", notFound("message %.100s not found", text)
+}
+
+// named says which message was not found.
+func named(id recall.MessageID, err error) error {
+	if errors.Is(err, recall.ErrNotFound) {
+		return notFound("message %s not found", id)
+	}
+	return err
 }
