@@ -107,8 +107,10 @@ func (h *handler) batchMessage(item batchItem, r *http.Request) (m recall.Messag
 		header[key] = append(header[key], values...)
 	}
 	m = recall.Message{URL: *item.Destination, CallerIP: callerIP(r)}
-	if item.Queue != nil {
-		m.Queue = *item.Queue
+	if item.Queue != nil && *item.Queue != "" {
+		if m.Queue = *item.Queue; !isName(m.Queue) {
+			return m, badQueue(m.Queue)
+		}
 	}
 	if item.Body != nil {
 		m.Body = []byte(*item.Body)

@@ -106,8 +106,8 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) error {
 
 // authorized checks the token of the header, or of the query.
 func (h *handler) authorized(r *http.Request) bool {
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
 		token = r.URL.Query().Get(tokenParam)
 	}
 	return subtle.ConstantTimeCompare([]byte(token), []byte(h.o.Token)) == 1

@@ -28,14 +28,23 @@ func (h *handler) publish(w http.ResponseWriter, r *http.Request, rest string) e
 func (h *handler) enqueue(w http.ResponseWriter, r *http.Request, rest string) error {
 	escaped, rest, _ := strings.Cut(rest, "/")
 	queue, err := url.PathUnescape(escaped)
-	if err != nil || queue == "" {
-		return badRequest("the name of the queue is missing")
+	if err != nil || !isName(queue) {
+		return badQueue(queue)
 	}
 	return h.publishTo(w, r, queue, rest)
 }
 
+// badQueue refuses the name of a queue. One with a comma could not be told
+// from two in a filter.
+func badQueue(name string) error {
+	return badRequest("%.100q cannot be the name of the queue: letters, digits and -_. make a name", name)
+}
+
 func (h *handler) publishTo(w http.ResponseWriter, r *http.Request, queue, rest string) error {
-	query, params := splitQuery(r.URL.RawQuery)
+	query, params, err := splitQuery(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
 	dest, err := h.destination(rest, query)
 	if err != nil {
 		return err
@@ -68,22 +77,27 @@ func (h *handler) readBody(r *http.Request) ([]byte, error) {
 }
 
 // splitQuery takes our own parameters out of a query string, and leaves the
-// rest byte for byte: it belongs to the destination.
-func splitQuery(raw string) (rest string, ours url.Values) {
+// rest byte for byte: it belongs to the destination. A name counts as ours
+// also when it is escaped, or a token would go on to the destination.
+func splitQuery(raw string) (rest string, ours url.Values, err error) {
 	ours = url.Values{}
 	var kept []string
 	for part := range strings.SplitSeq(raw, "&") {
 		name, value, _ := strings.Cut(part, "=")
-		lower := strings.ToLower(name)
-		if lower != tokenParam && !strings.HasPrefix(lower, strings.ToLower(prefix)) {
+		if text, err := url.QueryUnescape(name); err == nil {
+			name = strings.ToLower(text)
+		}
+		if name != tokenParam && !strings.HasPrefix(name, strings.ToLower(prefix)) {
 			kept = append(kept, part)
 			continue
 		}
-		if text, err := url.QueryUnescape(value); err == nil {
-			ours.Add(lower, text)
+		text, err := url.QueryUnescape(value)
+		if err != nil {
+			return "", nil, badRequest("the parameter %s has a bad escape", name)
 		}
+		ours.Add(name, text)
 	}
-	return strings.Join(kept, "&"), ours
+	return strings.Join(kept, "&"), ours, nil
 }
 
 // destination puts the URL together as it was written: what is signed and
@@ -105,7 +119,11 @@ func (h *handler) destination(rest, query string) (string, error) {
 	if err := h.checkDestination(rest); err != nil {
 		return "", err
 	}
-	if query != "" {
+	switch {
+	case query == "":
+	case strings.Contains(rest, "?"): // it was escaped with its own query
+		rest += "&" + query
+	default:
 		rest += "?" + query
 	}
 	return rest, nil
