@@ -1,0 +1,234 @@
+package qstash_test
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/qstash"
+)
+
+// TestSettings gives each setting as a header, as a query parameter and in a
+// batch, where clients write names in lower case.
+func TestSettings(t *testing.T) {
+	type message = recall.Message
+	dueIn := func(want time.Duration) func(message) bool {
+		return func(m message) bool { return m.DueAt.Sub(m.CreatedAt) == want }
+	}
+	timeout := func(want time.Duration) func(message) bool {
+		return func(m message) bool { return m.Timeout == want }
+	}
+	retries := func(want int) func(message) bool {
+		return func(m message) bool { return *m.Retries == want }
+	}
+	labels := func(want ...string) func(message) bool {
+		return func(m message) bool { return reflect.DeepEqual(m.Labels, want) }
+	}
+	method := func(want string) func(message) bool {
+		return func(m message) bool { return m.Method == want }
+	}
+	tests := []struct {
+		header, value string
+		check         func(message) bool
+	}{
+		{"Upstash-Method", "", method("POST")},
+		{"Upstash-Method", "GET", method("GET")},
+		{"Upstash-Method", "put", method("PUT")},
+		{"Upstash-Method", "PATCH", method("PATCH")},
+		{"Upstash-Method", "DELETE", method("DELETE")},
+		{"Upstash-Delay", "", dueIn(0)},
+		{"Upstash-Delay", "0", dueIn(0)},
+		{"Upstash-Delay", "10", dueIn(10 * time.Second)},
+		{"Upstash-Delay", "10s", dueIn(10 * time.Second)},
+		{"Upstash-Delay", " 5m ", dueIn(5 * time.Minute)},
+		{"Upstash-Delay", "1d10h30m5s", dueIn(34*time.Hour + 30*time.Minute + 5*time.Second)},
+		{"Upstash-Delay", "90m", dueIn(90 * time.Minute)},
+		{"Upstash-Not-Before", "946684860", dueIn(time.Minute)}, // the bubble's epoch and a minute
+		{"Upstash-Not-Before", "1", dueIn(0)},
+		{"Upstash-Timeout", "2m", timeout(2 * time.Minute)},
+		{"Upstash-Timeout", "15", timeout(15 * time.Second)},
+		{"Upstash-Timeout", "", timeout(recall.DefaultTimeout)},
+		{"Upstash-Retries", "", retries(recall.DefaultRetries)},
+		{"Upstash-Retries", "0", retries(0)},
+		{"Upstash-Retries", "7", retries(7)},
+		{"Upstash-Label", "", labels()},
+		{"Upstash-Label", "a", labels("a")},
+		{"Upstash-Label", "a, b ,,a", labels("a", "b")},
+		{"Upstash-Flow-Control-Key", "user/1", func(m message) bool { return m.FlowKey == "user/1" }},
+		{"Upstash-Forward-X-Trace", "1, 2", func(m message) bool { return m.Header.Get("X-Trace") == "1, 2" }},
+		{"Upstash-Forward-Content-Type", "text/x", func(m message) bool { return m.Header["Content-Type"] == nil }},
+		{"Upstash-Content-Based-Deduplication", "False", func(message) bool { return true }},
+		{"Upstash-Telemetry-Sdk", "upstash-qstash-js@2", func(m message) bool { return len(m.Header) == 0 }},
+	}
+	ways := map[string]func(s *server, name, value string){
+		"header": func(s *server, name, value string) {
+			checkStatus(s.t, s.call("POST", "/v2/publish/https://example.com", "", name, value), 200)
+		},
+		"parameter": func(s *server, name, value string) {
+			target := "/v2/publish/https://example.com?" + strings.ToLower(name) + "=" + url.QueryEscape(value)
+			checkStatus(s.t, s.call("POST", target, ""), 200)
+		},
+		"enqueue": func(s *server, name, value string) {
+			checkStatus(s.t, s.call("POST", "/v2/enqueue/q/https://example.com", "", name, value), 200)
+		},
+		"batch": func(s *server, name, value string) {
+			body := `[{"destination":"https://example.com","headers":{"` + strings.ToLower(name) + `":"` + value + `"}}]`
+			checkStatus(s.t, s.call("POST", "/v2/batch", body), 200)
+		},
+	}
+	for _, test := range tests {
+		for way, send := range ways {
+			inBubble(t, test.header+" "+test.value+" as "+way, func(t *testing.T) {
+				s := newServer(t, nil)
+				send(s, test.header, test.value)
+				m := s.only()
+				if !test.check(m) {
+					t.Errorf("got %+v", m)
+				}
+				if m.URL != "https://example.com" {
+					t.Errorf("URL: got %q", m.URL)
+				}
+			})
+		}
+	}
+}
+
+func TestSettingsTogether(t *testing.T) {
+	inBubble(t, "not before wins over delay", func(t *testing.T) {
+		s := newServer(t, nil)
+		s.call("POST", "/v2/publish/https://example.com", "", "Upstash-Not-Before", "946684860", "Upstash-Delay", "1h")
+		if m := s.only(); m.DueAt.Sub(m.CreatedAt) != time.Minute {
+			t.Errorf("due at %v", m.DueAt)
+		}
+	})
+	t.Run("a header wins over a parameter", func(t *testing.T) {
+		s := newServer(t, nil)
+		s.call("POST", "/v2/publish/https://example.com?upstash-retries=1&upstash-forward-x=p&upstash-forward-y=p", "",
+			"Upstash-Retries", "2", "Upstash-Forward-X", "h")
+		m := s.only()
+		if *m.Retries != 2 || m.Header.Get("X") != "h" || m.Header.Get("Y") != "p" {
+			t.Errorf("got %d retries, header %v", *m.Retries, m.Header)
+		}
+	})
+}
+
+// TestSettingsRefused has values that cannot be, and what is not supported:
+// neither may be ignored in silence.
+func TestSettingsRefused(t *testing.T) {
+	for _, test := range []struct{ header, value, err string }{
+		{"Upstash-Delay", "soon", "Upstash-Delay"},
+		{"Upstash-Delay", "-1s", "Upstash-Delay"},
+		{"Upstash-Delay", "1.5h", "Upstash-Delay"},
+		{"Upstash-Delay", "1h30", "Upstash-Delay"},
+		{"Upstash-Delay", "1w", "Upstash-Delay"},
+		{"Upstash-Delay", "100000d", "Delay"},
+		{"Upstash-Delay", "9223372036854775807", "Upstash-Delay"},
+		{"Upstash-Delay", "99999999999999999999d", "Upstash-Delay"},
+		{"Upstash-Timeout", "never", "Upstash-Timeout"},
+		{"Upstash-Timeout", "25h", "Timeout"},
+		{"Upstash-Not-Before", "tomorrow", "Upstash-Not-Before"},
+		{"Upstash-Not-Before", "-1", "Upstash-Not-Before"},
+		{"Upstash-Not-Before", "946684860000", "Upstash-Not-Before"}, // milliseconds
+		{"Upstash-Retries", "-1", "Upstash-Retries"},
+		{"Upstash-Retries", "many", "Upstash-Retries"},
+		{"Upstash-Retries", "1001", "Retries"},
+		{"Upstash-Method", "GE T", "Method"},
+		{"Upstash-Label", strings.Repeat("l", 513), "Labels"},
+		{"Upstash-Label", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "Labels"},
+		{"Upstash-Flow-Control-Key", strings.Repeat("k", 257), "FlowKey"},
+
+		{"Upstash-Callback", "https://example.com", "Upstash-Callback is not supported"},
+		{"Upstash-Failure-Callback", "https://example.com", "Upstash-Failure-Callback is not supported"},
+		{"Upstash-Cron", "* * * * *", "Upstash-Cron is not supported"},
+		{"Upstash-Schedule-Id", "s", "Upstash-Schedule-Id is not supported"},
+		{"Upstash-Queue-Name", "q", "Upstash-Queue-Name is not supported"},
+		{"Upstash-Deduplication-Id", "d", "Upstash-Deduplication-Id is not supported"},
+		{"Upstash-Content-Based-Deduplication", "true", "Upstash-Content-Based-Deduplication is not supported"},
+		{"Upstash-Content-Based-Deduplication", "True", "Upstash-Content-Based-Deduplication is not supported"},
+		{"Upstash-Retry-Delay", "1000", "Upstash-Retry-Delay is not supported"},
+		{"Upstash-Flow-Control-Value", "parallelism=1", "Upstash-Flow-Control-Value is not supported"},
+		{"Upstash-Redact-Fields", "body", "Upstash-Redact-Fields is not supported"},
+	} {
+		t.Run(test.header+" "+test.value[:min(len(test.value), 20)], func(t *testing.T) {
+			s := newServer(t, nil)
+			const target = "/v2/publish/https://example.com"
+			checkError(t, s.call("POST", target, "", test.header, test.value), 400, test.err)
+			checkError(t, s.call("POST", "/v2/enqueue/q/https://example.com", "", test.header, test.value), 400, test.err)
+			checkError(t, s.call("POST", target+"?"+strings.ToLower(test.header)+"="+url.QueryEscape(test.value), ""), 400, test.err)
+			w := s.call("POST", "/v2/batch", `[{"destination":"https://example.com"},{"destination":"https://example.com","headers":{"`+
+				test.header+`":"`+test.value+`"}}]`)
+			checkError(t, w, 400, test.err)
+			checkError(t, w, 400, "item 1")
+			s.checkGone("")
+		})
+	}
+}
+
+func TestForwardedHeaders(t *testing.T) {
+	base := []string{
+		"Content-Type", "text/plain", "Accept", "text/html", "Cookie", "c=1", "User-Agent", "curl/8",
+		"Upstash-Forward-Authorization", "Bearer other", "Upstash-Forward-X-Trace", "1", "Upstash-Forward-X-Trace", "2",
+		"Upstash-Forward-Content-Type", "application/octet-stream", "Upstash-Forward-", "no name",
+		"Upstash-Telemetry-Sdk", "x", "Upstash-Feature-Set", "x", "Connection", "close", "Te", "trailers",
+	}
+	s := newServer(t, nil)
+	checkStatus(t, s.call("POST", "/v2/publish/https://example.com?upstash-forward-content-type=a/b", "", base...), 200)
+	want := http.Header{"Content-Type": {"text/plain"}, "Authorization": {"Bearer other"}, "X-Trace": {"1", "2"}}
+	if got := s.only().Header; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+
+	s = newServer(t, nil)
+	checkStatus(t, s.call("POST", "/v2/publish/https://example.com", "", append(base, "Upstash-Header-Forward", "True")...), 200)
+	want["Accept"], want["Cookie"], want["User-Agent"] = []string{"text/html"}, []string{"c=1"}, []string{"curl/8"}
+	if got := s.only().Header; !reflect.DeepEqual(got, want) {
+		t.Errorf("all: got %v, want %v", got, want)
+	}
+
+	// Without one of the message's own, that of the publisher is no secret to
+	// hand on.
+	s = newServer(t, nil)
+	checkStatus(t, s.call("POST", "/v2/publish/https://example.com", "", "Upstash-Header-Forward", "true"), 200)
+	if got := s.only().Header; len(got) != 0 {
+		t.Errorf("got %v, want none", got)
+	}
+}
+
+func TestBody(t *testing.T) {
+	s := newServer(t, &qstash.Options{MaxBody: 10})
+	for _, body := range []string{"", "0123456789", "\x00\xff\r\n", "{not JSON"} {
+		w := s.call("POST", "/v2/publish/https://example.com", body, "Content-Type", "application/json")
+		checkStatus(t, w, 200)
+		m, err := s.b.Get(t.Context(), recall.MessageID(decode[struct{ MessageID string }](t, w).MessageID))
+		if err != nil || string(m.Body) != body {
+			t.Errorf("got %q, %v, want %q", m.Body, err, body)
+		}
+	}
+	before := s.left()
+	checkError(t, s.call("POST", "/v2/publish/https://example.com", "0123456789a"), 413, "larger than 10 bytes")
+	r := request("POST", "/v2/enqueue/q/https://example.com", "")
+	r.Body = io.NopCloser(failingReader{})
+	checkError(t, s.do(r), 400, "could not be read")
+	if got := s.left(); got != before {
+		t.Errorf("left: got %q, want %q", got, before)
+	}
+}
+
+func TestCallerIP(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.1:1234": "192.0.2.1", "[2001:db8::1]:80": "2001:db8::1", "[fe80::1%eth0]:80": "fe80::1", "@": "", "": "", "host:80": "",
+	} {
+		s := newServer(t, nil)
+		r := request("POST", "/v2/publish/https://example.com", "", "X-Forwarded-For", "10.9.9.9")
+		r.RemoteAddr = addr
+		checkStatus(t, s.do(r), 200)
+		if got := s.only().CallerIP; got != want {
+			t.Errorf("%q: got %q, want %q", addr, got, want)
+		}
+	}
+}
