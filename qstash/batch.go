@@ -24,8 +24,12 @@ type batchItem struct {
 // headerValue is a string or an array of strings.
 type headerValue []string
 
-// UnmarshalJSON implements json.Unmarshaler.
+// UnmarshalJSON implements json.Unmarshaler. Null is no value.
 func (v *headerValue) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		*v = nil
+		return nil
+	}
 	var one string
 	if json.Unmarshal(data, &one) == nil {
 		*v = headerValue{one}
@@ -81,8 +85,15 @@ func (h *handler) batch(w http.ResponseWriter, r *http.Request, _ string) error 
 func readBatch(r *http.Request) ([]batchItem, error) {
 	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBatchBody))
 	var raw []json.RawMessage
-	if err := dec.Decode(&raw); err != nil {
+	err := dec.Decode(&raw)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, httpError(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", maxBatchBody)
+	case err != nil:
 		return nil, badRequest("the body is not a JSON array: %v", err)
+	case raw == nil:
+		return nil, badRequest("the body is not a JSON array: null")
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, badRequest("something follows the JSON array")
@@ -103,8 +114,14 @@ func (h *handler) batchMessage(item batchItem, r *http.Request) (m recall.Messag
 	}
 	header := http.Header{}
 	for name, values := range item.Headers {
+		if len(values) == 0 {
+			continue
+		}
 		key := http.CanonicalHeaderKey(name)
-		header[key] = append(header[key], values...)
+		if header[key] != nil {
+			return m, badRequest("the header %s is given twice", key)
+		}
+		header[key] = values
 	}
 	m = recall.Message{URL: *item.Destination, CallerIP: callerIP(r)}
 	if item.Queue != nil && *item.Queue != "" {
