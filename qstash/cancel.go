@@ -94,7 +94,7 @@ func (h *handler) explain(w http.ResponseWriter, r *http.Request, _ string) erro
 		Filter     string      `json:"filter"`
 		Index      string      `json:"index"`
 		Candidates []candidate `json:"candidates"`
-	}{Filter: plan.Filter.String(), Index: plan.Index}
+	}{plan.Filter.String(), plan.Index, []candidate{}}
 	for _, c := range plan.Candidates {
 		body.Candidates = append(body.Candidates, candidate(c))
 	}
