@@ -1,0 +1,203 @@
+package qstash
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// FuzzDuration checks that a duration is read as package time reads it, where
+// both can.
+func FuzzDuration(f *testing.F) {
+	for _, seed := range []string{"", "0", "50", "50s", "1d10h30m", "1h1h", "-1s", "1.5h", "9223372036s", "106751d", "1h30", "s", "01m"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d, err := parseDuration(s)
+		if err != nil {
+			return
+		}
+		if d < 0 || d%time.Second != 0 {
+			t.Errorf("%q: got %v", s, d)
+		}
+		text := s
+		if s[len(s)-1] <= '9' {
+			text += "s"
+		}
+		if strings.Contains(text, "d") {
+			return // package time knows no days
+		}
+		if want, err := time.ParseDuration(text); err != nil || d != want {
+			t.Errorf("%q: got %v, want %v, %v", s, d, want, err)
+		}
+	})
+}
+
+// FuzzCriteria checks when a request may mean everything: if its query has
+// only names that restrict nothing, and its body is white space, a form of
+// such names, or a JSON object with no other member than those and an empty
+// list of ids. It must also be one that a client can have meant: all=false
+// never is.
+func FuzzCriteria(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"", ""},
+		{"", "count=100"},
+		{"", "all=true&qstash_token=t"},
+		{"{}", ""},
+		{` {"messageIds" : [ ] } `, ""},
+		{`{"messageIds":null,"count":7,"all":true}`, "count=100"},
+		{`{"all":false}`, ""},
+		{`{"messageIds":["a"],"messageIds":[]}`, ""},
+		{`{"queueName":"q","fromDate":1}`, "url=https://a,https://b&path=/a,b,/c"},
+		{`{"label":["a","b"]`, ""},
+		{"{} {}", ""},
+		{"messageIds=a&messageIds=b", ""},
+		{"all=1", "all=0"},
+		{"[]", ""},
+		{"&", "&"},
+	} {
+		f.Add([]byte(seed[0]), seed[1])
+	}
+	f.Fuzz(func(t *testing.T, body []byte, query string) {
+		r := httptest.NewRequest("DELETE", "/v2/messages", bytes.NewReader(body))
+		r.URL.RawQuery = query
+		c, err := readCriteria(r)
+		if err != nil {
+			return
+		}
+		filter, all := c.filter()
+		if filter.IsZero() != all {
+			t.Errorf("all is %v, but the filter is %v", all, filter)
+		}
+		if all && !(restrictsNothing(query) && bodyRestrictsNothing(body)) {
+			t.Errorf("body %q, query %q: means everything", body, query)
+		}
+	})
+}
+
+func bodyRestrictsNothing(body []byte) bool {
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 {
+		return true
+	}
+	if body[0] != '{' {
+		return restrictsNothing(string(body))
+	}
+	var members map[string]any
+	if json.Unmarshal(body, &members) != nil {
+		return false
+	}
+	for name, value := range members {
+		switch name {
+		case "messageIds":
+			if list, ok := value.([]any); value != nil && (!ok || len(list) > 0) {
+				return false
+			}
+		case "all":
+			if v := strings.ToLower(strings.Trim(fmt.Sprint(value), "[]")); v != "true" && v != "1" {
+				return false
+			}
+		case "count":
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func restrictsNothing(form string) bool {
+	params, err := url.ParseQuery(form)
+	if err != nil {
+		return false
+	}
+	for name, values := range params {
+		switch name {
+		case "count", tokenParam:
+		case "all":
+			if v := strings.ToLower(strings.Join(values, ",")); v != "true" && v != "1" {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// FuzzDestination checks that what a destination is stored as is what the path
+// and the query said, less our own parameters.
+func FuzzDestination(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"https://example.com/a//b/../c%2F", "x=%2F+z&&y"},
+		{"https%3A%2F%2Fexample.com%2F%3Fa", "b"},
+		{"http://h", "qstash_token=t&upstash-retries=1"},
+		{"http://h", "qstash%5Ftoken=t&x=1&UPSTASH%2dDelay=1"},
+		{"group/", ""},
+		{"local:h", ""},
+		{"/", "?"},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	h := &handler{o: (&Options{AllowLocal: true}).withDefaults()}
+	f.Fuzz(func(t *testing.T, rest, raw string) {
+		query, ours, err := splitQuery(raw)
+		if err != nil {
+			return
+		}
+		if len(ours) == 0 && query != raw {
+			t.Errorf("query: got %q, want %q", query, raw)
+		}
+		for part := range strings.SplitSeq(query, "&") {
+			name, _, _ := strings.Cut(part, "=")
+			name, err := url.QueryUnescape(name)
+			if name = strings.ToLower(name); err == nil && (name == tokenParam || strings.HasPrefix(name, "upstash-")) {
+				t.Errorf("query %q: %q is left", raw, part)
+			}
+		}
+		dest, err := h.destination(rest, query)
+		if err != nil {
+			return
+		}
+		want := rest
+		if query != "" {
+			want += "?" + query
+		}
+		if isURL(rest) && !strings.Contains(rest, "?") && dest != want {
+			t.Errorf("got %q, want %q", dest, want)
+		}
+		if !isURL(dest) && !strings.HasPrefix(dest, "local:") {
+			t.Errorf("%q is accepted as %q", rest, dest)
+		}
+	})
+}
+
+// FuzzFind checks that a path is cut where the route ends, and nothing else
+// happens to it.
+func FuzzFind(f *testing.F) {
+	for _, seed := range []string{
+		"/v2/publish/https://h//a/../b%2F", "//V2/Messages/", "/v2/messages/msg_1", "/v2/enqueue/q/https://h", "/v2/keys/", "/", "/v2%2Fkeys",
+	} {
+		f.Add("POST", seed)
+		f.Add("DELETE", seed)
+	}
+	f.Fuzz(func(t *testing.T, method, target string) {
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			return
+		}
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Method, r.URL = method, u
+		call, rest, err := find(r)
+		if (call == nil) != (err != nil) {
+			t.Errorf("%s %q: got %v, %v", method, target, call != nil, err)
+		}
+		if err == nil && !strings.HasSuffix(u.EscapedPath(), rest) {
+			t.Errorf("%s %q: got %q", method, target, rest)
+		}
+	})
+}
