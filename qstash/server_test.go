@@ -166,8 +166,10 @@ func TestCancelledIsNotDelivered(t *testing.T) {
 		status               int
 		want                 string
 	}{
-		{"POST", "/recall/v1/explain", `{"label":"x"}`, 200,
-			`{"filter":"label=x","index":"label","candidates":[{"index":"label","count":1},{"index":"time","count":2}]}`},
+		{
+			"POST", "/recall/v1/explain", `{"label":"x"}`, 200,
+			`{"filter":"label=x","index":"label","candidates":[{"index":"label","count":1},{"index":"time","count":2}]}`,
+		},
 		{"POST", "/recall/v1/explain", `{"messageIds":["none"]}`, 200, `{"filter":"id=","index":"id","candidates":[{"index":"id","count":0},{"index":"time","count":2}]}`},
 		{"POST", "/recall/v1/count", `{"label":"x"}`, 200, `{"inFlight":0,"pending":1}`},
 		{"DELETE", "/v2/messages/", `{"label":"x"}`, 202, `{"cancelled":1}`},
