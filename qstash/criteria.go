@@ -233,9 +233,12 @@ func merge(a, b criteria) (criteria, error) {
 // common returns what is in both lists. It is not nil: nothing in common
 // matches nothing.
 func common(a, b []string) []string {
-	out := []string{}
+	out, known := []string{}, map[string]bool{}
+	for _, v := range b {
+		known[v] = true
+	}
 	for _, v := range a {
-		if slices.Contains(b, v) {
+		if known[v] {
 			out = append(out, v)
 		}
 	}
