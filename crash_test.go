@@ -75,8 +75,8 @@ type crashParent struct {
 type crashSet struct {
 	ids   []recall.MessageID // nil: its publish was not acknowledged
 	size  int
-	op    *crashOp           // that cancels it
-	acked bool               // of a batch that is waited for
+	op    *crashOp // that cancels it
+	acked bool     // of a batch that is waited for
 }
 
 // crashOp is one bulk cancellation.
