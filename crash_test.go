@@ -341,7 +341,7 @@ func (c *crashParent) deliver(t *testing.T) {
 		t.Fatal(err)
 	}
 	started := make(chan recall.MessageID, 1)
-	for _, url := range []string{"local:ok", "local:flaky", "local:slow", "local:hopeless"} {
+	for _, url := range []string{"local:ok", "local:flaky", "local:slow", "local:hopeless", "local:stubborn"} {
 		handle(t, b, url, func(_ context.Context, d *recall.Delivery) error {
 			started <- d.ID
 			if url == "local:hopeless" {
@@ -406,7 +406,7 @@ func TestCrashChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &crashChild{b: b, name: os.Getenv(crashName)}
+	c := &crashChild{b: b, name: os.Getenv(crashName), stubborn: make(chan struct{})}
 	c.handle(t)
 	if os.Getenv(crashAll) != "" {
 		c.cancelAll()
@@ -422,6 +422,8 @@ func atOnce(int) time.Duration { return time.Millisecond }
 type crashChild struct {
 	b    *recall.Broker
 	name string
+
+	stubborn chan struct{} // an attempt at such a message has begun
 
 	mu     sync.Mutex // keeps lines whole
 	labels int
@@ -449,8 +451,8 @@ func (c *crashChild) label() string {
 
 var errCrashAttempt = errors.New("this attempt fails")
 
-// handle registers handlers: one delivers, one fails twice, one always, and
-// one takes its time.
+// handle registers handlers: one delivers, one fails twice, one always, one
+// takes its time, and one takes its time to fail.
 func (c *crashChild) handle(t *testing.T) {
 	for url, answer := range map[string]func(attempt int) error{
 		"local:ok": func(int) error { return nil },
@@ -464,6 +466,14 @@ func (c *crashChild) handle(t *testing.T) {
 		"local:slow": func(int) error {
 			time.Sleep(rand.N(5 * time.Millisecond)) // real time of a real process
 			return nil
+		},
+		"local:stubborn": func(int) error {
+			select {
+			case c.stubborn <- struct{}{}:
+			default:
+			}
+			time.Sleep(rand.N(5 * time.Millisecond))
+			return errCrashAttempt
 		},
 	} {
 		handle(t, c.b, url, func(_ context.Context, d *recall.Delivery) error {
@@ -544,27 +554,33 @@ func (c *crashChild) singles() {
 	}
 }
 
-// takes cancels single messages in a race with their delivery. With Sticky the
-// attempt may go on, but no other follows.
+// takes cancels single messages in a race with their delivery, by turns with
+// Sticky: then the attempt may go on, but no other follows.
 func (c *crashChild) takes() {
-	for i := 0; ; i++ {
-		m := recall.Message{URL: "local:ok", Labels: []string{"take"}, Delay: rand.N(2 * time.Millisecond)}
-		var opts []recall.CancelOption
-		begin, end := "taking", "taken"
-		if i%2 == 0 {
-			m.URL, opts = "local:hopeless", []recall.CancelOption{recall.Sticky}
-			begin, end = "asking", "asked"
-		}
-		r, err := c.b.Publish(context.Background(), m)
+	for {
+		id := c.publishTake(recall.Message{URL: "local:ok", Delay: rand.N(4 * time.Millisecond)})
+		c.take("taking", "taken", id)
+		id = c.publishTake(recall.Message{URL: "local:stubborn", Retries: recall.Retries(recall.MaxRetries)})
+		<-c.stubborn
+		c.take("asking", "asked", id, recall.Sticky)
+	}
+}
+
+func (c *crashChild) publishTake(m recall.Message) recall.MessageID {
+	m.Labels = []string{"take"}
+	r, err := c.b.Publish(context.Background(), m)
+	c.must(err)
+	return r.ID
+}
+
+func (c *crashChild) take(begin, end string, id recall.MessageID, opts ...recall.CancelOption) {
+	c.report("%s %s", begin, id)
+	switch err := c.b.Cancel(context.Background(), id, opts...); {
+	case err == nil:
+		c.report("%s %s", end, id)
+	case errors.Is(err, recall.ErrNotCancellable), errors.Is(err, recall.ErrNotFound):
+	default:
 		c.must(err)
-		c.report("%s %s", begin, r.ID)
-		switch err := c.b.Cancel(context.Background(), r.ID, opts...); {
-		case err == nil:
-			c.report("%s %s", end, r.ID)
-		case errors.Is(err, recall.ErrNotCancellable), errors.Is(err, recall.ErrNotFound):
-		default:
-			c.must(err)
-		}
 	}
 }
 
