@@ -23,11 +23,14 @@ var (
 
 func errTag(tag byte) error { return fmt.Errorf("unknown field %d", tag) }
 
-// checksum covers the number a row belongs to and the row itself.
+// checksum covers the number a row belongs to and the row itself. The number
+// is taken byte by byte: a slice of it would be allocated for every row.
 func checksum(seq uint64, row []byte) uint32 {
-	var key [8]byte
-	binary.BigEndian.PutUint64(key[:], seq)
-	return crc32.Update(crc32.Update(0, castagnoli, key[:]), castagnoli, row)
+	sum := ^uint32(0)
+	for shift := 56; shift >= 0; shift -= 8 {
+		sum = castagnoli[byte(sum)^byte(seq>>shift)] ^ sum>>8
+	}
+	return crc32.Update(^sum, castagnoli, row)
 }
 
 // appendSum ends a row that began at start.

@@ -50,15 +50,6 @@ func TestFilesThatAreNotOurs(t *testing.T) {
 	}
 }
 
-func golden(t testing.TB) []byte {
-	t.Helper()
-	data, err := os.ReadFile("testdata/v1.db")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
 func TestEmptyFileIsCreated(t *testing.T) {
 	file := path(t)
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"math"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -199,65 +198,4 @@ func sequence(from uint64, n int, step uint64) (out []uint64) {
 		from += step
 	}
 	return out
-}
-
-func TestGoldenFile(t *testing.T) {
-	data, err := os.ReadFile("testdata/v1.db")
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := path(t)
-	if err := os.WriteFile(file, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c := mustLoad(t, open(t, file, quick))
-	want := content{
-		Live: map[uint64]row{
-			1: {URL: "http://host/1", Body: "golden"},
-			4: {URL: "http://host/4", Body: "golden", State: State{HasRetry: true, Due: 99, Attempts: 2, Claimed: 3, Class: 1}},
-			5: {URL: "http://host/5", Body: "golden", State: State{Requested: true}},
-		},
-		Dead: map[uint64]row{2: {URL: "http://host/2", Body: "gone"}},
-		Ops: []string{
-			"07000000000000000000000000000000 kind 1 count 1 blocker 4 label=a oops folded false",
-			"08000000000000000000000000000000 kind 1 count 1 blocker 0   folded false",
-		},
-		Head: Head{NextSeq: 7, NextDead: 3, LastCreated: 42},
-	}
-	if !reflect.DeepEqual(c, want) {
-		t.Errorf("got  %+v\nwant %+v", c, want)
-	}
-}
-
-// writeGolden is how testdata/v1.db was made; a new version gets a file of its
-// own, and this one stays as it is.
-func writeGolden(s *Store) error {
-	return commit(s, func(tx *Tx) error {
-		if err := put(tx, 6, "golden"); err != nil {
-			return err
-		}
-		h := tx.head
-		h.NextDead, h.LastCreated = 3, 42
-		return errors.Join(
-			tx.SetHead(h), putRow(tx, Dead, 1, "deleted"), putRow(tx, Dead, 2, "gone"),
-			tx.Finish(Live, []uint64{2, 6}), tx.Finish(Dead, []uint64{1}),
-			tx.Retry([]Retry{{Seq: 4, Due: 99, Attempts: 2, Class: 1}}), tx.Claims([]Claim{{Seq: 4, Attempt: 3}}),
-			tx.Tombstone(Operation{ID: [16]byte{7}, Kind: 1, Blocker: 4, Filter: []byte("label=a"), Reason: []byte("oops"), Count: 1}, 0, []uint64{3}),
-			tx.Requested(Operation{ID: [16]byte{8}, Kind: 1, Count: 1}, 0, []uint64{5}),
-		)
-	})
-}
-
-func TestWhatTheGoldenFileHolds(t *testing.T) {
-	file := path(t)
-	s := open(t, file, quick)
-	if err := writeGolden(s); err != nil {
-		t.Fatal(err)
-	}
-	if out := os.Getenv("RECALL_WRITE_GOLDEN"); out != "" {
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		writeCompact(t, file, out)
-	}
 }
