@@ -9,8 +9,12 @@ import (
 	"github.com/recallmq/recall"
 )
 
-// maxBatchBody is the largest batch request, in bytes.
-const maxBatchBody = 100 << 20
+// maxBatchBody is the largest batch request, in bytes, and maxBatchItems how
+// many items are read of one; a broker allows no more than that.
+const (
+	maxBatchBody  = 100 << 20
+	maxBatchItems = 100_000
+)
 
 // batchItem is one message of a batch. SDKs send null and "" for what is not
 // set.
@@ -70,7 +74,7 @@ func (h *handler) batch(w http.ResponseWriter, r *http.Request, _ string) error 
 	receipts, err := h.b.PublishBatch(r.Context(), msgs)
 	var bad *recall.BatchError
 	if errors.As(err, &bad) {
-		return badRequest("item %d: %v", slots[bad.Index], bad.Err)
+		return badRequest("item %d: %s", slots[bad.Index], text(bad.Err))
 	}
 	if err != nil {
 		return err
@@ -84,27 +88,43 @@ func (h *handler) batch(w http.ResponseWriter, r *http.Request, _ string) error 
 
 func readBatch(r *http.Request) ([]batchItem, error) {
 	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBatchBody))
-	var raw []json.RawMessage
-	err := dec.Decode(&raw)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, httpError(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", maxBatchBody)
-	case err != nil:
-		return nil, badRequest("the body is not a JSON array: %v", err)
-	case raw == nil:
-		return nil, badRequest("the body is not a JSON array: null")
+	if t, err := dec.Token(); err != nil || t != json.Delim('[') {
+		return nil, noArray(err)
+	}
+	items := []batchItem{}
+	for dec.More() {
+		if len(items) == maxBatchItems {
+			return nil, badRequest("there are more than %d items", maxBatchItems)
+		}
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
+			return nil, noArray(err)
+		}
+		var item batchItem
+		if err := json.Unmarshal(raw, &item); err != nil {
+			return nil, badRequest("item %d: %v", len(items), err)
+		}
+		items = append(items, item)
+	}
+	if _, err := dec.Token(); err != nil {
+		return nil, noArray(err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, badRequest("something follows the JSON array")
 	}
-	items := make([]batchItem, len(raw))
-	for i := range raw {
-		if err := json.Unmarshal(raw[i], &items[i]); err != nil {
-			return nil, badRequest("item %d: %v", i, err)
-		}
-	}
 	return items, nil
+}
+
+// noArray refuses a body that is not what a batch is; err may be nil.
+func noArray(err error) error {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return httpError(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", maxBatchBody)
+	case err != nil:
+		return badRequest("the body is not a JSON array: %v", err)
+	}
+	return badRequest("the body is not a JSON array")
 }
 
 // batchMessage makes the message of an item.
@@ -116,6 +136,9 @@ func (h *handler) batchMessage(item batchItem, r *http.Request) (m recall.Messag
 	for name, values := range item.Headers {
 		if len(values) == 0 {
 			continue
+		}
+		if !isHeaderName(name) {
+			return m, badRequest("%.100q is not the name of a header", name)
 		}
 		key := http.CanonicalHeaderKey(name)
 		if header[key] != nil {
@@ -132,7 +155,7 @@ func (h *handler) batchMessage(item batchItem, r *http.Request) (m recall.Messag
 	if item.Body != nil {
 		m.Body = []byte(*item.Body)
 	}
-	if err := (settings{header: header}).apply(&m); err != nil {
+	if err := h.configure(settings{header: header, authorization: true}, &m); err != nil {
 		return m, err
 	}
 	if len(m.Body) > h.o.MaxBody {

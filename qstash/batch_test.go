@@ -114,7 +114,7 @@ func TestBatchRefused(t *testing.T) {
 		{"empty destination", `{"destination":""}`, "a non-empty destination"},
 		{"destination of the wrong type", `{"destination":1}`, "destination"},
 		{"no scheme", `{"destination":"example.com/a"}`, "invalid scheme"},
-		{"no host", `{"destination":"https://"}`, "URL"},
+		{"no host", `{"destination":"https://"}`, "destination: "},
 		{"handler of the process", `{"destination":"local:h"}`, "invalid scheme"},
 		{"body of the wrong type", `{"destination":"https://example.com","body":{"n":1}}`, "body"},
 		{"queue of the wrong type", `{"destination":"https://example.com","queue":1}`, "queue"},
@@ -124,15 +124,18 @@ func TestBatchRefused(t *testing.T) {
 		{"header with a list of the wrong type", `{"destination":"https://example.com","headers":{"a":["1",2]}}`, "a header must be"},
 		{"header twice", `{"destination":"https://example.com","headers":{"upstash-retries":"1","Upstash-Retries":"2"}}`, "given twice"},
 		{"bad setting", `{"destination":"https://example.com","headers":{"Upstash-Delay":"soon"}}`, "Upstash-Delay"},
-		{"bad forwarded name", `{"destination":"https://example.com","headers":{"Upstash-Forward-a b":"x"}}`, "Header"},
-		{"bad forwarded value", `{"destination":"https://example.com","headers":{"Upstash-Forward-A":"x\ny"}}`, "Header"},
+		{"bad forwarded name", `{"destination":"https://example.com","headers":{"Upstash-Forward-a b":"x"}}`, "not the name of a header"},
+		{"bad name in lower case", `{"destination":"https://example.com","headers":{"upstash-delay ":"1h"}}`, "not the name of a header"},
+		{"empty name", `{"destination":"https://example.com","headers":{"":"x"}}`, "not the name of a header"},
+		{"bad forwarded value", `{"destination":"https://example.com","headers":{"Upstash-Forward-A":"x\ny"}}`, "headers: "},
+		{"body over the limit of the broker", `{"destination":"https://example.com","body":"` + strings.Repeat("b", recall.DefaultMaxBody+1) + `"}`, "body: "},
 		{"null", "null", "a non-empty destination"},
 		{"string", `"https://example.com"`, "item 2"},
 		{"array", "[]", "item 2"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			s := newServer(t, nil)
+			s := newServer(t, &qstash.Options{MaxBody: recall.DefaultMaxBody + 10})
 			// The group before it takes up a slot but is no message.
 			w := s.call("POST", "/v2/batch", "["+good+`,{"destination":"g"},`+test.item+","+good+"]")
 			checkError(t, w, 400, "item 2")
@@ -156,5 +159,7 @@ func TestBatchTooMany(t *testing.T) {
 	s := newServer(t, nil)
 	items := strings.Repeat(`{"destination":"https://example.com"},`, recall.DefaultMaxBatch+1)
 	checkError(t, s.call("POST", "/v2/batch", "["+strings.TrimSuffix(items, ",")+"]"), 400, "10000")
+	// What no broker takes is not even read to its end.
+	checkError(t, s.call("POST", "/v2/batch", "["+strings.Repeat("{},", 100_001)), 400, "more than 100000 items")
 	s.checkGone("")
 }

@@ -66,7 +66,6 @@ func TestCancelMany(t *testing.T) {
 		{"nothing", list, "", "", everything},
 		{"nothing, with a type", list, "", "application/json", everything},
 		{"nothing, with a slash", list + "/", "", "", everything},
-		{"spaces", list, " \r\n\t", "", everything},
 		{"empty object", list, "{}", "", everything},
 		{"empty object with spaces", list, " { } \n", "", everything},
 		{"no ids in the list", list, `{"messageIds":[]}`, "", everything},
@@ -74,6 +73,7 @@ func TestCancelMany(t *testing.T) {
 		{"the count that SDKs send", list + "?count=100", "", "", everything},
 		{"all in the query", list + "?all=true", "", "", everything},
 		{"all in the body", list, `{"all":true}`, "", everything},
+		{"async that is false", list + "?async=false", `{"async":false}`, "", everything},
 		{"all with the count of SDKs", list + "?all=1&count=100", "", "", everything},
 
 		// One field each, in the body and in the query.
@@ -140,6 +140,8 @@ func TestCancelMany(t *testing.T) {
 		{"body and query that contradict each other", list + "?queueName=q1", `{"queueName":"q2"}`, "", ""},
 		{"the later from and the earlier to", list + "?fromDate=946684800001&toDate=946684800004", `{"fromDate":946684800000,"toDate":946684800002}`, "", "b c"},
 		{"the earlier from and the later to", list + "?fromDate=946684800000&toDate=946684800002", `{"fromDate":946684800001,"toDate":946684800004}`, "", "b c"},
+		{"times that contradict each other", list + "?fromDate=946684800003", `{"toDate":946684800002}`, "", ""},
+		{"ids beside times that contradict each other", list, `{"messageIds":["{a}"],"fromDate":2,"toDate":1}`, "", "a"},
 		{"all is false, with a filter", list, `{"all":false,"queueName":"q1"}`, "", "a b"},
 
 		// A number other than that of the SDKs takes the oldest.
@@ -200,6 +202,11 @@ func TestCancelManyRefused(t *testing.T) {
 		{"one id", list, `{a}`, "neither"},
 		{"byte order mark", list, "\ufeff{}", "neither"},
 		{"zero byte", list, "\x00", "neither"},
+		{"spaces", list, " \r\n\t", "neither"},
+		{"spaces beside a filter", list + "?queueName=q1", " ", "neither"},
+		{"not UTF-8", list, "{\"label\":\"\xff\"}", "not valid UTF-8"},
+		{"compressed", list, "\x1f\x8b\x08\x00", "neither"},
+		{"too deep", list, `{"label":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`, "not valid JSON"},
 		{"separators of a form", list, "&&", "neither"},
 		{"form with the token alone", list, "qstash_token=t", "neither"},
 		{"form with the count of SDKs alone", list, "count=100", "neither"},
@@ -219,6 +226,8 @@ func TestCancelManyRefused(t *testing.T) {
 		{"a single id", list, `{"messageId":"{a}"}`, `unknown filter "messageId"`},
 		{"empty name", list, `{"":"x"}`, `unknown filter ""`},
 		{"async", list + "?async=true", "", "async is not supported"},
+		{"async in other words", list + "?async=maybe", "", "async must be"},
+		{"async that is null", list, `{"async":null}`, "wrong type"},
 		{"async in the body", list, `{"async":true,"queueName":"q1"}`, "async is not supported"},
 
 		{"empty value", list, `{"queueName":""}`, `filter "queueName" is empty`},
@@ -256,7 +265,9 @@ func TestCancelManyRefused(t *testing.T) {
 		{"date in nanoseconds", list, `{"toDate":946684800000000000}`, "not a time"},
 		{"two dates", list + "?fromDate=1&fromDate=2", "", "one number"},
 		{"dates in a comma list", list + "?fromDate=1,2", "", "one number"},
-		{"from after to", list, `{"fromDate":2,"toDate":1}`, "From"},
+		{"from after to", list, `{"fromDate":2,"toDate":1}`, "fromDate is after toDate"},
+		{"from after to in the query", list + "?fromDate=2&toDate=1", `{"fromDate":3}`, "fromDate is after toDate"},
+		{"address with a zone", list, `{"callerIP":"fe80::1%eth0"}`, "callerIP: "},
 		{"no address", list, `{"callerIP":"localhost"}`, "not an IP address"},
 		{"count of zero", list + "?count=0", "", "at least 1"},
 		{"negative count", list, `{"count":-1}`, "at least 1"},

@@ -127,7 +127,7 @@ func (c *criteria) set(name string, values []string) error {
 	case "all":
 		return c.setAll(values)
 	case "async":
-		return badRequest("async is not supported: a cancellation is one commit and answers when it is durable")
+		return checkAsync(values)
 	}
 	canonical, ok := filterNames[name]
 	if !ok {
@@ -174,20 +174,37 @@ func (c *criteria) setCount(values []string) error {
 }
 
 func (c *criteria) setAll(values []string) error {
-	var all bool
+	all, err := parseBool("all", values)
+	c.all = &all
+	return err
+}
+
+// checkAsync refuses what would need an answer of another shape.
+func checkAsync(values []string) error {
+	async, err := parseBool("async", values)
+	if err == nil && async {
+		err = badRequest("async is not supported: a cancellation is one commit and answers when it is durable")
+	}
+	return err
+}
+
+func parseBool(name string, values []string) (bool, error) {
 	switch strings.ToLower(strings.Join(values, ",")) {
 	case "true", "1":
-		all = true
+		return true, nil
 	case "false", "0":
-	default:
-		return badRequest("all must be true or false")
+		return false, nil
 	}
-	c.all = &all
-	return nil
+	return false, badRequest("%s must be true or false", name)
 }
 
 func (c *criteria) restricts() bool {
 	return c.ids != nil || len(c.values) > 0 || c.from != nil || c.to != nil
+}
+
+// backwards tells whether no time is in the range.
+func (c *criteria) backwards() bool {
+	return c.from != nil && c.to != nil && *c.from > *c.to
 }
 
 // merge puts body and query together: ids win over everything else, and
@@ -215,6 +232,9 @@ func merge(a, b criteria) (criteria, error) {
 		out.values[name] = values
 	}
 	out.from, out.to = later(a.from, b.from), earlier(a.to, b.to)
+	if out.ids == nil && (a.backwards() || b.backwards()) {
+		return out, badRequest("fromDate is after toDate")
+	}
 	if out.all == nil {
 		out.all = b.all
 	}
@@ -271,6 +291,9 @@ func (c *criteria) filter() (f recall.Filter, all bool) {
 			}
 		}
 		return f, false
+	}
+	if c.backwards() { // body and query allow different times: nothing is in both
+		return recall.Filter{IDs: []recall.MessageID{}}, false
 	}
 	f = recall.Filter{
 		Queues: c.values["queueName"], URLs: c.values["url"], Topics: c.values["topicName"],

@@ -6,16 +6,17 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"unicode/utf8"
 )
 
 // parseBody reads criteria from a body: JSON, or, because a widespread way to
 // call the API from Python sends that, a form, whatever the Content-Type says.
 func parseBody(data []byte) (criteria, error) {
-	data = bytes.TrimSpace(data)
-	switch {
-	case len(data) == 0:
+	if len(data) == 0 {
 		return criteria{}, nil
-	case data[0] == '{':
+	}
+	data = bytes.TrimSpace(data) // white space alone is a body, and no filter: it is refused below
+	if bytes.HasPrefix(data, []byte("{")) {
 		return parseJSON(data)
 	}
 	c, err := parseQuery(string(data))
@@ -29,6 +30,9 @@ func parseBody(data []byte) (criteria, error) {
 // is refused: which of the two is meant?
 func parseJSON(data []byte) (criteria, error) {
 	c := criteria{values: map[string][]string{}}
+	if !utf8.Valid(data) { // the decoder would put other characters in its place
+		return c, badRequest("the body is not valid UTF-8")
+	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
 	if _, err := dec.Token(); err != nil {
@@ -81,10 +85,8 @@ func (c *criteria) setJSON(name string, value any) error {
 	switch name {
 	case "fromDate", "toDate", "count":
 		number = true
-	case "all":
+	case "all", "async":
 		boolean = true
-	case "async":
-		return c.set(name, nil)
 	default:
 		if _, known := filterNames[name]; !known {
 			return badRequest("unknown filter %q", name)

@@ -9,7 +9,9 @@
 // It covers publishing, enqueueing, batches, reading and cancelling messages,
 // bulk cancellation in every shape that the SDKs send, and the signing keys.
 // What QStash has and Recall does not yet is refused with status 400 and a
-// text that names it: a setting that is ignored in silence would be worse.
+// text that names it: a setting that is ignored in silence would be worse. The
+// limits of flow control are the exception: they are checked, and the log says
+// that nothing enforces them.
 //
 // Two endpoints of Recall's own stand beside it, under /recall/v1: count and
 // explain, which take the same filters as a bulk cancellation. The document

@@ -24,9 +24,28 @@ var statusOf = []struct {
 	{recall.ErrFailed, http.StatusInternalServerError},
 	{recall.ErrFull, http.StatusInsufficientStorage},
 	{recall.ErrClosed, http.StatusServiceUnavailable},
+	{recall.ErrUnsupported, http.StatusNotImplemented},
 	{errUnknownGroup{}, http.StatusNotFound},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable},
 	{context.Canceled, http.StatusServiceUnavailable},
+}
+
+// wireNames are what the fields of recall's API are called here, for errors:
+// who sent a header does not know the name of a Go field.
+var wireNames = map[string]string{
+	"URL": "destination", "Method": "Upstash-Method", "Header": "headers", "Body": "body", "Queue": "queue",
+	"Labels": "Upstash-Label", "FlowKey": "Upstash-Flow-Control-Key", "Delay": "Upstash-Delay",
+	"NotBefore": "Upstash-Not-Before", "Timeout": "Upstash-Timeout", "Retries": "Upstash-Retries",
+	"Filter.CallerIPs": "callerIP",
+}
+
+// text is what an error says on the wire.
+func text(err error) string {
+	var invalid *recall.InvalidError
+	if errors.As(err, &invalid) && wireNames[invalid.Field] != "" {
+		return wireNames[invalid.Field] + ": " + invalid.Reason
+	}
+	return err.Error()
 }
 
 // statusError is an answer that the wire asks for.
@@ -55,13 +74,14 @@ type panicError struct {
 	stack []byte
 }
 
-func (e *panicError) Error() string { return fmt.Sprintf("internal error: %v", e.value) }
+// Error does not tell the value: it is for the log.
+func (e *panicError) Error() string { return "internal error" }
 
 func panicked(v any) error { return &panicError{v, debug.Stack()} }
 
 // fail answers with {"error": …}, which is all that every SDK can read.
 func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
-	status, body := http.StatusInternalServerError, map[string]any{"error": err.Error()}
+	status, body := http.StatusInternalServerError, map[string]any{"error": text(err)}
 	for _, s := range statusOf {
 		if errors.Is(err, s.err) {
 			status = s.status

@@ -47,6 +47,7 @@ func TestEngineErrors(t *testing.T) {
 		{recall.ErrClosed, 503, false},
 		{recall.ErrNotFound, 404, false},
 		{context.Canceled, 503, false},
+		{recall.ErrUnsupported, 501, false},
 		{context.DeadlineExceeded, 503, false},
 		{errors.New("disk on fire"), 500, true},
 	} {
@@ -87,7 +88,8 @@ func TestPanic(t *testing.T) {
 	})
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, request("GET", "/v2/messages/"+unknownID, ""))
-	checkError(t, w, 500, "internal error: at the disco")
+	checkBody(t, w, `{"error":"internal error"}`) // the rest is for the log
+	checkError(t, w, 500, "internal error")
 	if got := log.String(); !strings.Contains(got, "at the disco") || !strings.Contains(got, "errors_test.go") {
 		t.Errorf("log: %s", got)
 	}

@@ -38,9 +38,40 @@ func FuzzDuration(f *testing.F) {
 	})
 }
 
+// FuzzLimits checks that what is read stays within its bounds, and is read
+// again from how it would be written.
+func FuzzLimits(f *testing.F) {
+	for _, seed := range []string{
+		"parallelism=2, rate=3, period=60s", "rate=1", "parallelism=1", "period=1h30m3s,rate=2", "period=1s", "rate=0", "rate=1,rate=1",
+		"", ",", "=", "rate", "rate=1=1", "period=8d,rate=1",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		l, err := parseLimits(s)
+		if err != nil {
+			return
+		}
+		if l.parallelism < 0 || l.rate < 0 || l.parallelism+l.rate == 0 || l.period < time.Second || l.period > maxPeriod {
+			t.Errorf("%q: got %+v", s, l)
+		}
+		var parts []string
+		if l.parallelism > 0 {
+			parts = append(parts, fmt.Sprintf("parallelism=%d", l.parallelism))
+		}
+		if l.rate > 0 {
+			parts = append(parts, fmt.Sprintf("rate=%d", l.rate))
+		}
+		parts = append(parts, fmt.Sprintf("period=%d", l.period/time.Second))
+		if again, err := parseLimits(strings.Join(parts, ",")); err != nil || again != l {
+			t.Errorf("%q: got %+v, then %+v, %v", s, l, again, err)
+		}
+	})
+}
+
 // FuzzCriteria checks when a request may mean everything: if its query has
-// only names that restrict nothing, and its body is white space, a form of
-// such names, or a JSON object with no other member than those and an empty
+// only names that restrict nothing, and its body is empty, a form of such
+// names, or a JSON object with no other member than those and an empty
 // list of ids. It must also be one that a client can have meant: all=false
 // never is.
 func FuzzCriteria(f *testing.F) {
@@ -60,6 +91,9 @@ func FuzzCriteria(f *testing.F) {
 		{"all=1", "all=0"},
 		{"[]", ""},
 		{"&", "&"},
+		{" ", ""},
+		{`{"async":false}`, "async=0"},
+		{`{"toDate":1}`, "fromDate=2"},
 	} {
 		f.Add([]byte(seed[0]), seed[1])
 	}
@@ -81,12 +115,12 @@ func FuzzCriteria(f *testing.F) {
 }
 
 func bodyRestrictsNothing(body []byte) bool {
-	body = bytes.TrimSpace(body)
 	if len(body) == 0 {
 		return true
 	}
-	if body[0] != '{' {
-		return restrictsNothing(string(body))
+	body = bytes.TrimSpace(body)
+	if !bytes.HasPrefix(body, []byte("{")) {
+		return len(body) > 0 && restrictsNothing(string(body))
 	}
 	var members map[string]any
 	if json.Unmarshal(body, &members) != nil {
@@ -102,7 +136,7 @@ func bodyRestrictsNothing(body []byte) bool {
 			if v := strings.ToLower(strings.Trim(fmt.Sprint(value), "[]")); v != "true" && v != "1" {
 				return false
 			}
-		case "count":
+		case "count", "async":
 		default:
 			return false
 		}
@@ -117,7 +151,7 @@ func restrictsNothing(form string) bool {
 	}
 	for name, values := range params {
 		switch name {
-		case "count", tokenParam:
+		case "count", "async", tokenParam:
 		case "all":
 			if v := strings.ToLower(strings.Join(values, ",")); v != "true" && v != "1" {
 				return false

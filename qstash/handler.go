@@ -1,11 +1,10 @@
 package qstash
 
 import (
-	"crypto/subtle"
 	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/recallmq/recall"
@@ -83,6 +82,8 @@ func NewHandler(b *recall.Broker, o *Options) http.Handler {
 type handler struct {
 	b *recall.Broker
 	o Options
+
+	warnLimits sync.Once
 }
 
 // ServeHTTP implements http.Handler.
@@ -103,18 +104,6 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	return call(h, w, r, rest)
 }
-
-// authorized checks the token of the header, or of the query.
-func (h *handler) authorized(r *http.Request) bool {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		token = r.URL.Query().Get(tokenParam)
-	}
-	return subtle.ConstantTimeCompare([]byte(token), []byte(h.o.Token)) == 1
-}
-
-// tokenParam may carry the token on any endpoint.
-const tokenParam = "qstash_token"
 
 // recovered turns a panic into an answer.
 func (h *handler) recovered(w http.ResponseWriter, r *http.Request) {

@@ -16,6 +16,10 @@ import (
 type settings struct {
 	header http.Header
 	query  url.Values // names in lower case
+
+	// authorization: the header of that name is the message's, and not the one
+	// that let the request in.
+	authorization bool
 }
 
 const prefix = "Upstash-"
@@ -45,20 +49,19 @@ func (s settings) checkSupported() error {
 	return nil
 }
 
-// apply sets what the headers ask for on a message.
-func (s settings) apply(m *recall.Message) error {
+// configure sets what the headers ask for on a message.
+func (h *handler) configure(s settings, m *recall.Message) error {
 	if err := s.checkSupported(); err != nil {
 		return err
 	}
 	m.Method = strings.ToUpper(s.get("Method"))
-	m.Header = s.forwarded()
 	m.Labels = s.labels()
-	for _, set := range []func(*recall.Message) error{s.setTimes, s.setRetries, s.setFlow} {
+	for _, set := range []func(*recall.Message) error{s.setHeader, s.setTimes, s.setRetries} {
 		if err := set(m); err != nil {
 			return err
 		}
 	}
-	return nil
+	return h.setFlow(s, m)
 }
 
 func (s settings) setTimes(m *recall.Message) (err error) {
@@ -95,16 +98,6 @@ func (s settings) setRetries(m *recall.Message) error {
 	return nil
 }
 
-// setFlow keeps the flow-control key as an attribute, by which messages can be
-// found; limits are not enforced yet, so a value is refused.
-func (s settings) setFlow(m *recall.Message) error {
-	if s.get("Flow-Control-Value") != "" {
-		return badRequest("Upstash-Flow-Control-Value is not supported yet: rates and parallelism are not limited")
-	}
-	m.FlowKey = s.get("Flow-Control-Key")
-	return nil
-}
-
 func (s settings) labels() (labels []string) {
 	for l := range strings.SplitSeq(s.get("Label"), ",") {
 		if l = strings.TrimSpace(l); l != "" && !slices.Contains(labels, l) {
@@ -114,18 +107,44 @@ func (s settings) labels() (labels []string) {
 	return labels
 }
 
-// notForwarded are headers of the publishing request that are not the
-// message's, even when it asks to have all of them forwarded.
+// notForwarded are headers of the publishing request that are about its
+// connection, even when it asks to have all of them forwarded.
 var notForwarded = []string{
-	"Authorization", "Connection", "Content-Length", "Host", "Keep-Alive", "Proxy-Authenticate",
-	"Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Accept-Encoding",
+	"Connection", "Content-Length", "Expect", "Host", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+	"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Accept-Encoding",
 }
 
-// forwarded returns the headers that the message is delivered with.
-func (s settings) forwarded() http.Header {
+// forwardable tells whether a header goes along with all the others. A
+// connection may name further headers as its own.
+func (s settings) forwardable(name string) bool {
+	if name == "Authorization" {
+		return s.authorization
+	}
+	for own := range strings.SplitSeq(strings.Join(s.header["Connection"], ","), ",") {
+		if strings.EqualFold(strings.TrimSpace(own), name) {
+			return false
+		}
+	}
+	return !slices.Contains(notForwarded, name)
+}
+
+func (s settings) setHeader(m *recall.Message) error {
+	switch v := s.get("Header-Forward"); strings.ToLower(v) {
+	case "true":
+		m.Header = s.forwarded(true)
+	case "", "false":
+		m.Header = s.forwarded(false)
+	default:
+		return badRequest("Upstash-Header-Forward: %q is neither true nor false", v)
+	}
+	return nil
+}
+
+// forwarded returns the headers that the message is delivered with; all: also
+// those without prefix.
+func (s settings) forwarded(all bool) http.Header {
 	const forward = prefix + "Forward-"
 	out := http.Header{}
-	all := strings.EqualFold(s.get("Header-Forward"), "true")
 	for name, values := range s.header {
 		switch {
 		case strings.HasPrefix(name, forward):
@@ -134,7 +153,7 @@ func (s settings) forwarded() http.Header {
 				out[http.CanonicalHeaderKey(name)] = values
 			}
 		case strings.HasPrefix(name, prefix):
-		case name == "Content-Type", all && !slices.Contains(notForwarded, name):
+		case name == "Content-Type", all && s.forwardable(name):
 			out[name] = values
 		}
 	}
@@ -146,4 +165,14 @@ func (s settings) forwarded() http.Header {
 		}
 	}
 	return out
+}
+
+// isHeaderName tells whether s is a token of RFC 9110.
+func isHeaderName(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
 }

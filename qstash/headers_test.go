@@ -126,21 +126,24 @@ func TestSettingsRefused(t *testing.T) {
 		{"Upstash-Delay", "1.5h", "Upstash-Delay"},
 		{"Upstash-Delay", "1h30", "Upstash-Delay"},
 		{"Upstash-Delay", "1w", "Upstash-Delay"},
-		{"Upstash-Delay", "100000d", "Delay"},
+		{"Upstash-Delay", "100000d", "Upstash-Delay: "},
 		{"Upstash-Delay", "9223372036854775807", "Upstash-Delay"},
 		{"Upstash-Delay", "99999999999999999999d", "Upstash-Delay"},
 		{"Upstash-Timeout", "never", "Upstash-Timeout"},
-		{"Upstash-Timeout", "25h", "Timeout"},
+		{"Upstash-Timeout", "25h", "Upstash-Timeout: "},
 		{"Upstash-Not-Before", "tomorrow", "Upstash-Not-Before"},
 		{"Upstash-Not-Before", "-1", "Upstash-Not-Before"},
 		{"Upstash-Not-Before", "946684860000", "Upstash-Not-Before"}, // milliseconds
 		{"Upstash-Retries", "-1", "Upstash-Retries"},
 		{"Upstash-Retries", "many", "Upstash-Retries"},
-		{"Upstash-Retries", "1001", "Retries"},
-		{"Upstash-Method", "GE T", "Method"},
-		{"Upstash-Label", strings.Repeat("l", 513), "Labels"},
-		{"Upstash-Label", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "Labels"},
-		{"Upstash-Flow-Control-Key", strings.Repeat("k", 257), "FlowKey"},
+		{"Upstash-Retries", "1001", "Upstash-Retries: "},
+		{"Upstash-Method", "GE T", "Upstash-Method: "},
+		{"Upstash-Not-Before", "253402300799", "Upstash-Not-Before: "}, // more than ten years ahead
+		{"Upstash-Label", strings.Repeat("l", 513), "Upstash-Label: "},
+		{"Upstash-Label", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "Upstash-Label: "},
+		{"Upstash-Flow-Control-Key", strings.Repeat("k", 257), "Upstash-Flow-Control-Key: "},
+		{"Upstash-Flow-Control-Value", "parallelism=1", "needs an Upstash-Flow-Control-Key"},
+		{"Upstash-Header-Forward", "yes", "Upstash-Header-Forward"},
 
 		{"Upstash-Callback", "https://example.com", "Upstash-Callback is not supported"},
 		{"Upstash-Failure-Callback", "https://example.com", "Upstash-Failure-Callback is not supported"},
@@ -151,7 +154,6 @@ func TestSettingsRefused(t *testing.T) {
 		{"Upstash-Content-Based-Deduplication", "true", "Upstash-Content-Based-Deduplication is not supported"},
 		{"Upstash-Content-Based-Deduplication", "True", "Upstash-Content-Based-Deduplication is not supported"},
 		{"Upstash-Retry-Delay", "1000", "Upstash-Retry-Delay is not supported"},
-		{"Upstash-Flow-Control-Value", "parallelism=1", "Upstash-Flow-Control-Value is not supported"},
 		{"Upstash-Redact-Fields", "body", "Upstash-Redact-Fields is not supported"},
 	} {
 		t.Run(test.header+" "+test.value[:min(len(test.value), 20)], func(t *testing.T) {
@@ -174,7 +176,8 @@ func TestForwardedHeaders(t *testing.T) {
 		"Content-Type", "text/plain", "Accept", "text/html", "Cookie", "c=1", "User-Agent", "curl/8",
 		"Upstash-Forward-Authorization", "Bearer other", "Upstash-Forward-X-Trace", "1", "Upstash-Forward-X-Trace", "2",
 		"Upstash-Forward-Content-Type", "application/octet-stream", "Upstash-Forward-", "no name",
-		"Upstash-Telemetry-Sdk", "x", "Upstash-Feature-Set", "x", "Connection", "close", "Te", "trailers",
+		"Upstash-Telemetry-Sdk", "x", "Upstash-Feature-Set", "x", "Connection", "close, X-Hop", "X-Hop", "1", "Te", "trailers",
+		"Expect", "100-continue", "Proxy-Connection", "close",
 	}
 	s := newServer(t, nil)
 	checkStatus(t, s.call("POST", "/v2/publish/https://example.com?upstash-forward-content-type=a/b", "", base...), 200)
@@ -197,6 +200,41 @@ func TestForwardedHeaders(t *testing.T) {
 	if got := s.only().Header; len(got) != 0 {
 		t.Errorf("got %v, want none", got)
 	}
+}
+
+// TestForwardAuthorization has a webhook that brings credentials for the
+// endpoint, and is let in by the token in the address.
+func TestForwardAuthorization(t *testing.T) {
+	const forward, token = "?upstash-header-forward=true", "&qstash_token=" + qstash.DevToken
+	for _, test := range []struct{ name, query, authorization, want string }{
+		{"of another scheme", forward + token, "Basic eDp5", "Basic eDp5"},
+		{"a bearer of its own", forward + token, "Bearer other", "Bearer other"},
+		{"the token itself", forward + token, "Bearer " + qstash.DevToken, ""},
+		{"the token alone", forward, "bearer " + qstash.DevToken, ""},
+		{"not asked for", "?x=1" + token, "Basic eDp5", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newServer(t, nil)
+			r := request("POST", "/v2/publish/https://example.com"+test.query, "")
+			r.Header.Set("Authorization", test.authorization)
+			checkStatus(t, s.do(r), 200)
+			m := s.only()
+			if got := m.Header.Get("Authorization"); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+			if strings.Contains(m.URL, "token") {
+				t.Errorf("URL: got %q", m.URL)
+			}
+		})
+	}
+	t.Run("of a batch item", func(t *testing.T) {
+		s := newServer(t, nil)
+		checkStatus(t, s.call("POST", "/v2/batch",
+			`[{"destination":"https://example.com","headers":{"upstash-header-forward":"true","authorization":"Bearer item"}}]`), 200)
+		if got := s.only().Header.Get("Authorization"); got != "Bearer item" {
+			t.Errorf("got %q", got)
+		}
+	})
 }
 
 func TestBody(t *testing.T) {

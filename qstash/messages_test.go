@@ -101,6 +101,7 @@ func TestCount(t *testing.T) {
 		{"a filter in the body", count, `{"queueName":"q1"}`, `{"inFlight":1,"pending":1}`},
 		{"a filter in the query", count + "?label=x&count=100", "", `{"inFlight":1,"pending":1}`},
 		{"ids", count, `{"messageIds":["{a}","{c}","nonsense"]}`, `{"inFlight":1,"pending":1}`},
+		{"times that contradict each other", count + "?fromDate=2", `{"toDate":1}`, `{"inFlight":0,"pending":0}`},
 		{"no match", count, `{"queueName":"none"}`, `{"inFlight":0,"pending":0}`},
 	} {
 		inBubble(t, test.name, func(t *testing.T) {
@@ -150,7 +151,7 @@ func TestCountAndExplainRefused(t *testing.T) {
 		checkError(t, s.call("POST", target, `{"labeel":"x"}`), 400, "unknown filter")
 		checkError(t, s.call("POST", target, `{"label"`), 400, "not valid JSON")
 		checkError(t, s.call("POST", target+"?count=7", ""), 400, "count is for cancellations")
-		checkError(t, s.call("POST", target, `{"fromDate":2,"toDate":1}`), 400, "From")
+		checkError(t, s.call("POST", target, `{"fromDate":2,"toDate":1}`), 400, "fromDate is after toDate")
 	}
 }
 

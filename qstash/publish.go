@@ -50,7 +50,7 @@ func (h *handler) publishTo(w http.ResponseWriter, r *http.Request, queue, rest 
 		return err
 	}
 	m := recall.Message{URL: dest, Queue: queue, CallerIP: callerIP(r)}
-	if err := (settings{r.Header, params}).apply(&m); err != nil {
+	if err := h.configure(settings{r.Header, params, !h.bears(r)}, &m); err != nil {
 		return err
 	}
 	if m.Body, err = h.readBody(r); err != nil {

@@ -47,7 +47,7 @@ func find(r *http.Request) (call, string, error) {
 		}
 		return nil, "", &statusError{status: http.StatusMethodNotAllowed, text: "method not allowed", allow: allowed(route.calls)}
 	}
-	return nil, "", notFound("no such endpoint: %s", r.URL.Path)
+	return nil, "", notFound("no such endpoint: %.200s", r.URL.Path)
 }
 
 func match(route, path string) (rest string, ok bool) {
@@ -65,6 +65,9 @@ func allowed(calls map[string]call) string {
 	var methods []string
 	for m := range calls {
 		methods = append(methods, m)
+		if m == http.MethodGet {
+			methods = append(methods, http.MethodHead)
+		}
 	}
 	slices.Sort(methods)
 	return strings.Join(methods, ", ")
