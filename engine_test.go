@@ -70,6 +70,7 @@ func fileHarness(t *testing.T, d recall.Durability) enginetest.Harness {
 			e, err = open()
 			return e, err
 		},
+		Check: func() error { return recall.CheckInvariants(e, path()) },
 	}
 }
 

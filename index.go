@@ -224,8 +224,14 @@ func (ix *index) count(p *page, e *entry, by int32) {
 	ix.live += int(by)
 }
 
+// onMove, set only by tests, sees every step that a message takes; see moves.
+var onMove func(from, to phase)
+
 // move changes the phase of an entry and keeps the counts in step with it.
 func (ix *index) move(p *page, e *entry, to phase) {
+	if onMove != nil {
+		onMove(e.phase, to)
+	}
 	was := e.countable()
 	e.phase = to
 	ix.recount(p, e, was)

@@ -119,7 +119,7 @@ const (
 // tests turn into a failure.
 var moves = [...][]phase{
 	phaseNone:      {phasePending},
-	phasePending:   {phaseInFlight, phaseMarked},
+	phasePending:   {phaseInFlight, phaseMarked, phaseFinishing}, // finishing: a crash ended its last attempt
 	phaseInFlight:  {phasePending, phaseFinishing, phaseGone},
 	phaseMarked:    {phasePending, phaseGone}, // pending: the commit was refused
 	phaseFinishing: {phaseGone},

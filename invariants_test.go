@@ -1,0 +1,399 @@
+package recall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/recallmq/recall/store"
+)
+
+func init() {
+	onMove = func(from, to phase) {
+		if !slices.Contains(moves[from], to) {
+			panic(fmt.Sprintf("recall: a message moved from phase %d to %d", from, to))
+		}
+	}
+}
+
+// CheckInvariants holds what an embedded engine has in memory against itself
+// and against its file at path. No call to the engine may be under way but
+// that of a broker's background. In a closed engine there is nothing to check.
+func CheckInvariants(engine Engine, path string) error {
+	e := engine.(*embedded)
+	// Everything queued is applied first; then the check runs in the committer's
+	// place, so the file stands still.
+	err := e.submit(context.Background(), flushWork{})
+	if err == nil {
+		w := &checkWork{path: path}
+		if err = e.submit(context.Background(), w); err == nil {
+			return w.found
+		}
+	}
+	switch {
+	case errors.Is(err, ErrClosed):
+		return nil
+	case !errors.Is(err, ErrFailed):
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := &check{e: e}
+	c.memory() // what is in the file is not known
+	return errors.Join(c.faults...)
+}
+
+// checkWork is a check in the place of a commit.
+type checkWork struct {
+	path  string
+	found error
+}
+
+func (*checkWork) bound() store.Bound { return store.Bound{Essential: true} }
+func (*checkWork) write(*turn) error  { return nil }
+
+func (w *checkWork) apply(e *embedded) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := &check{e: e}
+	c.memory()
+	c.file(w.path)
+	w.found = errors.Join(c.faults...)
+}
+
+// check collects what is wrong.
+type check struct {
+	e      *embedded
+	faults []error
+}
+
+func (c *check) fault(format string, args ...any) {
+	if len(c.faults) < 20 { // they tend to be many
+		c.faults = append(c.faults, fmt.Errorf(format, args...))
+	}
+}
+
+func (c *check) memory() {
+	c.index("live", c.e.live)
+	c.index("dead", c.e.dead)
+	c.lanes()
+	c.leases()
+}
+
+// index recounts everything that an index counts.
+func (c *check) index(name string, ix *index) {
+	var seen [allFields]map[uint32]*recounted
+	for f := range seen {
+		seen[f] = map[uint32]*recounted{}
+	}
+	sets := map[uint32]int32{}
+	live := 0
+	for i, p := range ix.pages {
+		if p != nil {
+			live += c.page(name, ix, p, ix.firstPage+uint64(i))
+		}
+	}
+	ix.eachEntry(func(_ *page, en *entry, seq uint64) {
+		ix.valuesOf(en, func(f field, n uint32) {
+			r := seen[f][n]
+			if r == nil {
+				r = &recounted{}
+				seen[f][n] = r
+			}
+			r.seqs = append(r.seqs, seq)
+			if en.countable() {
+				r.live++
+			}
+		})
+		if en.labels != 0 {
+			sets[en.labels]++
+		}
+	})
+	if live != ix.live {
+		c.fault("%s: %d live, %d are counted", name, live, ix.live)
+	}
+	for f := range seen {
+		c.values(name+" "+fieldNames[f], ix, field(f), seen[f])
+	}
+	c.labelSets(name, &ix.sets, sets)
+	if pages := ix.timeline.Len(); pages != len(ix.pages)-countNil(ix.pages) {
+		c.fault("%s: %d pages in the timeline, %d in the table", name, pages, len(ix.pages)-countNil(ix.pages))
+	}
+}
+
+// recounted is what the entries say about one value.
+type recounted struct {
+	seqs []uint64 // ascending
+	live int32
+}
+
+func countNil(pages []*page) (n int) {
+	for _, p := range pages {
+		if p == nil {
+			n++
+		}
+	}
+	return n
+}
+
+func (ix *index) eachEntry(visit func(*page, *entry, uint64)) {
+	for _, p := range ix.pages {
+		if p == nil {
+			continue
+		}
+		for i := range p.entries {
+			if en := &p.entries[i]; en.phase != phaseNone {
+				visit(p, en, p.base+uint64(i))
+			}
+		}
+	}
+}
+
+func (c *check) page(name string, ix *index, p *page, number uint64) (live int) {
+	held, wide := 0, 0
+	for i := range p.entries {
+		en, seq := &p.entries[i], p.base+uint64(i)
+		if en.phase == phaseNone {
+			continue
+		}
+		held++
+		if en.countable() {
+			live++
+		}
+		if _, ok := p.wide[seq]; ok != (en.flags&flagWide != 0) {
+			c.fault("%s %d: wide times %v, flags %b", name, seq, ok, en.flags)
+		}
+		wide += int(en.flags & flagWide)
+		if en.phase == phaseGone || en.mark != 0 && en.phase != phaseMarked || seq > ix.last {
+			c.fault("%s %d: phase %d, mark %d, the last number is %d", name, seq, en.phase, en.mark, ix.last)
+		}
+	}
+	if p.base != number<<pageBits || int(p.held) != held || int(p.live) != live || len(p.wide) != wide {
+		c.fault("%s: page %d at %d counts %d held, %d live, %d wide; recounted %d, %d, %d",
+			name, p.base, number<<pageBits, p.held, p.live, len(p.wide), held, live, wide)
+	}
+	if found, ok := ix.timeline.Get(p); !ok || found != p {
+		c.fault("%s: page %d is not in the timeline", name, p.base)
+	}
+	return live
+}
+
+// values compares the interned values of a field with what entries say.
+func (c *check) values(name string, ix *index, f field, seen map[uint32]*recounted) {
+	t := &ix.fields[f]
+	if used := len(t.slab) - 1 - len(t.free); used != len(seen) || len(t.byName) != used {
+		c.fault("%s: %d values are in use, %d by name, %d by entries", name, used, len(t.byName), len(seen))
+	}
+	for n, r := range seen {
+		v := &t.slab[n]
+		if t.byName[v.name] != n || v.name == "" || slices.Contains(t.free, n) {
+			c.fault("%s %q: number %d is %d by name, or free", name, v.name, n, t.byName[v.name])
+		}
+		if int(v.held) != len(r.seqs) || v.live != r.live {
+			c.fault("%s %q: counts %d held, %d live; recounted %d, %d", name, v.name, v.held, v.live, len(r.seqs), r.live)
+		}
+		if f == fieldURL && v.host != ix.fields[fieldHost].lookup(withoutPort(hostOf(v.name))) {
+			c.fault("%s %q: its host is number %d", name, v.name, v.host)
+		}
+		c.list(name+" "+v.name, ix, dirtyList{f, n}, r.seqs)
+	}
+}
+
+// list: a posting list holds every entry of its value, and beside them only
+// what is not held any more, or under another value.
+func (c *check) list(name string, ix *index, d dirtyList, want []uint64) {
+	list := &ix.fields[d.field].slab[d.value].list
+	var have []uint64
+	length, last := 0, uint64(0)
+	list.Ascend(0, func(seq uint64) bool {
+		if length > 0 && seq <= last {
+			c.fault("%s: %d follows %d in the list", name, seq, last)
+		}
+		length, last = length+1, seq
+		if ix.lists(seq, d) {
+			have = append(have, seq)
+		}
+		return true
+	})
+	if !slices.Equal(have, want) || length != list.Len() {
+		c.fault("%s: the list has %d of %d entries, and %d of %d numbers", name, len(have), len(want), length, list.Len())
+	}
+}
+
+func (c *check) labelSets(name string, s *labelSets, want map[uint32]int32) {
+	if used := len(s.slab) - 1 - len(s.free); used != len(want) || len(s.byKey) != used {
+		c.fault("%s: %d label sets are in use, %d by key, %d by entries", name, used, len(s.byKey), len(want))
+	}
+	for n, held := range want {
+		if set := &s.slab[n]; set.held != held || s.byKey[set.key] != n {
+			c.fault("%s: label set %q is held %d times, recounted %d", name, set.key, set.held, held)
+		}
+	}
+}
+
+// lanes: whatever is pending and visible waits in its lane.
+func (c *check) lanes() {
+	live := c.e.live
+	live.eachEntry(func(_ *page, en *entry, seq uint64) {
+		if en.phase == phasePending && seq <= live.visible {
+			if !c.e.laneOf(en).items.Has(dueItem{en.due, seq}) || en.flags&flagQueued == 0 {
+				c.fault("%d is pending, and in no lane", seq)
+			}
+		}
+	})
+	for url, ln := range c.e.lanes.byURL {
+		ln.items.Ascend(func(it dueItem) bool {
+			if _, en := live.lookup(it.seq); en != nil && en.phase == phasePending && c.e.laneOf(en) != ln {
+				c.fault("%d is in the lane of %q", it.seq, url)
+			}
+			return true
+		})
+	}
+}
+
+// leases: exactly what is in flight is leased.
+func (c *check) leases() {
+	inFlight := 0
+	c.e.live.eachEntry(func(_ *page, en *entry, seq uint64) {
+		if en.phase != phaseInFlight {
+			return
+		}
+		inFlight++
+		if l := c.e.leases[seq]; l == nil || l.seq != seq || l.attempt != en.attempts {
+			c.fault("%d is in flight, its lease is %+v", seq, l)
+		}
+	})
+	if inFlight != len(c.e.leases) {
+		c.fault("%d are in flight, %d are leased", inFlight, len(c.e.leases))
+	}
+}
+
+// file compares memory with what an open of the file would find.
+func (c *check) file(path string) {
+	copied, err := copyOf(path)
+	if err != nil {
+		c.fault("copy: %w", err)
+		return
+	}
+	defer os.RemoveAll(filepath.Dir(copied))
+	s, err := store.Open(copied, &store.Options{NoSync: true})
+	if err != nil {
+		c.fault("open: %w", err)
+		return
+	}
+	defer s.Close()
+	rows := map[uint64]bool{}
+	dead := 0
+	buried := c.buried()
+	err = s.Load(store.LoadFuncs{
+		Row: func(tab store.Table, seq uint64, row []byte, st store.State) error {
+			var rec store.Record
+			if err := store.DecodeRecord(seq, row, &rec); err != nil {
+				return err
+			}
+			if tab == store.Dead {
+				dead++
+				c.deadRow(seq, &rec)
+				return nil
+			}
+			rows[seq] = true
+			if buried[seq] {
+				c.fault("%d is cancelled for good, and lives by the file", seq)
+			}
+			c.liveRow(seq, &rec, st)
+			return nil
+		},
+		Tombstone: func(store.Operation, bool) error { return nil },
+	})
+	if err != nil {
+		c.fault("load: %w", err)
+	}
+	c.e.live.eachEntry(func(_ *page, en *entry, seq uint64) {
+		if !rows[seq] && !buried[seq] {
+			c.fault("%d is in phase %d, and does not live by the file", seq, en.phase)
+		}
+	})
+	held := 0
+	c.e.dead.eachEntry(func(*page, *entry, uint64) { held++ })
+	if held != dead {
+		c.fault("%d dead letters in memory, %d in the file", held, dead)
+	}
+}
+
+func copyOf(path string) (string, error) {
+	image, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), "check")
+	if err != nil {
+		return "", err
+	}
+	copied := filepath.Join(dir, "q.db")
+	return copied, os.WriteFile(copied, image, 0o600)
+}
+
+// buried returns what is cancelled durably and not unlinked.
+func (c *check) buried() map[uint64]bool {
+	set := map[uint64]bool{}
+	for _, b := range c.e.upkeep.buried {
+		for _, seq := range b.seqs {
+			set[seq] = true
+		}
+	}
+	return set
+}
+
+func (c *check) liveRow(seq uint64, rec *store.Record, st store.State) {
+	p, en := c.e.live.lookup(seq)
+	if en == nil {
+		c.fault("%d lives by the file, and is not in memory", seq)
+		return
+	}
+	c.sameValues(c.e.live, en, seq, rec)
+	if en.phase != phasePending && en.phase != phaseInFlight {
+		return
+	}
+	due := rec.Due
+	if st.HasRetry {
+		due = st.Due
+	}
+	if _, wall := p.timesOf(seq, en); due != en.due || wall != rec.Wall {
+		c.fault("%d: due at %d, wall %d; by the file %d, %d", seq, en.due, wall, due, rec.Wall)
+	}
+	if requested := en.flags&flagRequested != 0; requested != st.Requested {
+		c.fault("%d: its cancellation is requested: %v; by the file: %v", seq, requested, st.Requested)
+	}
+}
+
+func (c *check) deadRow(seq uint64, rec *store.Record) {
+	if _, en := c.e.dead.lookup(seq); en != nil {
+		c.sameValues(c.e.dead, en, seq, rec)
+		return
+	}
+	c.fault("dead letter %d is in the file, and not in memory", seq)
+}
+
+func (c *check) sameValues(ix *index, en *entry, seq uint64, rec *store.Record) {
+	for f, want := range [plainFields][]byte{rec.Queue, rec.URL, rec.Topic, rec.Schedule, rec.CallerIP, rec.FlowKey} {
+		if have := ix.fields[f].slab[en.values[f]].name; have != string(want) {
+			c.fault("%d: its %s is %q, by the file %q", seq, fieldNames[f], have, want)
+		}
+	}
+	labels := map[string]bool{}
+	for _, l := range rec.Labels {
+		labels[string(l)] = true
+	}
+	have := ix.sets.slab[en.labels].labels
+	for _, n := range have {
+		if !labels[ix.fields[fieldLabel].slab[n].name] {
+			c.fault("%d has the label %q, by the file it has not", seq, ix.fields[fieldLabel].slab[n].name)
+		}
+	}
+	if len(have) != len(labels) {
+		c.fault("%d has %d labels, by the file %d", seq, len(have), len(labels))
+	}
+}
