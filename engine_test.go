@@ -2,6 +2,7 @@ package recall_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -53,6 +54,9 @@ func fileHarness(t *testing.T, d recall.Durability) enginetest.Harness {
 			old := path()
 			var image []byte
 			if crash {
+				if err := recall.Settle(e); err != nil && !errors.Is(err, recall.ErrClosed) {
+					return nil, err
+				}
 				image = quietImage(t, old)
 			}
 			if err := e.Close(); err != nil {

@@ -1,6 +1,10 @@
 package recall
 
-import "github.com/recallmq/recall/store"
+import (
+	"context"
+
+	"github.com/recallmq/recall/store"
+)
 
 // OpenFaulty is OpenEngine with the store's test seams.
 func OpenFaulty(path string, opts *Options, before, after func() error) (Engine, error) {
@@ -17,4 +21,19 @@ func OpenFaulty(path string, opts *Options, before, after func() error) (Engine,
 		return nil, err
 	}
 	return e, nil
+}
+
+// Settle waits until everything that was queued is in the file. Unlike a
+// commit it leaves claims unnoted.
+func Settle(engine Engine) error {
+	e := engine.(*embedded)
+	e.mu.Lock()
+	notes, noted := e.notes, e.noted
+	e.notes = nil
+	e.mu.Unlock()
+	err := e.submit(context.Background(), flushWork{})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.notes, e.noted = append(notes, e.notes...), noted
+	return err
 }
