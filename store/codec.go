@@ -7,8 +7,8 @@ import (
 	"hash/crc32"
 )
 
-// Every row ends in a CRC-32C over its key's number and its bytes, so a row
-// that was moved or changed is noticed. Integers are varints.
+// Every row ends in a CRC-32C over its key, or the number in it, and its bytes,
+// so a row that was moved or changed is noticed. Integers are varints.
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -19,6 +19,7 @@ var (
 	errShort    = errors.New("row is cut short")
 	errChecksum = errors.New("checksum does not match")
 	errCodec    = errors.New("row has another codec version")
+	errKind     = errors.New("row is of an unknown kind")
 )
 
 func errTag(tag byte) error { return fmt.Errorf("unknown field %d", tag) }
@@ -32,6 +33,9 @@ func checksum(seq uint64, row []byte) uint32 {
 	}
 	return crc32.Update(^sum, castagnoli, row)
 }
+
+// keySum stands for the number of a row whose key says more than a number.
+func keySum(key []byte) uint64 { return uint64(crc32.Checksum(key, castagnoli)) }
 
 // appendSum ends a row that began at start.
 func appendSum(dst []byte, start int, seq uint64) []byte {

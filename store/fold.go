@@ -103,8 +103,8 @@ func (t *Tx) closeRequests(dead deaths) error {
 	}
 	for _, seqs := range dead {
 		for _, seq := range seqs {
-			if ref, ok := open[seq]; ok {
-				if err := t.closeRequest(ref, seq); err != nil {
+			for _, op := range open[seq] {
+				if err := t.closeRequest(op, seq); err != nil {
 					return err
 				}
 			}
@@ -114,10 +114,10 @@ func (t *Tx) closeRequests(dead deaths) error {
 }
 
 // closeRequest takes one number out of the requested set of an operation.
-func (t *Tx) closeRequest(ref requestRef, seq uint64) error {
+func (t *Tx) closeRequest(op [16]byte, seq uint64) error {
 	var key []byte
 	var rest []uint64
-	err := eachSet(t.tx, ref.op, rowRequested, func(k []byte, seqs []uint64) bool {
+	err := eachSet(t.tx, op, rowRequested, func(k []byte, seqs []uint64) bool {
 		i, found := slices.BinarySearch(seqs, seq)
 		if found {
 			key = slices.Clone(k)
@@ -133,7 +133,7 @@ func (t *Tx) closeRequest(ref requestRef, seq uint64) error {
 	if len(rest) == 0 {
 		return b.Delete(key)
 	}
-	return b.Put(key, appendSum(chunkSet(rest)[0], 0, 0))
+	return b.Put(key, appendSum(chunkSet(rest)[0], 0, keySum(key)))
 }
 
 // FoldTombstone turns up to about limit messages of a cancellation into bits
@@ -163,6 +163,9 @@ func (t *Tx) FoldTombstone(op [16]byte, limit int) (seqs []uint64, more bool, er
 		return nil, false, err
 	}
 	if err := t.bury(Live, dead); err != nil {
+		return nil, false, err
+	}
+	if err := t.closeRequests(dead); err != nil {
 		return nil, false, err
 	}
 	for _, k := range keys {

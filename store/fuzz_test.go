@@ -68,7 +68,7 @@ func FuzzDecodeOperation(f *testing.F) {
 	row := encodeOperation(&Operation{Kind: 1, Filter: []byte("f")}, setWhole, 5)
 	f.Add(row[:len(row)-crcSize])
 	f.Fuzz(func(t *testing.T, row []byte) {
-		d, err := decodeOperation([16]byte{}, appendSum(bytes.Clone(row), 0, 0))
+		d, err := decodeOperation([16]byte{}, appendSum(bytes.Clone(row), 0, keySum(headerKey([16]byte{}))))
 		if err != nil {
 			return
 		}

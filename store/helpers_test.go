@@ -124,7 +124,26 @@ func readWhole(s *Store, tab Table, seq uint64) (text string, err error) {
 	return text, err
 }
 
-func mustLoad(t testing.TB, s *Store) content {
+// fataler is a test of the standard library, or one of rapid.
+type fataler interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+// restarted returns a store over the same file that has learnt nothing yet.
+func restarted(t fataler, s *Store) *Store {
+	t.Helper()
+	again := &Store{db: s.db, file: s.file, opts: s.opts}
+	for tab := range tables {
+		again.segments[tab] = map[uint64]*segment{}
+	}
+	if err := again.readMeta(); err != nil {
+		t.Fatalf("reading meta: %v", err)
+	}
+	return again
+}
+
+func mustLoad(t fataler, s *Store) content {
 	t.Helper()
 	c, err := load(s)
 	if err != nil {
@@ -140,10 +159,20 @@ func commit(s *Store, fn func(*Tx) error) error {
 		return err
 	}
 	defer tx.Rollback()
+	before, err := s.size()
+	if err != nil {
+		return err
+	}
 	if err := fn(tx); err != nil {
 		return err
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	if after, err := s.size(); err != nil || after != before {
+		return fmt.Errorf("the file grew within a commit, from %d to %d bytes (%w)", before, after, err)
+	}
+	return nil
 }
 
 func mustCommit(t testing.TB, s *Store, fn func(*Tx) error) {

@@ -99,7 +99,7 @@ func (t *Tx) journalRows(kind byte, rows [][]byte) (size int64, err error) {
 	b.FillPercent = 1 // rows are only appended
 	for part, row := range rows {
 		key := journalKey(kind, t.Number(), uint16(part))
-		row = appendSum(row, 0, t.Number())
+		row = appendSum(row, 0, keySum(key))
 		if err := b.Put(key, row); err != nil {
 			return size, err
 		}
@@ -116,7 +116,7 @@ func eachJournal(tx *bolt.Tx, kind byte, visit func(key, row []byte) (more bool,
 		if len(k) != 11 {
 			return corrupt("journal", k, errShort)
 		}
-		row, err := checkSum(commitOf(k), v)
+		row, err := checkSum(keySum(k), v)
 		if err != nil {
 			return corrupt("journal", k, err)
 		}

@@ -24,7 +24,7 @@ type LoadFuncs struct {
 // ends it with a *CorruptError. It must be called once, before the first Begin.
 func (s *Store) Load(fn LoadFuncs) error {
 	return s.View(func(v *View) error {
-		l := loading{s: s, tx: v.tx, states: states{}, requested: map[uint64]requestRef{}}
+		l := loading{s: s, tx: v.tx, states: states{}, requested: requests{}}
 		return l.run(fn)
 	})
 }
@@ -35,15 +35,19 @@ type loading struct {
 	tx        *bolt.Tx
 	dead      [tables]map[uint64]*bitset // of journal and tombstones
 	states    states
-	requested map[uint64]requestRef
+	requested requests
 	sizes     sizes
 	highest   [tables]uint64
+	commit    uint64 // highest number of a commit that is named
 }
 
 func (l *loading) run(fn LoadFuncs) error {
 	for tab := range tables {
 		l.dead[tab] = map[uint64]*bitset{}
 		if err := l.readFinished(tab); err != nil {
+			return err
+		}
+		if err := l.readBitmaps(tab); err != nil {
 			return err
 		}
 	}
@@ -80,15 +84,29 @@ func (l *loading) readFinished(tab Table) error {
 	})
 }
 
+// readBitmaps looks at every bitmap, so that one under the key of another
+// segment is noticed.
+func (l *loading) readBitmaps(tab Table) error {
+	name := tableNames[tab].bitmap
+	return l.tx.Bucket(name).ForEach(func(k, row []byte) error {
+		if len(k) != 8 {
+			return corrupt(string(name), k, errShort)
+		}
+		_, err := decodeBitset(keySeq(k), row)
+		return corrupt(string(name), k, err)
+	})
+}
+
 func (l *loading) readOperations(fn LoadFuncs) error {
 	return eachOperation(l.tx, func(d *decoded) error {
+		l.commit = max(l.commit, d.commit)
 		for _, mark := range []byte{rowSet, rowRequested} {
 			err := eachSet(l.tx, d.ID, mark, func(_ []byte, seqs []uint64) bool {
 				for _, seq := range seqs {
 					if mark == rowSet {
 						l.bury(Live, seq)
 					} else {
-						l.requested[seq] = requestRef{d.ID}
+						l.requested[seq] = append(l.requested[seq], d.ID)
 					}
 				}
 				return true
@@ -107,6 +125,9 @@ func (l *loading) readStates() (err error) {
 		return err
 	}
 	l.sizes.journalState, err = l.states.replay(l.tx, ^uint64(0), folded)
+	for _, upTo := range folded {
+		l.commit = max(l.commit, upTo)
+	}
 	for seq := range l.states {
 		l.highest[Live] = max(l.highest[Live], seq)
 	}
@@ -164,6 +185,9 @@ func (l *loading) row(tab Table, seq uint64, row []byte, fn LoadFuncs) error {
 // finish hands what was counted to the store and makes sure that no number
 // that the file names is given out again.
 func (l *loading) finish() error {
+	if err := l.checkKeys(); err != nil {
+		return err
+	}
 	s := l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,6 +195,31 @@ func (l *loading) finish() error {
 	s.head.NextSeq = max(s.head.NextSeq, l.highest[Live]+1)
 	s.head.NextDead = max(s.head.NextDead, l.highest[Dead]+1)
 	return nil
+}
+
+// checkKeys looks for rows that no one would read, because their kind is
+// unknown, and makes sure that no number of a commit is given out again.
+func (l *loading) checkKeys() error {
+	journal := l.tx.Bucket(bucketJournal)
+	err := journal.ForEach(func(k, _ []byte) error {
+		if len(k) != 11 || k[0] < kindFinished || k[0] > kindClaim {
+			return corrupt("journal", k, errKind)
+		}
+		l.commit = max(l.commit, commitOf(k))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if last := journal.Sequence(); last < l.commit {
+		return corrupt("journal", nil, fmt.Errorf("commit %d is named, and only %d are counted", l.commit, last))
+	}
+	return l.tx.Bucket(bucketTombstone).ForEach(func(k, _ []byte) error {
+		if len(k) < 17 || k[16] != rowHeader && k[16] != rowSet && k[16] != rowRequested {
+			return corrupt("tombstone", k, errKind)
+		}
+		return nil
+	})
 }
 
 // guarded turns a panic of bbolt over a damaged page, or a fault on a page

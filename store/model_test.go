@@ -29,8 +29,8 @@ type model struct {
 }
 
 // TestStoreAgainstModel drives a file and plain maps with the same changes and
-// compares them after every reopen, clean or not. Numbers jump, so that there
-// are several segments with few rows.
+// compares them after every step and every reopen, clean or not. Numbers jump,
+// so that there are several segments with few rows.
 func TestStoreAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp("", "recall-store")
@@ -47,6 +47,7 @@ func TestStoreAgainstModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"put": m.put, "finish": m.finish, "die": m.die, "bury": m.bury, "state": m.state, "cancel": m.cancel,
 			"request": m.request, "fold": m.fold, "sweep": m.sweep, "jump": m.jump, "reopen": m.reopen,
+			"": m.compare,
 		})
 		m.reopen(t)
 	})
@@ -60,6 +61,7 @@ func (m *model) open(t *rapid.T) {
 	if m.s, err = Open(m.file, foldAlways); err != nil {
 		t.Fatal(err)
 	}
+	mustLoad(t, m.s)
 	m.compare(t)
 }
 
@@ -81,11 +83,11 @@ func (m *model) reopen(t *rapid.T) {
 	m.open(t)
 }
 
+// compare reads the file as a restart would, with a store that has learnt
+// nothing yet. What it counts is what the running store should know.
 func (m *model) compare(t *rapid.T) {
-	c, err := load(m.s)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := restarted(t, m.s)
+	c := mustLoad(t, s)
 	if got, want := keys(c.Live), slices.Sorted(maps.Keys(m.live)); !slices.Equal(got, want) {
 		t.Fatalf("live: got %v, want %v", got, want)
 	}
@@ -101,6 +103,25 @@ func (m *model) compare(t *rapid.T) {
 	}
 	if c.Head.NextSeq != m.next || c.Head.NextDead != m.nextD {
 		t.Fatalf("head: got %+v, want %d and %d", c.Head, m.next, m.nextD)
+	}
+	if got := m.s.Head(); got != c.Head {
+		t.Fatalf("head in memory: got %+v, want %+v", got, c.Head)
+	}
+	if !maps.EqualFunc(m.s.requested, s.requested, slices.Equal) {
+		t.Fatalf("requested: memory has %v, the file %v", m.s.requested, s.requested)
+	}
+	if m.s.sizes != s.sizes {
+		t.Fatalf("sizes: memory has %+v, the file %+v", m.s.sizes, s.sizes)
+	}
+	for tab := range tables {
+		for n, seg := range m.s.segments[tab] {
+			if got := s.segments[tab][n]; got == nil || got.stored != seg.stored || got.dead != seg.dead {
+				t.Fatalf("segment %d of table %d: memory has %+v, the file %+v", n, tab, seg, got)
+			}
+		}
+		if len(m.s.segments[tab]) != len(s.segments[tab]) {
+			t.Fatalf("table %d: memory has %d segments, the file %d", tab, len(m.s.segments[tab]), len(s.segments[tab]))
+		}
 	}
 }
 
@@ -149,7 +170,14 @@ func (m *model) gone(seqs []uint64) {
 
 func (m *model) finish(t *rapid.T) {
 	seqs := m.some(t, m.live)
-	m.commit(t, func(tx *Tx) error { return tx.Finish(Live, slices.Clone(seqs)) })
+	fold := rapid.IntRange(0, 1).Draw(t, "fold") // background work joins the commits of others
+	m.commit(t, func(tx *Tx) error {
+		if err := tx.Finish(Live, slices.Clone(seqs)); err != nil || fold == 0 {
+			return err
+		}
+		_, _, err := tx.FoldFinished(100)
+		return err
+	})
 	m.gone(seqs)
 }
 

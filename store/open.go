@@ -26,7 +26,7 @@ const defaultLockTimeout = 100 * time.Millisecond
 // ErrReadOnly, a *CorruptError, or an error of the file system; then the file
 // is as it was.
 func Open(path string, o *Options) (*Store, error) {
-	s := &Store{opts: o.withDefaults(), requested: map[uint64]requestRef{}}
+	s := &Store{opts: o.withDefaults(), requested: requests{}}
 	for tab := range tables {
 		s.segments[tab] = map[uint64]*segment{}
 	}

@@ -66,7 +66,20 @@ func TestBodiesOfAllSizes(t *testing.T) {
 		bodies = append(bodies, strings.Repeat("x", n))
 	}
 	for _, body := range bodies {
-		mustCommit(t, s, func(tx *Tx) error { return put(tx, 1, body) })
+		tx, err := s.Begin(Bound{Rows: 1, Bytes: int64(len(body)) + 200})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, _ := s.size()
+		if err := put(tx, 1, body); err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if after, _ := s.size(); after != before {
+			t.Errorf("a body of %d bytes grew the file within its commit", len(body))
+		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

@@ -254,8 +254,7 @@ func (t *Tx) startFold() (*stateFold, error) {
 // writeOverlay replaces the overlay rows of one segment, leaving out what no
 // longer lives.
 func (t *Tx) writeOverlay(segment uint64, all states, upTo uint64) (written int, err error) {
-	removed, err := t.dropOverlay(segment)
-	if err != nil {
+	if err := t.dropOverlay(segment); err != nil {
 		return 0, err
 	}
 	if t.tx.Bucket(tableNames[Live].record).Bucket(seqKey(segment)) == nil {
@@ -288,12 +287,13 @@ func (t *Tx) writeOverlay(segment uint64, all states, upTo uint64) (written int,
 		row = appendState(row, seq, st)
 	}
 	err = flush()
-	t.learn(func() { t.s.sizes.overlay += int64(written - removed) })
+	t.learn(func() { t.s.sizes.overlay += int64(written) })
 	return written, err
 }
 
 // dropOverlay deletes the overlay rows of a segment.
-func (t *Tx) dropOverlay(segment uint64) (bytes int, err error) {
+func (t *Tx) dropOverlay(segment uint64) error {
+	bytes := 0
 	b := t.tx.Bucket(bucketOverlay)
 	var keys [][]byte
 	c := b.Cursor()
@@ -303,10 +303,11 @@ func (t *Tx) dropOverlay(segment uint64) (bytes int, err error) {
 	}
 	for _, k := range keys {
 		if err := b.Delete(k); err != nil {
-			return bytes, err
+			return err
 		}
 	}
-	return bytes, nil
+	t.learn(func() { t.s.sizes.overlay -= int64(bytes) })
+	return nil
 }
 
 // dropState deletes the journal's state rows up to a commit.

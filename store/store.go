@@ -96,7 +96,7 @@ type Store struct {
 
 	mu        sync.Mutex // guards what follows, which Stats reads
 	segments  [tables]map[uint64]*segment
-	requested map[uint64]requestRef // open cancellation requests by message
+	requested requests // open cancellation requests by message
 	sizes     sizes
 	folding   *stateFold // of the writer
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,9 +13,10 @@ import (
 // bbolt follows page numbers as it finds them: a damaged one can send it round
 // in a circle for ever, or to a page that it gives out as free. So the tree is
 // checked here first, from the file and without a map: every page that can be
-// reached is one of the file, of the right kind, reached once, and has its
-// elements within its bounds; and no page that the file calls free is among
-// them.
+// reached is one of the file, of the right kind, reached once, and its elements
+// lie one after the other, as bbolt writes them, with ascending keys; and no
+// page that the file calls free is among them. What a search would pass over
+// in silence, such as a key out of order, is found too.
 
 // bbolt's pages: a header of 16 bytes, then elements of 16 bytes.
 const (
@@ -80,8 +82,15 @@ type structure struct {
 	file io.ReaderAt
 	layout
 	seen []uint64 // bits of pages that were reached
-	todo []uint64 // pages to look at
+	todo []span   // pages to look at
 	buf  []byte
+}
+
+// span is a page and the range of its keys, the end excluded; an empty to is
+// no end.
+type span struct {
+	page     uint64
+	from, to string
 }
 
 // checkStructure returns what is wrong with the tree of pages.
@@ -94,28 +103,28 @@ func checkStructure(f io.ReaderAt, size int64) error {
 		return fmt.Errorf("%d bytes are missing at the end", int64(l.high)*l.pageSize-size)
 	}
 	s := &structure{file: f, layout: l, seen: make([]uint64, l.high/64+1)}
-	if err := s.visit(l.root); err != nil {
+	if err := s.visit(span{page: l.root}); err != nil {
 		return err
 	}
 	for len(s.todo) > 0 {
-		page := s.todo[len(s.todo)-1]
+		next := s.todo[len(s.todo)-1]
 		s.todo = s.todo[:len(s.todo)-1]
-		if err := s.look(page); err != nil {
-			return fmt.Errorf("page %d: %w", page, err)
+		if err := s.look(next); err != nil {
+			return fmt.Errorf("page %d: %w", next.page, err)
 		}
 	}
 	return s.checkFree()
 }
 
 // visit notes that a page is referred to: only once, and within the file.
-func (s *structure) visit(page uint64) error {
-	if page < 2 || page >= s.high {
-		return fmt.Errorf("page %d does not exist", page)
+func (s *structure) visit(next span) error {
+	if next.page < 2 || next.page >= s.high {
+		return fmt.Errorf("page %d does not exist", next.page)
 	}
-	if err := s.mark(page); err != nil {
+	if err := s.mark(next.page); err != nil {
 		return err
 	}
-	s.todo = append(s.todo, page)
+	s.todo = append(s.todo, next)
 	return nil
 }
 
@@ -162,35 +171,43 @@ func (s *structure) readPages(page uint64, n int64) ([]byte, error) {
 	return data, err
 }
 
-func (s *structure) look(page uint64) error {
-	data, flags, count, err := s.read(page)
+func (s *structure) look(at span) error {
+	data, flags, count, err := s.read(at.page)
 	if err != nil {
 		return err
 	}
 	switch flags {
 	case flagBranch:
-		return s.branch(data, count)
+		return s.branch(data, count, at)
 	case flagLeaf:
-		return s.leaf(data, count)
+		return s.leaf(data, count, at, true)
 	}
 	return fmt.Errorf("it is of kind %#x", flags)
 }
 
-func (s *structure) branch(data []byte, count int) error {
+func (s *structure) branch(data []byte, count int, at span) error {
 	if count == 0 {
 		return errors.New("it has no elements")
 	}
+	in := elements{data: data, next: uint64(pageHeader + count*elementSize), span: at}
+	var children []span
 	for i := range count {
-		at := pageHeader + i*elementSize
-		if at+elementSize > len(data) {
+		e := pageHeader + i*elementSize
+		if e+elementSize > len(data) {
 			return errors.New("its elements do not fit")
 		}
 		order := binary.NativeEndian
-		pos, key := uint64(order.Uint32(data[at:])), uint64(order.Uint32(data[at+4:]))
-		if uint64(at)+pos+key > uint64(len(data)) {
-			return fmt.Errorf("element %d is out of bounds", i)
+		key, _, err := in.element(e, order.Uint32(data[e:]), order.Uint32(data[e+4:]), 0)
+		if err != nil {
+			return fmt.Errorf("element %d: %w", i, err)
 		}
-		if err := s.visit(order.Uint64(data[at+8:])); err != nil {
+		if i > 0 {
+			children[i-1].to = string(key)
+		}
+		children = append(children, span{page: order.Uint64(data[e+8:]), from: string(key), to: at.to})
+	}
+	for _, child := range children {
+		if err := s.visit(child); err != nil {
 			return err
 		}
 	}
@@ -198,27 +215,56 @@ func (s *structure) branch(data []byte, count int) error {
 }
 
 // leaf checks the elements of a leaf, and of buckets small enough to be kept
-// in one.
-func (s *structure) leaf(data []byte, count int) error {
+// in one; these have no buckets of their own.
+func (s *structure) leaf(data []byte, count int, at span, buckets bool) error {
+	if count == 0 && len(bytes.TrimLeft(data[pageHeader:], "\x00")) > 0 {
+		return errors.New("its elements are not counted")
+	}
+	in := elements{data: data, next: uint64(pageHeader + count*elementSize), span: at}
 	for i := range count {
-		at := pageHeader + i*elementSize
-		if at+elementSize > len(data) {
+		e := pageHeader + i*elementSize
+		if e+elementSize > len(data) {
 			return errors.New("its elements do not fit")
 		}
 		order := binary.NativeEndian
-		flags := order.Uint32(data[at:])
-		pos, key, value := uint64(order.Uint32(data[at+4:])), uint64(order.Uint32(data[at+8:])), uint64(order.Uint32(data[at+12:]))
-		from, to := uint64(at)+pos+key, uint64(at)+pos+key+value
-		if to > uint64(len(data)) || flags > elementBucket {
-			return fmt.Errorf("element %d is out of bounds", i)
-		}
-		if flags == elementBucket {
-			if err := s.bucket(data[from:to]); err != nil {
-				return fmt.Errorf("element %d: %w", i, err)
+		_, value, err := in.element(e, order.Uint32(data[e+4:]), order.Uint32(data[e+8:]), order.Uint32(data[e+12:]))
+		if err == nil {
+			switch flags := order.Uint32(data[e:]); {
+			case flags == elementBucket && buckets:
+				err = s.bucket(value)
+			case flags != 0:
+				err = fmt.Errorf("it is of kind %#x", flags)
 			}
+		}
+		if err != nil {
+			return fmt.Errorf("element %d: %w", i, err)
 		}
 	}
 	return nil
+}
+
+// elements takes the elements of one page apart, in order.
+type elements struct {
+	data []byte
+	next uint64 // where the key of the next element begins
+	last []byte // key before it
+	span
+}
+
+// element returns key and value of the element whose header is at an offset.
+func (in *elements) element(at int, pos, keySize, valueSize uint32) (key, value []byte, err error) {
+	from := uint64(at) + uint64(pos)
+	middle := from + uint64(keySize)
+	end := middle + uint64(valueSize)
+	if from != in.next || end > uint64(len(in.data)) {
+		return nil, nil, errors.New("it is out of place")
+	}
+	key, value = in.data[from:middle], in.data[middle:end]
+	if in.last != nil && bytes.Compare(key, in.last) <= 0 || string(key) < in.from || in.to != "" && string(key) >= in.to {
+		return nil, nil, errors.New("its key is out of order")
+	}
+	in.next, in.last = end, key
+	return key, value, nil
 }
 
 // bucket follows a nested bucket to its root, which is a page, or stands
@@ -228,14 +274,17 @@ func (s *structure) bucket(value []byte) error {
 	if len(value) < header {
 		return errShort
 	}
-	if root := binary.NativeEndian.Uint64(value); root != 0 {
-		return s.visit(root)
-	}
 	inline := value[header:]
-	if len(inline) < pageHeader || binary.NativeEndian.Uint16(inline[8:]) != flagLeaf {
-		return errors.New("a bucket within the page is damaged")
+	if root := binary.NativeEndian.Uint64(value); root != 0 {
+		if len(inline) > 0 {
+			return errors.New("its bucket is in two places")
+		}
+		return s.visit(span{page: root})
 	}
-	return s.leaf(inline, int(binary.NativeEndian.Uint16(inline[10:])))
+	if len(inline) < pageHeader || binary.NativeEndian.Uint16(inline[8:]) != flagLeaf {
+		return errors.New("its bucket is damaged")
+	}
+	return s.leaf(inline, int(binary.NativeEndian.Uint16(inline[10:])), span{}, false)
 }
 
 // checkFree makes sure that no free page is in use, if the file lists them.

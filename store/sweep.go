@@ -163,7 +163,7 @@ func (t *Tx) dropSegment(tab Table, n uint64) error {
 		}
 	}
 	if tab == Live {
-		if _, err := t.dropOverlay(n); err != nil {
+		if err := t.dropOverlay(n); err != nil {
 			return err
 		}
 	}
@@ -235,8 +235,8 @@ func seqOf(segment uint64, key []byte) (uint64, error) {
 // nestedSegments visits the segments of a bucket in order.
 func nestedSegments(tx *bolt.Tx, name []byte, visit func(n uint64, b *bolt.Bucket) error) error {
 	parent := tx.Bucket(name)
-	return parent.ForEachBucket(func(k []byte) error {
-		if len(k) != 8 {
+	return parent.ForEach(func(k, v []byte) error {
+		if len(k) != 8 || v != nil { // a bucket has no value
 			return corrupt(string(name), k, errShort)
 		}
 		n := keySeq(k)

@@ -56,16 +56,16 @@ func (t *Tx) Tombstone(op Operation, part int, seqs []uint64) error {
 // Requested records that the cancellation of messages in flight was asked for:
 // their attempts may finish, and they are never tried again.
 func (t *Tx) Requested(op Operation, part int, seqs []uint64) error {
-	for i, seq := range seqs {
-		_ = i
-		ref := requestRef{op: op.ID}
-		t.learn(func() { t.s.requested[seq] = ref })
-	}
+	t.learn(func() {
+		for _, seq := range seqs {
+			t.s.requested[seq] = append(t.s.requested[seq], op.ID)
+		}
+	})
 	return t.operation(op, rowRequested, part, seqs)
 }
 
-// requestRef finds the rows of an open request.
-type requestRef struct{ op [16]byte }
+// requests are the operations with an open request for a message.
+type requests map[uint64][][16]byte
 
 func (t *Tx) operation(op Operation, mark byte, part int, seqs []uint64) error {
 	b := t.tx.Bucket(bucketTombstone)
@@ -78,8 +78,8 @@ func (t *Tx) operation(op Operation, mark byte, part int, seqs []uint64) error {
 		return err
 	}
 	for i, row := range chunkSet(seqs) {
-		row = appendSum(row, 0, 0)
-		if err := b.Put(setKey(op.ID, mark, uint16(part), uint32(i)), row); err != nil {
+		key := setKey(op.ID, mark, uint16(part), uint32(i))
+		if err := b.Put(key, appendSum(row, 0, keySum(key))); err != nil {
 			return err
 		}
 	}
@@ -97,7 +97,7 @@ func encodeOperation(op *Operation, progress uint8, commit uint64) []byte {
 	row = binary.AppendUvarint(row, op.Blocker)
 	row = appendBytes(row, op.Filter)
 	row = appendBytes(row, op.Reason)
-	return appendSum(row, 0, binary.BigEndian.Uint64(op.ID[:]))
+	return appendSum(row, 0, keySum(headerKey(op.ID)))
 }
 
 // decoded is an operation as it is in the file.
@@ -108,7 +108,7 @@ type decoded struct {
 }
 
 func decodeOperation(id [16]byte, row []byte) (*decoded, error) {
-	body, err := checkSum(binary.BigEndian.Uint64(id[:]), row)
+	body, err := checkSum(keySum(headerKey(id)), row)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func eachSet(tx *bolt.Tx, id [16]byte, mark byte, visit func(key []byte, seqs []
 	prefix := append(id[:16:16], mark)
 	var seqs []uint64
 	for k, v := c.Seek(prefix); len(k) > 16 && [16]byte(k) == id && k[16] == mark; k, v = c.Next() {
-		row, err := checkSum(0, v)
+		row, err := checkSum(keySum(k), v)
 		if err == nil {
 			seqs = seqs[:0]
 			err = decodeSet(row, func(n uint64) { seqs = append(seqs, n) })
