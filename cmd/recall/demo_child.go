@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,14 +16,23 @@ import (
 )
 
 // demoChild is the process that does the work and is killed. It reports over
-// its standard output, a line for each acknowledgement: "phase NAME",
-// "delayed ID LABEL", "immediate ID", "cancelled COUNT INDEX SCANNED MICROS".
+// its standard output, a line for each fact, and only what the broker has
+// acknowledged:
+//
+//	phase NAME
+//	delayed ID LABEL
+//	immediate ID
+//	cancelled COUNT SCANNED MICROSECONDS INDEX
+//	error TEXT
+//
+// The line "go" on its standard input lets it begin to cancel.
 type demoChild struct {
-	db, receiver       string
-	delayed, immediate int
-	broker             *recall.Broker
-	mu                 sync.Mutex
-	out                *bufio.Writer
+	db, receiver string
+	size         demoSize
+	broker       *recall.Broker
+	in           io.Reader
+	mu           sync.Mutex
+	out          *bufio.Writer // guarded by mu
 }
 
 func demoChildCommand() *cobra.Command {
@@ -30,17 +41,32 @@ func demoChildCommand() *cobra.Command {
 		Use:    "demo-child",
 		Hidden: true,
 		Args:   noArgs,
-		RunE:   func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.in, c.out = cmd.InOrStdin(), bufio.NewWriter(cmd.OutOrStdout())
+			// Ctrl-C goes to both processes; what it means is the parent's business.
+			if err := c.run(context.WithoutCancel(cmd.Context())); err != nil {
+				c.report("error %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+			}
+			return nil
+		},
 	}
 	cmd.Flags().StringVar(&c.db, "db", "", "")
 	cmd.Flags().StringVar(&c.receiver, "receiver", "", "")
-	cmd.Flags().IntVar(&c.delayed, "delayed", 0, "")
-	cmd.Flags().IntVar(&c.immediate, "immediate", 0, "")
+	cmd.Flags().IntVar(&c.size.delayed, "delayed", 0, "")
+	cmd.Flags().IntVar(&c.size.immediate, "immediate", 0, "")
+	cmd.Flags().IntVar(&c.size.cancel, "cancel", 0, "")
 	return cmd
 }
 
+// arguments is the command line that demoChildCommand understands.
+func (c *demoChild) arguments() []string {
+	return []string{
+		"demo-child", "--db", c.db, "--receiver", c.receiver, "--delayed", fmt.Sprint(c.size.delayed),
+		"--immediate", fmt.Sprint(c.size.immediate), "--cancel", fmt.Sprint(c.size.cancel),
+	}
+}
+
 func (c *demoChild) run(ctx context.Context) (err error) {
-	c.out = bufio.NewWriter(os.Stdout)
 	if c.broker, err = recall.Open(c.db, nil); err != nil {
 		return err
 	}
@@ -56,61 +82,45 @@ func (c *demoChild) run(ctx context.Context) (err error) {
 	return closeBroker(c.broker)
 }
 
+// report writes a line. If nobody reads it any more, the write ends this
+// process, by a signal or by an error that makes it useless to go on.
 func (c *demoChild) report(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	fmt.Fprintf(c.out, format+"\n", args...)
-	_ = c.out.Flush() // the parent is gone if this fails, and so are we
-}
-
-// message i of the demo: label, queue, URL and caller are spread so that each
-// filter meets another part.
-func (c *demoChild) message(i int) recall.Message {
-	label := fmt.Sprintf("deploy-%d", 41-i%demoLabels)
-	if i%demoLabels < demoTaken {
-		label = badLabel
-	} else if i%demoLabels == demoTaken {
-		label = "deploy-41"
-	}
-	return recall.Message{
-		URL:      fmt.Sprintf("%s/hook/%d", c.receiver, i%100),
-		Queue:    []string{"mail", "invoices", "reports"}[i%3],
-		Labels:   []string{label},
-		CallerIP: fmt.Sprintf("10.0.%d.%d", i%4, i%200),
-		Body:     fmt.Appendf(nil, `{"order":%d}`, i),
+	if c.out.Flush() != nil {
+		os.Exit(1)
 	}
 }
 
 // publishDelayed publishes batches from several goroutines.
 func (c *demoChild) publishDelayed(ctx context.Context) error {
-	const batch = 500
-	return c.parallel(4, (c.delayed+batch-1)/batch, func(n int) error {
+	const batch, publishers = 500, 4
+	return inParallel(publishers, (c.size.delayed+batch-1)/batch, func(n int) error {
 		var msgs []recall.Message
-		for i := n * batch; i < min((n+1)*batch, c.delayed); i++ {
-			m := c.message(i)
-			m.Delay = time.Duration(1+i%48) * time.Hour
-			msgs = append(msgs, m)
+		for i := n * batch; i < min((n+1)*batch, c.size.delayed); i++ {
+			msgs = append(msgs, c.size.delayedMessage(i, c.receiver))
 		}
 		receipts, err := c.broker.PublishBatch(ctx, msgs)
 		if err != nil {
 			return err
 		}
-		c.mu.Lock()
+		var lines strings.Builder
 		for i, r := range receipts {
-			fmt.Fprintf(c.out, "delayed %s %s\n", r.ID, msgs[i].Labels[0])
+			fmt.Fprintf(&lines, "\ndelayed %s %s", r.ID, msgs[i].Labels[0])
 		}
-		_ = c.out.Flush()
-		c.mu.Unlock()
+		c.report("%s", lines.String()[1:])
 		return nil
 	})
 }
 
-// publishImmediate publishes one by one, as a service would.
+// singlePublishers is how many goroutines publish message by message, as the
+// requests of a service would.
+const singlePublishers = 16
+
 func (c *demoChild) publishImmediate(ctx context.Context) error {
-	return c.parallel(16, c.immediate, func(i int) error {
-		m := c.message(i)
-		m.Labels = []string{"now"}
-		r, err := c.broker.Publish(ctx, m)
+	return inParallel(singlePublishers, c.size.immediate, func(i int) error {
+		r, err := c.broker.Publish(ctx, demoMessage(i, c.receiver, labelNow))
 		if err == nil {
 			c.report("immediate %s", r.ID)
 		}
@@ -118,24 +128,26 @@ func (c *demoChild) publishImmediate(ctx context.Context) error {
 	})
 }
 
+// cancel waits for the word of the parent, which knows what has arrived.
 func (c *demoChild) cancel(ctx context.Context) error {
-	// Deliveries come first: the next line of the parent says when.
-	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+	if _, err := bufio.NewReader(c.in).ReadString('\n'); err != nil {
 		return err
 	}
 	begun := time.Now()
-	res, err := c.broker.CancelMatching(ctx, recall.Filter{Labels: []string{badLabel}})
+	res, err := c.broker.CancelMatching(ctx, recall.Filter{Labels: []string{labelCancelled}})
+	took := time.Since(begun)
 	if err != nil {
 		return err
 	}
-	c.report("cancelled %d %s %d %d", res.Cancelled, res.Index, res.Scanned, time.Since(begun).Microseconds())
+	c.report("cancelled %d %d %d %s", res.Cancelled, res.Scanned, took.Microseconds(), res.Index)
 	return nil
 }
 
 // stayBusy publishes until the process is killed.
 func (c *demoChild) stayBusy(ctx context.Context) error {
-	return c.parallel(16, 1<<30, func(i int) error {
-		m := c.message(demoTaken + 1 + i%3) // not what was cancelled
+	const forEver = 1 << 30
+	return inParallel(singlePublishers, forEver, func(i int) error {
+		m := demoMessage(i, c.receiver, otherLabel(i))
 		m.Delay = time.Hour
 		r, err := c.broker.Publish(ctx, m)
 		if err == nil {
@@ -145,25 +157,25 @@ func (c *demoChild) stayBusy(ctx context.Context) error {
 	})
 }
 
-// parallel calls do for 0 … n-1 from several goroutines, until one fails.
-func (c *demoChild) parallel(goroutines, n int, do func(int) error) error {
+// inParallel calls do for 0 … n-1 from several goroutines, until one fails. It
+// returns the first error.
+func inParallel(goroutines, n int, do func(int) error) error {
 	var mu sync.Mutex
 	next, failed := 0, error(nil)
-	take := func() (int, bool) {
+	take := func(err error) (i int, ok bool) {
 		mu.Lock()
 		defer mu.Unlock()
+		if failed == nil {
+			failed = err
+		}
 		next++
 		return next - 1, next <= n && failed == nil
 	}
 	var wg sync.WaitGroup
 	for range goroutines {
 		wg.Go(func() {
-			for i, ok := take(); ok; i, ok = take() {
-				if err := do(i); err != nil {
-					mu.Lock()
-					failed = err
-					mu.Unlock()
-				}
+			for i, ok := take(nil); ok; {
+				i, ok = take(do(i))
 			}
 		})
 	}

@@ -18,135 +18,192 @@ import (
 type acknowledged struct {
 	delayed   map[recall.MessageID]string // label
 	immediate map[recall.MessageID]bool
-	cancelled int
 	busy      int // of delayed: published after the cancellation
+	cancelled int // as the cancellation returned it
+}
+
+// watch follows a child to its end.
+type watch struct {
+	*demo
+	acks   *acknowledged
+	lines  <-chan string // closed at the end of the child
+	in     io.Writer
+	kill   func()
+	phase  string
+	bar    *progress
+	killed bool
 }
 
 // watchChild starts the child, follows what it reports, and kills it while it
 // publishes.
-func (d *demo) watchChild(ctx context.Context) error {
+func (d *demo) watchChild(ctx context.Context) (*acknowledged, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	child := exec.CommandContext(ctx, self, "demo-child", "--db", d.db, "--receiver", d.receiver.url(),
-		"--delayed", fmt.Sprint(d.delayed), "--immediate", fmt.Sprint(d.immediate))
+	work := &demoChild{db: d.db, receiver: d.receiver.url(), size: d.size}
+	child := exec.CommandContext(ctx, self, work.arguments()...)
 	child.Stderr = os.Stderr
 	in, err := child.StdinPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	out, err := child.StdoutPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := child.Start(); err != nil {
-		return err
+		return nil, err
 	}
-	kill := func() { _ = child.Process.Kill() } // SIGKILL where there is such a thing
-	err = d.follow(ctx, out, in, kill)
-	kill()
+	w := &watch{
+		demo: d, lines: wholeLines(out), in: in,
+		acks: &acknowledged{delayed: map[recall.MessageID]string{}, immediate: map[recall.MessageID]bool{}},
+		kill: func() { _ = child.Process.Kill() }, // SIGKILL where there is such a thing; it may be dead already
+	}
+	err = w.follow(ctx)
+	w.kill()
+	for range w.lines { // a pipe must be read to its end before Wait closes it
+	}
 	_ = child.Wait() // it was killed: there is nothing to learn
-	return err
+	return w.acks, err
 }
 
-// busyAcks is how many publishes the child makes between the cancellation and
-// its end.
-const busyAcks = 2_000
+// wholeLines sends the lines of r that end with a newline. The kill can cut
+// the last one short, and what it says was then not said.
+func wholeLines(r io.Reader) <-chan string {
+	lines := make(chan string, 1024)
+	go func() { // ends with r
+		defer close(lines)
+		for b := bufio.NewReader(r); ; {
+			line, err := b.ReadString('\n')
+			if err != nil {
+				return
+			}
+			lines <- strings.TrimRight(line, "\r\n")
+		}
+	}()
+	return lines
+}
+
+var errEndedEarly = errors.New("the working process ended by itself")
 
 // follow reads the child's reports to their end.
-func (d *demo) follow(ctx context.Context, out io.Reader, in io.Writer, kill func()) error {
-	d.acks.delayed, d.acks.immediate = map[recall.MessageID]string{}, map[recall.MessageID]bool{}
-	lines := bufio.NewScanner(out)
-	phase, killed := "", false
-	var bar *progress
-	for lines.Scan() {
-		f := strings.Fields(lines.Text())
-		switch {
-		case len(f) == 2 && f[0] == "phase":
-			if bar != nil {
-				bar.finish()
-				bar = nil
-			}
-			phase = f[1]
-			if err := d.enter(ctx, phase, &bar, in); err != nil {
-				return err
-			}
-		case len(f) == 3 && f[0] == "delayed":
-			d.acks.delayed[recall.MessageID(f[1])] = f[2]
-			if phase == "busy" {
-				if d.acks.busy++; d.acks.busy == min(busyAcks, d.delayed/10+1) {
-					kill()
-					killed = true
-				}
-			} else {
-				bar.set(len(d.acks.delayed))
-			}
-		case len(f) == 2 && f[0] == "immediate":
-			d.acks.immediate[recall.MessageID(f[1])] = true
-			bar.set(len(d.acks.immediate))
-		case len(f) == 5 && f[0] == "cancelled":
-			if err := d.showCancel(f[1:]); err != nil {
-				return err
-			}
+func (w *watch) follow(ctx context.Context) error {
+	defer func() { w.bar.stop() }()
+	for line := range w.lines {
+		if err := w.read(ctx, line); err != nil {
+			return err
 		}
 	}
-	if !killed {
-		return errors.Join(errors.New("the working process ended early"), lines.Err())
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case !w.killed:
+		return errEndedEarly
 	}
-	d.say("  killed the process hard, in the middle of publishing: %d more messages were acknowledged by then", d.acks.busy)
+	w.say("\nKilled the process hard while it went on publishing: %d more messages had been acknowledged.", w.acks.busy)
 	return nil
 }
 
-// enter says what comes next, and waits for the deliveries before the
-// cancellation.
-func (d *demo) enter(ctx context.Context, phase string, bar **progress, in io.Writer) error {
-	switch phase {
+// read takes one report.
+func (w *watch) read(ctx context.Context, line string) error {
+	kind, rest, _ := strings.Cut(line, " ")
+	switch kind {
+	case "phase":
+		w.bar.finish()
+		w.bar, w.phase = nil, rest
+		return w.enter(ctx)
 	case "delayed":
-		d.say("\nPublishing, each acknowledged after an fsync.")
-		*bar = startProgress(d.out, "delayed messages", d.delayed)
+		id, label, _ := strings.Cut(rest, " ")
+		w.delayed(recall.MessageID(id), label)
 	case "immediate":
-		*bar = startProgress(d.out, "immediate messages", d.immediate)
+		w.acks.immediate[recall.MessageID(rest)] = true
+		w.bar.set(len(w.acks.immediate))
+	case "cancelled":
+		return w.cancelled(rest)
+	case "error":
+		return errors.New(rest)
+	default:
+		return fmt.Errorf("the working process reports %q", line)
+	}
+	return nil
+}
+
+// enter says what comes next. Before the cancellation everything that is due
+// at once has to arrive.
+func (w *watch) enter(ctx context.Context) error {
+	switch w.phase {
+	case "delayed":
+		w.say("\nPublishing. A message counts when it is acknowledged, which is after a sync of the file.")
+		w.bar = startProgress(w.out, "delayed messages", w.size.delayed)
+	case "immediate":
+		w.bar = startProgress(w.out, "immediate messages", w.size.immediate)
 	case "cancel":
-		if err := d.awaitDeliveries(ctx); err != nil {
+		if err := w.awaitDeliveries(ctx); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(in, "go")
+		_, err := fmt.Fprintln(w.in, "go")
 		return err
 	}
 	return nil
 }
 
-// awaitDeliveries waits until every immediate message has arrived.
-func (d *demo) awaitDeliveries(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	bar := startProgress(d.out, "delivered over HTTP", d.immediate)
+// busyAcks is how many publishes are acknowledged between the cancellation and
+// the kill: enough that all publishers are at it again.
+const busyAcks = 1_000
+
+func (w *watch) delayed(id recall.MessageID, label string) {
+	w.acks.delayed[id] = label
+	if w.phase != "busy" {
+		w.bar.set(len(w.acks.delayed))
+		return
+	}
+	w.acks.busy++
+	if w.acks.busy >= min(busyAcks, w.size.delayed) && !w.killed {
+		w.killed = true
+		w.kill()
+	}
+}
+
+// deliveryPatience is how long nothing may arrive.
+const deliveryPatience = 30 * time.Second
+
+// awaitDeliveries waits until every immediate message has arrived. The child
+// reports nothing meanwhile.
+func (w *watch) awaitDeliveries(ctx context.Context) error {
+	bar := startProgress(w.out, "delivered over HTTP", w.size.immediate)
+	defer bar.stop()
 	for {
-		n, _ := d.receiver.count()
+		n := w.receiver.count()
 		bar.set(n)
-		if n >= d.immediate {
+		if n >= w.size.immediate {
 			bar.stop()
-			d.say("  delivered over HTTP: %d of %d", n, d.immediate)
+			w.say("  delivered over HTTP: %d of %d", n, w.size.immediate)
 			return nil
 		}
 		select {
-		case <-d.receiver.arrived:
-		case <-ctx.Done():
-			return fmt.Errorf("only %d of %d messages arrived: %w", n, d.immediate, ctx.Err())
+		case <-w.receiver.arrived:
+		case <-time.After(deliveryPatience):
+			return fmt.Errorf("only %d of %d messages arrived, and none for %v", n, w.size.immediate, deliveryPatience)
+		case line, ok := <-w.lines:
+			if ok {
+				return w.read(ctx, line) // an error, as it should have waited
+			}
+			return errors.Join(ctx.Err(), errEndedEarly)
 		}
 	}
 }
 
-// showCancel prints what the child has measured.
-func (d *demo) showCancel(f []string) error {
+// cancelled prints what the child has measured.
+func (w *watch) cancelled(report string) error {
 	var scanned int
 	var micros int64
-	if _, err := fmt.Sscan(strings.Join([]string{f[0], f[2], f[3]}, " "), &d.acks.cancelled, &scanned, &micros); err != nil {
-		return err
+	var index string
+	if _, err := fmt.Sscan(report, &w.acks.cancelled, &scanned, &micros, &index); err != nil {
+		return fmt.Errorf("the working process reports %q: %w", report, err)
 	}
-	d.say("\nTaking back every message with the label %q.", badLabel)
-	d.say("  cancelled %d messages in %v: walked the index %q, looked at %d entries, one durable commit",
-		d.acks.cancelled, time.Duration(micros)*time.Microsecond, f[1], scanned)
+	w.say("\nTaking back every message with the label %q.", labelCancelled)
+	w.say("  cancelled %d messages in %v, durably: walked the index %q and looked at %d of its entries",
+		w.acks.cancelled, time.Duration(micros)*time.Microsecond, index, scanned)
 	return nil
 }

@@ -1,8 +1,9 @@
 // Recall runs the message queue of github.com/recallmq/recall as a server that
 // speaks QStash's v2 REST API.
 //
-// Exit status: 0 when all went well, 1 when something failed, 2 when the
-// command line was wrong.
+// Exit status: 0 when all went well, also after a signal that asked a server
+// to stop; 1 when something failed or was interrupted, or a second signal came;
+// 2 when the command line was wrong.
 package main
 
 import (
@@ -11,7 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -22,39 +23,84 @@ func main() { os.Exit(run()) }
 // usageError is a fault of the command line.
 type usageError struct{ error }
 
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	// A second signal ends the process at once: the first one only asks.
-	context.AfterFunc(ctx, stop)
-	err := newRoot().ExecuteContext(ctx)
-	if err == nil {
-		return 0
+	go obeySignals(stop)
+	root := newRoot()
+	root.SetArgs(singleDash(os.Args[1:]))
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		// The errors of the library begin with the same word.
+		fmt.Fprintln(os.Stderr, "recall:", strings.TrimPrefix(err.Error(), "recall: "))
 	}
-	fmt.Fprintln(os.Stderr, "recall:", err)
+	return exitStatus(err)
+}
+
+// obeySignals asks the program to stop at the first signal and ends it at the
+// second. It does not leave that to the system, where a program that a script
+// has started in the background may ignore Ctrl-C.
+func obeySignals(stop func()) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	<-signals
+	stop()
+	<-signals
+	os.Exit(1)
+}
+
+func exitStatus(err error) int {
 	var usage usageError
-	if errors.As(err, &usage) {
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usage):
 		return 2
 	}
 	return 1
 }
 
+// singleDash lets "recall dev -port 8080" through, as QStash's own dev server
+// is started: the parser would take it for four flags of one letter.
+func singleDash(args []string) []string {
+	if len(args) == 0 || args[0] != "dev" {
+		return args
+	}
+	fixed := append([]string(nil), args...)
+	for i, arg := range fixed {
+		if arg == "--" {
+			break
+		}
+		if arg == "-port" || strings.HasPrefix(arg, "-port=") {
+			fixed[i] = "-" + arg
+		}
+	}
+	return fixed
+}
+
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "recall",
-		Short:         "A durable message queue that lets you take messages back",
+		Use:   "recall",
+		Short: "A durable message queue that lets you take messages back",
+		Long: `Recall is a durable message queue that lets you take messages back.
+
+Exit status: 0 when all went well, also after a signal that asked a server to
+stop; 1 when something failed or was interrupted, or a second signal came; 2
+when the command line was wrong.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q; see recall help", args[0])}
+				return usagef("unknown command %q; see recall help", args[0])
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(devCommand(), serveCommand(), demoCommand(), demoChildCommand(), versionCommand())
 	return root
@@ -62,23 +108,7 @@ func newRoot() *cobra.Command {
 
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("%s takes no arguments", cmd.CommandPath())}
+		return usagef("%s takes no arguments, only flags", cmd.CommandPath())
 	}
 	return nil
-}
-
-func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			version := "devel"
-			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-				version = info.Main.Version
-			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "recall", version)
-			return err
-		},
-	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // progress shows how far a long step is: a bar on a terminal, plain lines
-// elsewhere. It is used by one goroutine.
+// elsewhere. It is used by one goroutine; a nil progress shows nothing.
 type progress struct {
 	out   io.Writer
 	what  string
@@ -34,6 +34,9 @@ func startProgress(out io.Writer, what string, total int) *progress {
 
 // set moves on to n.
 func (p *progress) set(n int) {
+	if p == nil {
+		return
+	}
 	p.done = n
 	if p.bar != nil {
 		_ = p.bar.Set(min(n, p.total)) // what fails is only the show
@@ -47,13 +50,16 @@ func (p *progress) set(n int) {
 
 // stop takes the bar away.
 func (p *progress) stop() {
-	if p.bar != nil {
-		_ = p.bar.Finish()
+	if p != nil && p.bar != nil {
+		_ = p.bar.Finish() // twice does no harm
 	}
 }
 
 // finish prints how fast it went.
 func (p *progress) finish() {
+	if p == nil {
+		return
+	}
 	p.stop()
 	took := time.Since(p.begun)
 	fmt.Fprintf(p.out, "  %s: %d in %v (%.0f per second)\n", p.what, p.done, took.Round(time.Millisecond), float64(p.done)/took.Seconds())

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/recallmq/recall"
 )
@@ -13,9 +16,11 @@ import (
 type receiver struct {
 	listener net.Listener
 	server   *http.Server
-	mu       sync.Mutex
-	seen     map[recall.MessageID]int
 	arrived  chan struct{} // has room for one hint
+
+	mu   sync.Mutex
+	seen map[recall.MessageID]bool
+	out  io.Writer // shows what arrives, if not nil
 }
 
 func startReceiver() (*receiver, error) {
@@ -23,8 +28,8 @@ func startReceiver() (*receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{listener: l, seen: map[recall.MessageID]int{}, arrived: make(chan struct{}, 1)}
-	r.server = &http.Server{Handler: r}
+	r := &receiver{listener: l, seen: map[recall.MessageID]bool{}, arrived: make(chan struct{}, 1)}
+	r.server = &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = r.server.Serve(l) }() // ends with close
 	return r, nil
 }
@@ -35,10 +40,11 @@ func (r *receiver) close() { _ = r.server.Close() }
 
 // ServeHTTP implements http.Handler.
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	_, _ = io.Copy(io.Discard, req.Body)
-	r.mu.Lock()
-	r.seen[recall.MessageID(req.Header.Get("Recall-Message-Id"))]++
-	r.mu.Unlock()
+	body, err := io.ReadAll(io.LimitReader(req.Body, recall.DefaultMaxBody))
+	if err != nil {
+		return // the connection broke: not delivered
+	}
+	r.record(recall.MessageID(req.Header.Get("Recall-Message-Id")), req.URL.Path, body)
 	select {
 	case r.arrived <- struct{}{}:
 	default:
@@ -46,19 +52,32 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// count returns how many messages arrived, and how many deliveries were
-// repeats.
-func (r *receiver) count() (messages, repeats int) {
+func (r *receiver) record(id recall.MessageID, path string, body []byte) {
+	const shown = 60
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, n := range r.seen {
-		repeats += n - 1
+	r.seen[id] = true
+	if r.out != nil {
+		fmt.Fprintf(r.out, "The receiver got %s at %s: %q\n", id, path, body[:min(shown, len(body))])
 	}
-	return len(r.seen), repeats
 }
 
-func (r *receiver) has(id recall.MessageID) bool {
+// show prints from now on what arrives.
+func (r *receiver) show(out io.Writer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.seen[id] > 0
+	r.out = out
+}
+
+// count returns how many different messages arrived.
+func (r *receiver) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.seen)
+}
+
+func (r *receiver) ids() map[recall.MessageID]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.seen)
 }
