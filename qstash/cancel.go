@@ -94,7 +94,8 @@ func (h *handler) explain(w http.ResponseWriter, r *http.Request, _ string) erro
 		Filter     string      `json:"filter"`
 		Index      string      `json:"index"`
 		Candidates []candidate `json:"candidates"`
-	}{plan.Filter.String(), plan.Index, []candidate{}}
+		Text       string      `json:"text"` // the same for a person
+	}{plan.Filter.String(), plan.Index, []candidate{}, plan.String()}
 	for _, c := range plan.Candidates {
 		body.Candidates = append(body.Candidates, candidate(c))
 	}

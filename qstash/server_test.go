@@ -168,9 +168,14 @@ func TestCancelledIsNotDelivered(t *testing.T) {
 	}{
 		{
 			"POST", "/recall/v1/explain", `{"label":"x"}`, 200,
-			`{"filter":"label=x","index":"label","candidates":[{"index":"label","count":1},{"index":"time","count":2}]}`,
+			`{"filter":"label=x","index":"label","candidates":[{"index":"label","count":1},{"index":"time","count":2}],` +
+				`"text":"label=x\n> label      1\n  time       2\n"}`,
 		},
-		{"POST", "/recall/v1/explain", `{"messageIds":["none"]}`, 200, `{"filter":"id=","index":"id","candidates":[{"index":"id","count":0},{"index":"time","count":2}]}`},
+		{
+			"POST", "/recall/v1/explain", `{"messageIds":["none"]}`, 200,
+			`{"filter":"id=","index":"id","candidates":[{"index":"id","count":0},{"index":"time","count":2}],` +
+				`"text":"id=\n> id         0\n  time       2\n"}`,
+		},
 		{"POST", "/recall/v1/count", `{"label":"x"}`, 200, `{"inFlight":0,"pending":1}`},
 		{"DELETE", "/v2/messages/", `{"label":"x"}`, 202, `{"cancelled":1}`},
 		{"DELETE", "/v2/messages?queueName=q", "", 202, `{"cancelled":1}`},
