@@ -62,14 +62,56 @@ func (s *story) finish(name string, f recall.Finish) error {
 }
 
 func (s *story) upkeep() error {
-	for range 20 {
-		if _, err := s.e.Maintain(context.Background(), storyBase.Add(time.Hour)); err != nil {
+	now := storyBase.Add(time.Hour)
+	for {
+		next, err := s.e.Maintain(context.Background(), now)
+		if err != nil || !next.Equal(now) {
 			return err
 		}
 	}
-	return nil
 }
 
+func (s *story) cancelLabel(label string) error {
+	_, err := s.e.CancelMatching(context.Background(), recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{label}}, Now: storyBase})
+	return err
+}
+
+func (s *story) dead() (ids []recall.DeadLetterID, err error) {
+	list, err := s.e.ListDead(context.Background(), recall.Filter{}, "", 10)
+	for _, d := range list {
+		ids = append(ids, d.ID)
+	}
+	return ids, err
+}
+
+func (s *story) retryDead() error {
+	ids, err := s.dead()
+	if err != nil {
+		return err
+	}
+	_, err = s.e.RetryDead(context.Background(), ids, storyBase)
+	return err
+}
+
+func (s *story) deleteDead() error {
+	ids, err := s.dead()
+	if err != nil {
+		return err
+	}
+	_, err = s.e.DeleteDead(context.Background(), ids)
+	return err
+}
+
+// many are the names of a large batch.
+var many = func() (names []string) {
+	for i := range 3000 {
+		names = append(names, fmt.Sprint("m", i))
+	}
+	return names
+}()
+
+// faultSteps: what lives is told with the minutes until it is due, if there
+// are any, and the large batch by its number.
 var faultSteps = []storyStep{
 	{"publish one", func(s *story) error { return s.insert("a1") }, []string{"a1"}, 0},
 	{"publish several", func(s *story) error { return s.insert("b1", "b2", "c1", "d1", "d2") }, []string{"a1", "b1", "b2", "c1", "d1", "d2"}, 0},
@@ -78,19 +120,30 @@ var faultSteps = []storyStep{
 	}, []string{"b1", "b2", "c1", "d1", "d2"}, 0},
 	{"retry", func(s *story) error {
 		return s.finish("b1", recall.Finish{Outcome: recall.Retry, Due: storyBase.Add(time.Minute)})
-	}, []string{"b1", "b2", "c1", "d1", "d2"}, 0},
+	}, []string{"b1+1m", "b2", "c1", "d1", "d2"}, 0},
 	{"dead letter", func(s *story) error {
 		return s.finish("b2", recall.Finish{Outcome: recall.Dead, Reason: "no"})
-	}, []string{"b1", "c1", "d1", "d2"}, 1},
+	}, []string{"b1+1m", "c1", "d1", "d2"}, 1},
 	{"cancel one", func(s *story) error {
 		return s.e.Cancel(context.Background(), recall.CancelRequest{ID: s.ids["c1"], Now: storyBase})
-	}, []string{"b1", "d1", "d2"}, 1},
-	{"cancel by filter", func(s *story) error {
-		_, err := s.e.CancelMatching(context.Background(), recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{"d"}}, Now: storyBase})
-		return err
-	}, []string{"b1"}, 1},
-	{"upkeep", (*story).upkeep, []string{"b1"}, 1},
-	{"publish again", func(s *story) error { return s.insert("e1", "e2") }, []string{"b1", "e1", "e2"}, 1},
+	}, []string{"b1+1m", "d1", "d2"}, 1},
+	{"cancel by filter", func(s *story) error { return s.cancelLabel("d") }, []string{"b1+1m"}, 1},
+	{"upkeep", (*story).upkeep, []string{"b1+1m"}, 1},
+	{"publish many", func(s *story) error { return s.insert(many...) }, []string{"b1+1m", "3000 m"}, 1},
+	{"cancel many", func(s *story) error { return s.cancelLabel("m") }, []string{"b1+1m"}, 1},
+	{"fold many", (*story).upkeep, []string{"b1+1m"}, 1},
+	{"request to cancel", func(s *story) error {
+		return errors.Join(s.claim(1), s.e.Cancel(context.Background(), recall.CancelRequest{ID: s.ids["b1"], Sticky: true, Now: storyBase}))
+	}, nil, 1},
+	{"end of the requested", func(s *story) error {
+		return s.finish("b1", recall.Finish{Outcome: recall.Retry, Due: storyBase})
+	}, nil, 1},
+	{"retry the dead letter", (*story).retryDead, []string{"b2"}, 0},
+	{"dead letter again", func(s *story) error {
+		return errors.Join(s.claim(1), s.finish("b2", recall.Finish{Outcome: recall.Dead, Reason: "no"}))
+	}, nil, 1},
+	{"delete the dead letter", (*story).deleteDead, nil, 0},
+	{"publish again", func(s *story) error { return s.insert("e1", "e2") }, []string{"e1", "e2"}, 0},
 }
 
 // TestFailEveryCommit fails the n-th commit of a story, for every n until one
@@ -106,8 +159,10 @@ func TestFailEveryCommit(t *testing.T) {
 				t.Fatal("the story has no end")
 			}
 		}
-		if len(met) < 8 {
-			t.Errorf("failures met only %d of the steps: %v", len(met), met)
+		for _, step := range faultSteps {
+			if !met[step.name] {
+				t.Errorf("no commit of %q has failed", step.name)
+			}
 		}
 	}
 }
@@ -147,8 +202,9 @@ func failOne(t *testing.T, n int, before bool, met map[string]bool) (clean bool)
 	if !errors.Is(err, recall.ErrFailed) || !errors.Is(err, errInjected) {
 		t.Fatalf("%s: got %v, want ErrFailed with its cause", failed.name, err)
 	}
-	if err := s.insert("z1"); !errors.Is(err, recall.ErrFailed) {
-		t.Fatalf("a publish after the failure: %v", err)
+	s.wantFailed(t, failed.name)
+	if err := recall.CheckInvariants(e, path); err != nil {
+		t.Errorf("after %q has failed: %v", failed.name, err)
 	}
 	if err := e.Close(); err != nil && !errors.Is(err, recall.ErrFailed) {
 		t.Fatal(err)
@@ -165,6 +221,42 @@ func failOne(t *testing.T, n int, before bool, met map[string]bool) (clean bool)
 	return false
 }
 
+// wantFailed makes sure that nothing can be changed any more.
+func (s *story) wantFailed(t *testing.T, after string) {
+	t.Helper()
+	ctx := context.Background()
+	refused := func(call string, err error) {
+		t.Helper()
+		if !errors.Is(err, recall.ErrFailed) {
+			t.Errorf("%s after %q has failed: %v, want ErrFailed", call, after, err)
+		}
+	}
+	refused("publish", s.insert("z1"))
+	refused("claim", s.claim(1))
+	live, err := s.e.List(ctx, recall.Filter{}, "", 10, storyBase)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range live {
+		if m.State == recall.StateInFlight {
+			refused("finish", s.finish(string(m.Body), recall.Finish{Outcome: recall.Delivered}))
+			continue
+		}
+		refused("cancel", s.e.Cancel(ctx, recall.CancelRequest{ID: m.ID, Now: storyBase}))
+	}
+	// What these calls took stays taken, and the rest cannot be cancelled in bulk.
+	if len(live) == 10 {
+		_, err := s.e.CancelMatching(ctx, recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{"m"}}, Now: storyBase})
+		refused("bulk cancel", err)
+	}
+	if ids, err := s.dead(); err != nil {
+		t.Fatal(err)
+	} else if len(ids) > 0 {
+		_, err := s.e.DeleteDead(ctx, ids)
+		refused("delete dead letters", err)
+	}
+}
+
 func wantAfterReopen(t *testing.T, path string, opts *recall.Options, name string, want storyStep) {
 	t.Helper()
 	e, err := recall.OpenEngine(path, opts)
@@ -176,19 +268,33 @@ func wantAfterReopen(t *testing.T, path string, opts *recall.Options, name strin
 			t.Error(err)
 		}
 	}()
-	msgs, err := e.List(context.Background(), recall.Filter{}, "", 100, storyBase)
+	msgs, err := e.List(context.Background(), recall.Filter{}, "", 10_000, storyBase)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
+	large := 0
 	for _, m := range msgs {
-		got = append(got, string(m.Body))
+		switch late := m.DueAt.Sub(storyBase); {
+		case m.Body[0] == 'm':
+			large++
+		case late > 0:
+			got = append(got, fmt.Sprintf("%s+%.0fm", m.Body, late.Minutes()))
+		default:
+			got = append(got, string(m.Body))
+		}
+	}
+	if large > 0 {
+		got = append(got, fmt.Sprint(large, " m"))
 	}
 	if !slices.Equal(got, want.expect) {
 		t.Errorf("%s: live %v, want %v", name, got, want.expect)
 	}
 	if dead := e.Stats().DeadLetters; dead != want.dead {
 		t.Errorf("%s: %d dead letters, want %d", name, dead, want.dead)
+	}
+	if err := recall.CheckInvariants(e, path); err != nil {
+		t.Errorf("%s: %v", name, err)
 	}
 }
 
