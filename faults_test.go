@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -167,22 +168,24 @@ func TestFailEveryCommit(t *testing.T) {
 	}
 }
 
-func failOne(t *testing.T, n int, before bool, met map[string]bool) (clean bool) {
-	t.Helper()
-	left := n
+// seams returns what fails the n-th commit, before or after it is written.
+func seams(n int, before bool) (first, second func() error) {
 	seam := func() error {
-		left--
-		if left == -1 {
+		n--
+		if n == -1 {
 			return errInjected
 		}
 		return nil
 	}
-	var first, second func() error
 	if before {
-		first = seam
-	} else {
-		second = seam
+		return seam, nil
 	}
+	return nil, seam
+}
+
+func failOne(t *testing.T, n int, before bool, met map[string]bool) (clean bool) {
+	t.Helper()
+	first, second := seams(n, before)
 	path := filepath.Join(t.TempDir(), "q.db")
 	opts := &recall.Options{Durability: recall.SyncNever, Logger: quietLogger}
 	e, err := recall.OpenFaulty(path, opts, first, second)
@@ -298,61 +301,151 @@ func wantAfterReopen(t *testing.T, path string, opts *recall.Options, name strin
 	}
 }
 
+// TestFailWait fails every commit of a cancellation that waits for an attempt
+// in its middle: what it has taken is a prefix of its messages, to the end or
+// to the message in flight.
+func TestFailWait(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		for n, clean := 0, false; !clean; n++ {
+			clean = failWait(t, n, before)
+		}
+	}
+}
+
+func failWait(t *testing.T, n int, before bool) (clean bool) {
+	t.Helper()
+	path, opts := filepath.Join(t.TempDir(), "q.db"), &recall.Options{Durability: recall.SyncNever, Logger: quietLogger}
+	first, second := seams(n, before)
+	e, err := recall.OpenFaulty(path, opts, first, second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &story{e: e, ids: map[string]recall.MessageID{}, lease: map[string]recall.Lease{}}
+	names := []string{"w0", "w1", "w2", "w3", "w4", "w5"}
+	const slow = 2
+	err = errors.Join(s.insert(names[:slow]...), s.insertDue(storyBase.Add(-time.Hour), names[slow]), s.insert(names[slow+1:]...), s.claim(1))
+	published := err == nil
+	if published {
+		ended := make(chan error, 1)
+		go func() {
+			_, err := e.CancelMatching(context.Background(), recall.CancelMatchingRequest{
+				Filter: recall.Filter{Labels: []string{"w"}}, Now: storyBase, Expired: make(chan struct{}),
+			})
+			ended <- err
+		}()
+		for e.Stats().Pending > len(names)-1-slow { // until the walk has come to the message in flight
+			runtime.Gosched()
+		}
+		finished := s.finish(names[slow], recall.Finish{Outcome: recall.Retry, Due: storyBase})
+		err = errors.Join(<-ended, finished)
+	}
+	if err != nil && !errors.Is(err, recall.ErrFailed) {
+		t.Fatal(err)
+	}
+	if closed := e.Close(); closed != nil && !errors.Is(closed, recall.ErrFailed) {
+		t.Fatal(closed)
+	}
+	left := bodiesAfterReopen(t, path, opts)
+	prefix := len(left) == 0 || slices.Equal(left, names) || slices.Equal(left, names[slow:])
+	if published && !prefix || err == nil && len(left) > 0 {
+		t.Errorf("before %v, commit %d, %v: %v are left", before, n, err, left)
+	}
+	return err == nil
+}
+
+// insertDue publishes one message that is due at a time of its own.
+func (s *story) insertDue(due time.Time, name string) error {
+	r, err := s.e.Insert(context.Background(), []recall.Message{{
+		URL: "http://host/", Method: "POST", Body: []byte(name), Labels: []string{name[:1]}, Retries: recall.Retries(1), DueAt: due, CreatedAt: storyBase,
+	}}, storyBase)
+	if err == nil {
+		s.ids[name] = r[0].ID
+	}
+	return err
+}
+
+func bodiesAfterReopen(t *testing.T, path string, opts *recall.Options) (names []string) {
+	t.Helper()
+	e, err := recall.OpenEngine(path, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msgs, err := e.List(context.Background(), recall.Filter{}, "", 100, storyBase)
+	if err := errors.Join(err, recall.CheckInvariants(e, path), e.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range msgs {
+		names = append(names, string(m.Body))
+	}
+	return names
+}
+
 // TestFull fills a file: publishing is refused and changes nothing, deliveries
 // and cancellations go on, and publishing works again when there is room.
 func TestFull(t *testing.T) {
-	ctx := context.Background()
-	b, err := recall.Open(filepath.Join(t.TempDir(), "q.db"), &recall.Options{
-		Durability: recall.SyncNever, MaxFileSize: 32 << 20, Logger: quietLogger,
-	})
+	path := filepath.Join(t.TempDir(), "q.db")
+	e, err := recall.OpenEngine(path, &recall.Options{Durability: recall.SyncNever, MaxFileSize: 32 << 20, Logger: quietLogger})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := b.Close(ctx); err != nil {
+		if err := errors.Join(recall.CheckInvariants(e, path), e.Close()); err != nil {
 			t.Error(err)
 		}
 	}()
-	body := make([]byte, 3000)
-	fill := func() (n int) {
-		for {
-			batch := make([]recall.Message, 100)
-			for i := range batch {
-				batch[i] = recall.Message{URL: "http://host/", Labels: []string{"l"}, Delay: time.Hour, Body: body}
-			}
-			_, err := b.PublishBatch(ctx, batch)
-			if errors.Is(err, recall.ErrFull) {
-				return n
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			n += len(batch)
+	s := &story{e: e, ids: map[string]recall.MessageID{}, lease: map[string]recall.Lease{}}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
-	n := fill()
-	if count, err := b.Count(ctx, recall.Filter{}); err != nil || count.Pending != n || n < 4096 {
-		t.Fatalf("%d were published, %+v are there, %v", n, count, err)
-	}
-	res, err := b.CancelMatching(ctx, recall.Filter{Labels: []string{"l"}})
-	if err != nil || res.Cancelled != n {
-		t.Fatalf("cancelled %d of %d, %v", res.Cancelled, n, err)
-	}
-	awaitBackground(b)
-	if again := fill(); again < 4096 {
-		t.Errorf("after cancelling only %d more found room, %d at first", again, n)
+	must(s.insert("a1", "a2", "a3", "c1"))
+	n := s.fill(t)
+	s.wantPending(t, n+4)
+	must(recall.CheckInvariants(e, path))
+
+	must(s.claim(3))
+	must(s.finish("a1", recall.Finish{Outcome: recall.Delivered}))
+	must(s.finish("a2", recall.Finish{Outcome: recall.Dead, Reason: "no"}))
+	must(s.finish("a3", recall.Finish{Outcome: recall.Retry, Due: storyBase.Add(time.Hour)}))
+	must(s.e.Cancel(t.Context(), recall.CancelRequest{ID: s.ids["c1"], Now: storyBase}))
+	s.wantPending(t, n+1)
+	must(s.cancelLabel("f"))
+	s.wantPending(t, 1)
+	must(s.upkeep())
+	if again := s.fill(t); again < n/2 {
+		t.Errorf("after the cancellation %d found room, %d at first", again, n)
 	}
 }
 
-// awaitBackground waits until the commits of the background have ended.
-func awaitBackground(b *recall.Broker) {
-	for last := int64(-1); ; {
-		now := b.Stats().Commits
-		if now == last && b.Stats().Backlog == 0 {
-			return
+// fill publishes large messages until there is no room.
+func (s *story) fill(t *testing.T) (n int) {
+	t.Helper()
+	batch := make([]recall.Message, 100)
+	for i := range batch {
+		batch[i] = recall.Message{
+			URL: "http://host/", Method: "POST", Labels: []string{"f"}, Retries: recall.Retries(0),
+			DueAt: storyBase.Add(time.Hour), Body: make([]byte, 3000),
 		}
-		last = now
-		time.Sleep(20 * time.Millisecond) // the background is real work of this process
+	}
+	for {
+		_, err := s.e.Insert(t.Context(), batch, storyBase)
+		if errors.Is(err, recall.ErrFull) && !errors.Is(err, recall.ErrFailed) {
+			return n
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(batch)
+	}
+}
+
+func (s *story) wantPending(t *testing.T, want int) {
+	t.Helper()
+	count, err := s.e.Count(t.Context(), recall.Filter{}, storyBase)
+	if err != nil || count != (recall.Count{Pending: want}) {
+		t.Fatalf("%+v are there, want %d pending, %v", count, want, err)
 	}
 }
 
