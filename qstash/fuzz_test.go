@@ -215,6 +215,7 @@ func FuzzDestination(f *testing.F) {
 func FuzzFind(f *testing.F) {
 	for _, seed := range []string{
 		"/v2/publish/https://h//a/../b%2F", "//V2/Messages/", "/v2/messages/msg_1", "/v2/enqueue/q/https://h", "/v2/keys/", "/", "/v2%2Fkeys",
+		"/v2/publish/https://h/%2F{ü}",
 	} {
 		f.Add("POST", seed)
 		f.Add("DELETE", seed)
@@ -230,7 +231,8 @@ func FuzzFind(f *testing.F) {
 		if (call == nil) != (err != nil) {
 			t.Errorf("%s %q: got %v, %v", method, target, call != nil, err)
 		}
-		if err == nil && !strings.HasSuffix(u.EscapedPath(), rest) {
+		written, _, _ := strings.Cut(target, "?")
+		if err == nil && !strings.HasSuffix(written, rest) {
 			t.Errorf("%s %q: got %q", method, target, rest)
 		}
 	})

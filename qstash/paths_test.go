@@ -41,6 +41,8 @@ func TestDestination(t *testing.T) {
 		{"slashes and dots", pub + "https://example.com/a//b/../c/./d", "https://example.com/a//b/../c/./d", ""},
 		{"escapes", pub + "https://example.com/a%2Fb%20c%C3%A4/%7e", "https://example.com/a%2Fb%20c%C3%A4/%7e", ""},
 		{"not escaped", pub + "https://example.com/a:b@c!$&'()*+,;=~", "https://example.com/a:b@c!$&'()*+,;=~", ""},
+		{"should be escaped", pub + `https://example.com/a%2Fb/{id}|^"<>`, `https://example.com/a%2Fb/{id}|^"<>`, ""},
+		{"Unicode", pub + "https://example.com/ü%2F?ü={}", "https://example.com/ü%2F?ü={}", ""},
 		{"letter case", pub + "https://Example.COM/A?B=C", "https://Example.COM/A?B=C", ""},
 		{"user", pub + "https://u:p@example.com/", "https://u:p@example.com/", ""},
 		{"URL in the path", pub + "https://example.com/https://other.example/", "https://example.com/https://other.example/", ""},
@@ -67,6 +69,7 @@ func TestDestination(t *testing.T) {
 
 		{"queue", "/v2/enqueue/q-1/https://example.com/a//b?x=1", "https://example.com/a//b?x=1", "q-1"},
 		{"queue with an escape", "/v2/enqueue/q%2D1/https://example.com", "https://example.com", "q-1"},
+		{"queue and what should be escaped", "/v2/enqueue/q%2D1/https://example.com/%2F{", "https://example.com/%2F{", "q-1"},
 		{"queue in other letters", "/v2/Enqueue/Q/https://example.com", "https://example.com", "Q"},
 		{"queue and an escaped destination", "/v2/enqueue/q/https%3A%2F%2Fexample.com%2Fa", "https://example.com/a", "q"},
 	}

@@ -2,6 +2,7 @@ package qstash
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -32,7 +33,7 @@ var routes = []struct {
 // for byte. Leading slashes count as one, because a base URL that ends in a
 // slash doubles it.
 func find(r *http.Request) (call, string, error) {
-	path := strings.TrimLeft(r.URL.EscapedPath(), "/")
+	path := strings.TrimLeft(rawPath(r.URL), "/")
 	for _, route := range routes {
 		rest, ok := match(route.path, path)
 		if !ok {
@@ -48,6 +49,16 @@ func find(r *http.Request) (call, string, error) {
 		return nil, "", &statusError{status: http.StatusMethodNotAllowed, text: "method not allowed", allow: allowed(route.calls)}
 	}
 	return nil, "", notFound("no such endpoint: %.200s", r.URL.Path)
+}
+
+// rawPath is the path as the client wrote it. EscapedPath alone escapes a path
+// anew when it holds a character that should have been escaped, such as "{",
+// and then "%2F" becomes a slash.
+func rawPath(u *url.URL) string {
+	if path, err := url.PathUnescape(u.RawPath); err == nil && path == u.Path && path != "" {
+		return u.RawPath
+	}
+	return u.EscapedPath()
 }
 
 func match(route, path string) (rest string, ok bool) {
