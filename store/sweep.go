@@ -240,6 +240,9 @@ func nestedSegments(tx *bolt.Tx, name []byte, visit func(n uint64, b *bolt.Bucke
 			return corrupt(string(name), k, errShort)
 		}
 		n := keySeq(k)
+		if n<<segmentBits>>segmentBits != n { // its numbers would look like another's
+			return corrupt(string(name), k, errShort)
+		}
 		return visit(n, parent.Bucket(k))
 	})
 }
