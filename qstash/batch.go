@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/recallmq/recall"
 )
@@ -87,7 +88,7 @@ func (h *handler) batch(w http.ResponseWriter, r *http.Request, _ string) error 
 }
 
 func readBatch(r *http.Request) ([]batchItem, error) {
-	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBatchBody))
+	dec := json.NewDecoder(bodyOf(r, maxBatchBody))
 	if t, err := dec.Token(); err != nil || t != json.Delim('[') {
 		return nil, noArray(err)
 	}
@@ -99,6 +100,9 @@ func readBatch(r *http.Request) ([]batchItem, error) {
 		var raw json.RawMessage
 		if err := dec.Decode(&raw); err != nil {
 			return nil, noArray(err)
+		}
+		if !utf8.Valid(raw) { // the decoder would put other characters in its place
+			return nil, badRequest("item %d is not valid UTF-8", len(items))
 		}
 		var item batchItem
 		if err := json.Unmarshal(raw, &item); err != nil {

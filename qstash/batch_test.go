@@ -129,6 +129,7 @@ func TestBatchRefused(t *testing.T) {
 		{"empty name", `{"destination":"https://example.com","headers":{"":"x"}}`, "not the name of a header"},
 		{"bad forwarded value", `{"destination":"https://example.com","headers":{"Upstash-Forward-A":"x\ny"}}`, "headers: "},
 		{"body over the limit of the broker", `{"destination":"https://example.com","body":"` + strings.Repeat("b", recall.DefaultMaxBody+1) + `"}`, "body: "},
+		{"body that is not text", `{"destination":"https://example.com","body":"` + "\xff" + `"}`, "not valid UTF-8"},
 		{"null", "null", "a non-empty destination"},
 		{"string", `"https://example.com"`, "item 2"},
 		{"array", "[]", "item 2"},

@@ -2,6 +2,7 @@ package qstash_test
 
 import (
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -143,6 +144,23 @@ func TestCancelBodyBroken(t *testing.T) {
 	checkError(t, s.do(r), 400, "could not be read")
 	checkError(t, s.call("DELETE", "/v2/messages", strings.Repeat(" ", 16<<20+1)), 413, "larger than")
 	s.checkGone("")
+}
+
+// TestNoBody has requests that no server made: one without a body has none at
+// all, and that is no body.
+func TestNoBody(t *testing.T) {
+	s := newServer(t, nil)
+	bare := func(method, target string) *http.Request {
+		r := request(method, target, "")
+		r.Body = nil
+		return r
+	}
+	checkStatus(t, s.do(bare("POST", "/v2/publish/https://example.com")), 200)
+	checkError(t, s.do(bare("POST", "/v2/batch")), 400, "JSON array")
+	checkStatus(t, s.do(bare("POST", "/recall/v1/count")), 200)
+	w := s.do(bare("DELETE", "/v2/messages"))
+	checkStatus(t, w, 202)
+	checkBody(t, w, `{"cancelled":1}`)
 }
 
 type failingReader struct{}

@@ -47,7 +47,7 @@ func readCriteria(r *http.Request) (criteria, error) {
 	if _, odd := r.Header["Body"]; odd {
 		return criteria{}, badRequest("the request has a header named body: the filter seems to have been put among the headers")
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxCriteria))
+	data, err := io.ReadAll(bodyOf(r, maxCriteria))
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {

@@ -49,7 +49,7 @@ func TestDestination(t *testing.T) {
 
 		{"query", pub + "https://example.com/a?y=%2F+z&x=1&x=2", "https://example.com/a?y=%2F+z&x=1&x=2", ""},
 		{"odd query", pub + "https://example.com/a?&=&a=b=c&&d;e&%zz&?", "https://example.com/a?&=&a=b=c&&d;e&%zz&?", ""},
-		{"empty query", pub + "https://example.com/a?", "https://example.com/a", ""},
+		{"empty query", pub + "https://example.com/a?", "https://example.com/a?", ""},
 		{"token in the query", pub + "https://example.com/a?x=1&qstash_token=t&y=2", "https://example.com/a?x=1&y=2", ""},
 		{"only the token", pub + "https://example.com/a?qstash_token=t", "https://example.com/a", ""},
 		{"token in other letters", pub + "https://example.com/a?QSTASH_TOKEN=t&x=1", "https://example.com/a?x=1", ""},

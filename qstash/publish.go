@@ -49,6 +49,9 @@ func (h *handler) publishTo(w http.ResponseWriter, r *http.Request, queue, rest 
 	if err != nil {
 		return err
 	}
+	if r.URL.ForceQuery { // a "?" with nothing behind it is part of the text, too
+		dest += "?"
+	}
 	m := recall.Message{URL: dest, Queue: queue, CallerIP: callerIP(r)}
 	if err := h.configure(settings{r.Header, params, !h.bears(r)}, &m); err != nil {
 		return err
@@ -65,7 +68,7 @@ func (h *handler) publishTo(w http.ResponseWriter, r *http.Request, queue, rest 
 }
 
 func (h *handler) readBody(r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, int64(h.o.MaxBody)))
+	body, err := io.ReadAll(bodyOf(r, int64(h.o.MaxBody)))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return nil, httpError(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", h.o.MaxBody)
@@ -74,6 +77,15 @@ func (h *handler) readBody(r *http.Request) ([]byte, error) {
 		return nil, badRequest("the body could not be read: %v", err)
 	}
 	return body, nil
+}
+
+// bodyOf is the body of a request, of which limit bytes can be read. One that
+// no server made, for a call within the process, may have none.
+func bodyOf(r *http.Request, limit int64) io.Reader {
+	if r.Body == nil {
+		return http.NoBody
+	}
+	return http.MaxBytesReader(nil, r.Body, limit)
 }
 
 // splitQuery takes our own parameters out of a query string, and leaves the
