@@ -380,6 +380,55 @@ func bodiesAfterReopen(t *testing.T, path string, opts *recall.Options) (names [
 	return names
 }
 
+// TestCancelledWalk ends a bulk cancellation's context at every point where the
+// walk looks at it: then nothing is cancelled, and what was marked is claimable
+// as before.
+func TestCancelledWalk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "q.db")
+	e, err := recall.OpenEngine(path, &recall.Options{Durability: recall.SyncNever, Logger: quietLogger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	s := &story{e: e, ids: map[string]recall.MessageID{}, lease: map[string]recall.Lease{}}
+	if err := s.insert(many...); err != nil {
+		t.Fatal(err)
+	}
+	for n, clean := 0, false; !clean; n++ {
+		res, err := e.CancelMatching(&endingContext{t.Context(), n}, recall.CancelMatchingRequest{
+			Filter: recall.Filter{Labels: []string{"m"}}, Now: storyBase,
+		})
+		clean = err == nil
+		if !clean && (!errors.Is(err, context.Canceled) || res.Cancelled != 0) {
+			t.Fatalf("after %d looks at the context: %+v, %v", n, res, err)
+		}
+		s.wantPending(t, len(many)-res.Cancelled)
+		if err := recall.CheckInvariants(e, path); err != nil {
+			t.Fatalf("after %d looks at the context: %v", n, err)
+		}
+		if clean && (n < 3 || res.Cancelled != len(many)) {
+			t.Errorf("the walk has looked at its context %d times, and cancelled %d", n, res.Cancelled)
+		}
+	}
+}
+
+// endingContext is done once it was looked at a number of times.
+type endingContext struct {
+	context.Context
+	looks int
+}
+
+func (c *endingContext) Err() error {
+	if c.looks--; c.looks < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
 // TestFull fills a file: publishing is refused and changes nothing, deliveries
 // and cancellations go on, and publishing works again when there is room.
 func TestFull(t *testing.T) {
@@ -419,26 +468,29 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// fill publishes large messages until there is no room.
+// fill publishes until there is no room, not for the smallest message.
 func (s *story) fill(t *testing.T) (n int) {
 	t.Helper()
-	batch := make([]recall.Message, 100)
-	for i := range batch {
-		batch[i] = recall.Message{
-			URL: "http://host/", Method: "POST", Labels: []string{"f"}, Retries: recall.Retries(0),
-			DueAt: storyBase.Add(time.Hour), Body: make([]byte, 3000),
+	for _, size := range []struct{ messages, body int }{{100, 3000}, {1, 3000}, {1, 0}} {
+		batch := make([]recall.Message, size.messages)
+		for i := range batch {
+			batch[i] = recall.Message{
+				URL: "http://host/", Method: "POST", Labels: []string{"f"}, Retries: recall.Retries(0),
+				DueAt: storyBase.Add(time.Hour), Body: make([]byte, size.body),
+			}
+		}
+		for {
+			_, err := s.e.Insert(t.Context(), batch, storyBase)
+			if errors.Is(err, recall.ErrFull) && !errors.Is(err, recall.ErrFailed) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += len(batch)
 		}
 	}
-	for {
-		_, err := s.e.Insert(t.Context(), batch, storyBase)
-		if errors.Is(err, recall.ErrFull) && !errors.Is(err, recall.ErrFailed) {
-			return n
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		n += len(batch)
-	}
+	return n
 }
 
 func (s *story) wantPending(t *testing.T, want int) {
