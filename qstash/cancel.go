@@ -26,7 +26,7 @@ func (h *handler) cancelMany(w http.ResponseWriter, r *http.Request, rest string
 	var res recall.CancelResult
 	if f, all := c.filter(); all {
 		res, err = h.b.CancelAll(r.Context(), opts...)
-		h.logAll(r, res, err)
+		h.logAll(r, c.limit, res, err)
 	} else {
 		res, err = h.b.CancelMatching(r.Context(), f, opts...)
 	}
@@ -38,9 +38,12 @@ func (h *handler) cancelMany(w http.ResponseWriter, r *http.Request, rest string
 }
 
 // logAll says who emptied the queue: it may have been a mistake.
-func (h *handler) logAll(r *http.Request, res recall.CancelResult, err error) {
+func (h *handler) logAll(r *http.Request, limit int, res recall.CancelResult, err error) {
 	text, attrs := "qstash: all messages were cancelled", []any{
 		"cancelled", res.Cancelled, "operation", res.Operation, "from", r.RemoteAddr, "user_agent", r.UserAgent(),
+	}
+	if limit > 0 {
+		text, attrs = "qstash: the oldest messages were cancelled", append(attrs, "limit", limit)
 	}
 	if err != nil {
 		text, attrs = "qstash: a cancellation of all messages ended early", append(attrs, "error", err)

@@ -110,6 +110,17 @@ func TestCancelAllIsLogged(t *testing.T) {
 	}
 }
 
+// TestLimitedCancelIsLogged as one that did not take everything.
+func TestLimitedCancelIsLogged(t *testing.T) {
+	s := newServer(t, nil)
+	s.publish("a", recall.Message{})
+	s.publish("b", recall.Message{})
+	checkStatus(t, s.call("DELETE", "/v2/messages?count=1", ""), 202)
+	if got := s.log.String(); !strings.Contains(got, "cancelled=1") || !strings.Contains(got, "limit=1") || strings.Contains(got, "all messages") {
+		t.Errorf("log: got %q", got)
+	}
+}
+
 // TestStopOfAllIsLogged as what it is.
 func TestStopOfAllIsLogged(t *testing.T) {
 	s := newServer(t, &qstash.Options{CancelWait: -1})

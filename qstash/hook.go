@@ -18,6 +18,7 @@ func OnRequest(r *http.Request, d *recall.Delivery) error {
 		"Upstash-Schedule-Id": d.ScheduleID,
 		"Upstash-Caller-Ip":   d.CallerIP,
 	} {
+		r.Header.Del(name) // a publisher can forward a header of any name
 		if value != "" {
 			r.Header.Set(name, value)
 		}

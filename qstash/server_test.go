@@ -138,15 +138,17 @@ func TestDelivered(t *testing.T) {
 }
 
 // TestOnRequest has a message from a schedule to a group: those names are
-// handed on as well.
+// handed on as well, and none that the publisher made up.
 func TestOnRequest(t *testing.T) {
 	l := newLive(t)
 	endpoint, arrivals := newEndpoint(t)
-	if _, err := l.b.Publish(t.Context(), recall.Message{URL: endpoint, Topic: "g", ScheduleID: "s"}); err != nil {
+	forged := http.Header{"Upstash-Caller-Ip": {"192.0.2.9"}, "Upstash-Topic-Name": {"h"}, "Upstash-Other": {"x"}}
+	if _, err := l.b.Publish(t.Context(), recall.Message{URL: endpoint, Topic: "g", ScheduleID: "s", Header: forged}); err != nil {
 		t.Fatal(err)
 	}
 	checkHeaders(t, receive(t, arrivals).header, map[string]string{
 		"Upstash-Topic-Name": "g", "Upstash-Schedule-Id": "s", "Upstash-Caller-Ip": "", "Upstash-Retried": "0",
+		"Upstash-Other": "x",
 	})
 }
 
