@@ -26,12 +26,15 @@ type model struct {
 	ops         [][16]byte // tombstones with something to fold
 	opCount     byte
 	requested   map[uint64]bool
+	ended       []uint64 // some that are gone
+	swept       *SweepResult
 }
 
 // TestStoreAgainstModel drives a file and plain maps with the same changes and
 // compares them after every step and every reopen, clean or not. Numbers jump,
 // so that there are several segments with few rows.
 func TestStoreAgainstModel(t *testing.T) {
+	var swept SweepResult
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp("", "recall-store")
 		if err != nil {
@@ -40,17 +43,20 @@ func TestStoreAgainstModel(t *testing.T) {
 		defer os.RemoveAll(dir)
 		m := &model{
 			dir: dir, live: map[uint64]bool{}, dead: map[uint64]bool{}, states: map[uint64]State{},
-			requested: map[uint64]bool{}, next: 1, nextD: 1,
+			requested: map[uint64]bool{}, next: 1, nextD: 1, swept: &swept,
 		}
 		m.open(t)
 		defer func() { _ = m.s.Close() }()
 		t.Repeat(map[string]func(*rapid.T){
 			"put": m.put, "finish": m.finish, "die": m.die, "bury": m.bury, "state": m.state, "cancel": m.cancel,
-			"request": m.request, "fold": m.fold, "sweep": m.sweep, "jump": m.jump, "reopen": m.reopen,
+			"request": m.request, "fold": m.fold, "sweep": m.sweep, "thin": m.thin, "jump": m.jump, "reopen": m.reopen,
 			"": m.compare,
 		})
 		m.reopen(t)
 	})
+	if swept.Dropped < 20 || swept.Rewritten < 20 {
+		t.Errorf("the stories are too tame: they dropped and rewrote few segments: %+v", swept)
+	}
 }
 
 var foldAlways = &Options{NoSync: true, Reserve: 1, MinFoldState: 1}
@@ -161,6 +167,7 @@ func (m *model) some(t *rapid.T, from map[uint64]bool) (out []uint64) {
 }
 
 func (m *model) gone(seqs []uint64) {
+	m.ended = append(m.ended, seqs...)
 	for _, seq := range seqs {
 		delete(m.live, seq)
 		delete(m.states, seq)
@@ -170,6 +177,9 @@ func (m *model) gone(seqs []uint64) {
 
 func (m *model) finish(t *rapid.T) {
 	seqs := m.some(t, m.live)
+	if len(m.ended) > 0 && rapid.Bool().Draw(t, "again") { // cancelled while it was delivered
+		seqs = append(seqs, rapid.SampledFrom(m.ended).Draw(t, "ended"))
+	}
 	fold := rapid.IntRange(0, 1).Draw(t, "fold") // background work joins the commits of others
 	m.commit(t, func(tx *Tx) error {
 		if err := tx.Finish(Live, slices.Clone(seqs)); err != nil || fold == 0 {
@@ -258,8 +268,10 @@ func (m *model) request(t *rapid.T) {
 	if len(seqs) == 0 {
 		t.Skip("nothing lives")
 	}
-	m.opCount++
-	m.commit(t, func(tx *Tx) error { return tx.Requested(Operation{ID: [16]byte{1, m.opCount}}, 0, seqs[:1]) })
+	for range rapid.IntRange(1, 2).Draw(t, "times") {
+		m.opCount++
+		m.commit(t, func(tx *Tx) error { return tx.Requested(Operation{ID: [16]byte{1, m.opCount}}, 0, seqs[:1]) })
+	}
 	m.requested[seqs[0]] = true
 }
 
@@ -285,5 +297,37 @@ func (m *model) fold(t *rapid.T) {
 }
 
 func (m *model) sweep(t *rapid.T) {
-	m.commit(t, func(tx *Tx) error { _, err := tx.Sweep(); return err })
+	m.commit(t, func(tx *Tx) error {
+		r, err := tx.Sweep()
+		m.swept.Dropped += r.Dropped
+		m.swept.Rewritten += r.Rewritten
+		return err
+	})
+}
+
+// thin leaves little of the oldest segment, seals it and sweeps.
+func (m *model) thin(t *rapid.T) {
+	live := slices.Sorted(maps.Keys(m.live))
+	if len(live) == 0 {
+		t.Skip("nothing lives")
+	}
+	var seqs []uint64
+	for _, seq := range live {
+		if seq>>segmentBits == live[0]>>segmentBits {
+			seqs = append(seqs, seq)
+		}
+	}
+	keep := rapid.IntRange(0, len(seqs)/4).Draw(t, "keep")
+	m.next = max(m.next, (live[0]>>segmentBits+1)<<segmentBits)
+	m.commit(t, func(tx *Tx) error {
+		h := tx.head
+		h.NextSeq = m.next
+		if err := tx.SetHead(h); err != nil {
+			return err
+		}
+		return tx.Finish(Live, slices.Clone(seqs[keep:]))
+	})
+	m.gone(seqs[keep:])
+	m.commit(t, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err })
+	m.sweep(t)
 }
