@@ -185,9 +185,16 @@ func asIDs(in []string) (out []recall.MessageID) {
 // look opens the file without delivering, and compares.
 func (c *crashParent) look(t *testing.T) {
 	t.Helper()
-	b, err := recall.Open(c.file, &recall.Options{NoDispatch: true, Logger: quietLogger})
+	engine, err := recall.OpenEngine(c.file, &recall.Options{Logger: quietLogger})
 	if err != nil {
 		t.Fatal(err)
+	}
+	b, err := recall.New(engine, &recall.Options{NoDispatch: true, Logger: quietLogger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := recall.CheckInvariants(engine, c.file); err != nil {
+		t.Error(err)
 	}
 	live, byLabel := map[recall.MessageID]bool{}, map[string][]recall.MessageID{} // byLabel: the delayed ones
 	for m, err := range b.List(t.Context(), recall.Filter{}) {
