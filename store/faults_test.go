@@ -112,20 +112,72 @@ func TestFull(t *testing.T) {
 	if s.Err() != nil {
 		t.Errorf("a refusal failed the store: %v", s.Err())
 	}
+	_ = publish() // gives free what the last commit gave up
+	begun, written := s.db.Stats().TxStats, lastCommit(t, s)
+	if err := publish(); !errors.Is(err, ErrFull) {
+		t.Fatalf("got %v, want ErrFull", err)
+	}
+	if after := s.db.Stats().TxStats; after.GetWrite() != begun.GetWrite() || lastCommit(t, s) != written {
+		t.Error("a refused commit reached bbolt")
+	}
 	// Numbers jump, so that the segments are sealed and can be dropped.
 	mustCommit(t, s, func(tx *Tx) error {
 		h := tx.head
 		h.NextSeq = (h.NextSeq>>segmentBits + 1) << segmentBits
 		return tx.SetHead(h)
 	})
-	mustCommit(t, s, func(tx *Tx) error { return tx.Finish(Live, sequence(1, first*20, 1)) })
+	half := first * 10
+	cancelled := Operation{ID: [16]byte{1}, Count: uint64(half)}
+	mustCommit(t, s, func(tx *Tx) error { return tx.Tombstone(cancelled, 0, sequence(1, half, 1)) })
+	mustCommit(t, s, func(tx *Tx) error { return tx.Finish(Live, sequence(uint64(half)+1, first*20-half, 1)) })
 	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err })
+	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldTombstone(cancelled.ID, 1<<20); return err })
 	mustCommit(t, s, func(tx *Tx) error { _, err := tx.Sweep(); return err })
 	if again := fill(); again < first/2 {
 		t.Errorf("after the sweep only %d commits found room, %d at first", again, first)
 	}
 	if size, _ := s.size(); size > limit {
 		t.Errorf("the file has %d bytes", size)
+	}
+}
+
+// lastCommit returns the number that bbolt has given the last commit.
+func lastCommit(t *testing.T, s *Store) (id int) {
+	t.Helper()
+	if err := s.View(func(v *View) error { id = v.tx.ID(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// TestFileFails takes the file away under a commit: the store has failed, and
+// what was committed before is still there.
+func TestFileFails(t *testing.T) {
+	file := path(t)
+	s := open(t, file, quick)
+	mustCommit(t, s, func(tx *Tx) error { return put(tx, 2, "x") })
+	tx, err := s.Begin(Bound{Rows: 2, Bytes: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := put(tx, 2, "y"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); !errors.Is(err, ErrFailed) {
+		t.Errorf("Commit: got %v, want ErrFailed", err)
+	}
+	if _, err := s.Begin(Bound{}); !errors.Is(err, ErrFailed) {
+		t.Errorf("Begin: got %v, want ErrFailed", err)
+	}
+	if s.Head().NextSeq != 3 {
+		t.Errorf("the head moved to %d", s.Head().NextSeq)
+	}
+	_ = s.Close() // cannot close what is closed
+	if got := keys(mustLoad(t, open(t, file, quick)).Live); len(got) != 2 {
+		t.Errorf("live %v, want the first two", got)
 	}
 }
 

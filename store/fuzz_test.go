@@ -2,6 +2,8 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
+	"os"
 	"testing"
 )
 
@@ -75,5 +77,32 @@ func FuzzDecodeOperation(f *testing.F) {
 		if _, err := decodeOperation([16]byte{}, encodeOperation(&d.Operation, d.progress, d.commit)); err != nil {
 			t.Fatalf("what was encoded does not decode: %v", err)
 		}
+	})
+}
+
+// FuzzCheckStructure changes eight bytes of a file anywhere. What the check
+// lets through, bbolt must be able to walk.
+func FuzzCheckStructure(f *testing.F) {
+	data := golden(f)
+	f.Add(uint32(16), uint64(1))
+	f.Add(uint32(3*4096+10), uint64(0xFFFF))
+	f.Add(uint32(3*4096+24), uint64(1<<40))
+	f.Fuzz(func(t *testing.T, at uint32, change uint64) {
+		bad := bytes.Clone(data)
+		at %= uint32(len(bad) - 8)
+		binary.LittleEndian.PutUint64(bad[at:], binary.LittleEndian.Uint64(bad[at:])^change)
+		if checkStructure(bytes.NewReader(bad), int64(len(bad))) != nil {
+			return
+		}
+		file := path(t)
+		if err := os.WriteFile(file, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(file, quick)
+		if err != nil {
+			return
+		}
+		_, _ = load(s)
+		_ = s.db.Close()
 	})
 }
