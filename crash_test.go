@@ -461,31 +461,29 @@ var errCrashAttempt = errors.New("this attempt fails")
 // handle registers handlers: one delivers, one fails twice, one always, one
 // takes its time, and one takes its time to fail.
 func (c *crashChild) handle(t *testing.T) {
-	for url, answer := range map[string]func(attempt int) error{
-		"local:ok": func(int) error { return nil },
-		"local:flaky": func(attempt int) error {
-			if attempt < 3 {
-				return errCrashAttempt
-			}
-			return nil
-		},
-		"local:hopeless": func(int) error { return errCrashAttempt },
-		"local:slow": func(int) error {
+	for url, fails := range map[string]func(attempt int) bool{
+		"local:ok":       func(int) bool { return false },
+		"local:flaky":    func(attempt int) bool { return attempt < 3 },
+		"local:hopeless": func(int) bool { return true },
+		"local:slow": func(int) bool {
 			time.Sleep(rand.N(5 * time.Millisecond)) // real time of a real process
-			return nil
+			return false
 		},
-		"local:stubborn": func(int) error {
+		"local:stubborn": func(int) bool {
 			select {
 			case c.stubborn <- struct{}{}:
 			default:
 			}
 			time.Sleep(rand.N(5 * time.Millisecond))
-			return errCrashAttempt
+			return true
 		},
 	} {
 		handle(t, c.b, url, func(_ context.Context, d *recall.Delivery) error {
 			c.report("start %s", d.ID)
-			return answer(d.Attempt)
+			if fails(d.Attempt) {
+				return errCrashAttempt
+			}
+			return nil
 		})
 	}
 }

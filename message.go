@@ -407,9 +407,6 @@ func clip(s string) string {
 	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(s[:most], ""), len(s))
 }
 
-// isLocal tells whether a destination is a handler of this process.
-func isLocal(dest string) bool { return strings.HasPrefix(dest, localScheme) }
-
 // hostOf returns the host of a destination in lower case, with its port if it
 // names one, or "" for a local handler.
 func hostOf(dest string) string {

@@ -133,7 +133,7 @@ type fataler interface {
 // restarted returns a store over the same file that has learnt nothing yet.
 func restarted(t fataler, s *Store) *Store {
 	t.Helper()
-	again := &Store{db: s.db, file: s.file, opts: s.opts}
+	again := &Store{db: s.db, file: s.file, opts: s.opts, pageSize: s.pageSize}
 	for tab := range tables {
 		again.segments[tab] = map[uint64]*segment{}
 	}

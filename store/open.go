@@ -253,7 +253,11 @@ func (s *Store) openDB(path string) (err error) {
 			return f, err
 		},
 	})
-	return openError(err)
+	if err != nil {
+		return openError(err)
+	}
+	s.pageSize = int64(s.db.Info().PageSize) // later it would race with a commit that moves the map
+	return nil
 }
 
 // create writes the first commit: buckets, version and key, and makes the

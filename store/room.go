@@ -82,7 +82,7 @@ func (s *Store) space() (used, free int64, err error) {
 	}
 	used = tx.Size()
 	rollback(tx)
-	return used, int64(s.db.Stats().FreePageN) * int64(s.db.Info().PageSize), nil
+	return used, int64(s.db.Stats().FreePageN) * s.pageSize, nil
 }
 
 func (s *Store) size() (int64, error) {

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -211,4 +212,43 @@ func sequence(from uint64, n int, step uint64) (out []uint64) {
 		from += step
 	}
 	return out
+}
+
+// Close may come while others read: they are told so.
+func TestCloseWhileOthersRead(t *testing.T) {
+	for range 50 {
+		s := open(t, path(t), quick)
+		mustCommit(t, s, func(tx *Tx) error { return put(tx, 3, "x") })
+		var readers sync.WaitGroup
+		started := make(chan struct{}, 4)
+		for range cap(started) {
+			readers.Go(func() {
+				started <- struct{}{}
+				for {
+					_ = s.Stats()
+					err := s.View(func(v *View) error {
+						row, err := v.Record(Live, 2)
+						if err == nil && row == nil {
+							err = errors.New("the row is gone")
+						}
+						return err
+					})
+					if errors.Is(err, ErrClosed) {
+						return
+					}
+					if err != nil {
+						t.Errorf("View: got %v, want ErrClosed", err)
+						return
+					}
+				}
+			})
+		}
+		for range cap(started) {
+			<-started
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		readers.Wait()
+	}
 }

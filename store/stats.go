@@ -21,9 +21,11 @@ func (s *Store) Stats() Stats {
 		JournalBytes: s.sizes.journalState, OverlayBytes: s.sizes.overlay, OpenRequested: len(s.requested),
 	}
 	s.mu.Unlock()
-	if s.closed.Load() {
+	done, err := s.reading()
+	if err != nil {
 		return st
 	}
+	defer done()
 	used, free, err := s.space()
 	if err != nil {
 		return st

@@ -90,9 +90,12 @@ type Store struct {
 	key   [16]byte
 	clean bool // the file was closed cleanly before this open
 
-	failed atomic.Pointer[error]
-	closed atomic.Bool
-	head   Head // of the writer
+	pageSize int64
+
+	failed  atomic.Pointer[error]
+	closed  atomic.Bool
+	readers sync.RWMutex // held shared while bbolt is read; alone to close it
+	head    Head         // of the writer
 
 	mu        sync.Mutex // guards what follows, which Stats reads
 	segments  [tables]map[uint64]*segment
@@ -151,10 +154,24 @@ func (s *Store) Close() error {
 	if err == nil {
 		err = s.closeCleanly()
 	}
+	s.readers.Lock()
+	defer s.readers.Unlock()
 	if closeErr := s.db.Close(); err == nil {
 		err = closeErr
 	}
 	return err
+}
+
+// reading keeps the file open until done is called; ErrClosed once Close has
+// begun. Whoever holds it must not ask for it again: a Close in between would
+// wait for the first, and the second for the Close.
+func (s *Store) reading() (done func(), err error) {
+	s.readers.RLock()
+	if s.closed.Load() {
+		s.readers.RUnlock()
+		return nil, ErrClosed
+	}
+	return s.readers.RUnlock, nil
 }
 
 // closeCleanly is the one commit that syncs the freelist: in every commit it

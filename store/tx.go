@@ -189,9 +189,11 @@ func (s *Store) segment(tab Table, n uint64) *segment {
 // block: a writer that has to grow its map waits for it. A page that cannot be
 // read, because the file was damaged since it was opened, is a *CorruptError.
 func (s *Store) View(fn func(*View) error) error {
-	if s.closed.Load() {
-		return ErrClosed
+	done, err := s.reading()
+	if err != nil {
+		return err
 	}
+	defer done()
 	tx, err := s.db.Begin(false)
 	if err != nil {
 		return err
