@@ -90,6 +90,17 @@ func collectCancel(opts []CancelOption) (o cancelOptions, err error) {
 	return o, o.err
 }
 
+// single refuses what makes no sense for the cancellation of one message.
+func (o *cancelOptions) single() error {
+	switch {
+	case o.wait != 0:
+		return invalid("Wait", "it is for bulk cancellations")
+	case o.limit != 0:
+		return invalid("Limit", "it is for bulk cancellations")
+	}
+	return nil
+}
+
 // OperationID names a cancellation: "op_" and a ULID.
 type OperationID string
 
@@ -116,8 +127,8 @@ func (b *Broker) Cancel(ctx context.Context, id MessageID, opts ...CancelOption)
 	if err != nil {
 		return err
 	}
-	if o.wait != 0 || o.limit != 0 {
-		return invalid("CancelOption", "Wait and Limit are for bulk cancellations")
+	if err := o.single(); err != nil {
+		return err
 	}
 	if _, err := id.ulid(); err != nil {
 		return err
