@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -50,6 +51,22 @@ type Options struct {
 	// MaxFileSize is the largest file in bytes; publishing is refused with
 	// ErrFull before it is reached. Default no limit; 2 GB on 32-bit systems.
 	MaxFileSize int64
+	// UndoWindow is how long a bulk cancellation can be undone, see
+	// [Broker.Restore]. Until then its messages keep their place in memory and
+	// in the file. Default 10 minutes; negative: no undo, and the room is free
+	// at once.
+	UndoWindow time.Duration
+	// UndoBytes bounds what all undoable cancellations together may hold, in
+	// bytes of file and memory, as the average message takes. When there is
+	// more, the oldest operation gives way. Default 1 GiB.
+	UndoBytes int64
+	// AuditRetention is how long the records of bulk operations are kept, see
+	// [Broker.Cancellations]. Default 30 days.
+	AuditRetention time.Duration
+	// UpkeepRate bounds the commits per second that background work makes:
+	// folding cancelled messages away and giving back their room. Default no
+	// limit; see [Broker.SetUpkeepRate].
+	UpkeepRate int
 	// Transport makes the HTTP requests. The default keeps as many idle
 	// connections per host as there are slots and follows HTTP_PROXY.
 	Transport http.RoundTripper
@@ -78,6 +95,10 @@ const (
 	DefaultMaxBatch    = 10_000
 	DefaultMaxResponse = 64 << 10
 
+	DefaultUndoWindow     = 10 * time.Minute
+	DefaultUndoBytes      = 1 << 30
+	DefaultAuditRetention = 30 * 24 * time.Hour
+
 	maxSlots     = 1 << 16
 	maxBodyBound = 16 << 20
 	maxBatch     = 100_000
@@ -93,6 +114,9 @@ func (o *Options) withDefaults() *Options {
 	setDefault(&c.MaxBody, DefaultMaxBody)
 	setDefault(&c.MaxBatch, DefaultMaxBatch)
 	setDefault(&c.MaxResponse, DefaultMaxResponse)
+	setDefault(&c.UndoWindow, DefaultUndoWindow)
+	setDefault(&c.UndoBytes, DefaultUndoBytes)
+	setDefault(&c.AuditRetention, DefaultAuditRetention)
 	if c.Retries == nil {
 		c.Retries = Retries(DefaultRetries)
 	} else {
@@ -138,8 +162,13 @@ func (o *Options) validate() error {
 	if o.Durability > SyncNever {
 		errs = append(errs, invalid("Options.Durability", "%d is unknown", o.Durability))
 	}
-	if o.MaxFileSize < 0 {
-		errs = append(errs, invalid("Options.MaxFileSize", "%d is negative", o.MaxFileSize))
+	for field, n := range map[string]int64{
+		"MaxFileSize": o.MaxFileSize, "UndoBytes": o.UndoBytes,
+		"AuditRetention": int64(o.AuditRetention), "UpkeepRate": int64(o.UpkeepRate),
+	} {
+		if n < 0 {
+			errs = append(errs, invalid("Options."+field, "%d is negative", n))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -169,6 +198,9 @@ type Broker struct {
 	dispatch *dispatcher // nil with NoDispatch
 	upkeep   *upkeep
 	handlers handlers
+
+	longestUpdate atomic.Int64
+	upkeepRate    atomic.Int64 // commits per second; 0: no limit
 }
 
 // Open opens the file at path, creating it if there is none, and starts
@@ -206,6 +238,7 @@ func New(engine Engine, opts *Options) (*Broker, error) {
 
 func start(engine Engine, o *Options) *Broker {
 	b := &Broker{engine: engine, opts: o, clock: o.Clock, log: o.Logger}
+	b.upkeepRate.Store(int64(o.UpkeepRate))
 	b.upkeep = startUpkeep(b)
 	if !o.NoDispatch {
 		b.dispatch = startDispatch(b)
@@ -217,6 +250,9 @@ func start(engine Engine, o *Options) *Broker {
 func (b *Broker) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if ctx.Value(txKey{}) == b {
+		return invalid("ctx", "inside a transaction, use the Tx")
 	}
 	b.life.RLock()
 	defer b.life.RUnlock()
@@ -269,13 +305,26 @@ type Stats struct {
 	Busy      int   // attempts that run now
 	Delivered int64 // attempts that ended delivered, since open
 	Failed    int64 // attempts that failed, since open
+	// LongestUpdate is the longest that a transaction kept everybody waiting.
+	LongestUpdate time.Duration
 }
 
 // Stats returns counters and sizes. It is cheap, and answers after Close too.
 func (b *Broker) Stats() Stats {
 	s := Stats{EngineStats: b.engine.Stats(), Slots: b.opts.Slots}
+	s.LongestUpdate = time.Duration(b.longestUpdate.Load())
 	if b.dispatch != nil {
 		b.dispatch.addTo(&s)
 	}
 	return s
+}
+
+// noteUpdate keeps the longest transaction.
+func (b *Broker) noteUpdate(d time.Duration) {
+	for {
+		longest := b.longestUpdate.Load()
+		if int64(d) <= longest || b.longestUpdate.CompareAndSwap(longest, int64(d)) {
+			return
+		}
+	}
 }

@@ -15,27 +15,53 @@ type Policy uint8
 const (
 	// Stop ends the call at the first message in flight, with a
 	// *NotCancellableError. What was cancelled before it stays cancelled. It is
-	// the default.
+	// the default, and QStash's rule.
 	Stop Policy = iota
 	// Sticky lets the running attempt finish, but the message is never tried
 	// again: it ends delivered or cancelled. The request is durable when the
-	// call returns.
+	// call returns; bulk calls count such messages as Requested.
 	Sticky
+	// Skip passes over what is in flight: such messages go on as if the call
+	// had not met them. The result names them.
+	Skip
+	// Abort is Sticky, and also cancels the context of the running attempt, so
+	// that an HTTP request is torn down and a handler can stop early. An attempt
+	// that succeeds all the same is a delivery.
+	Abort
 )
 
-// CancelOption changes how a cancellation treats what it meets: a [Policy],
-// [Wait], [Limit] or [Reason].
+// String returns the name of the policy.
+func (p Policy) String() string {
+	names := [...]string{"stop", "sticky", "skip", "abort"}
+	if int(p) < len(names) {
+		return names[p]
+	}
+	return fmt.Sprintf("policy %d", uint8(p))
+}
+
+// asks tells whether the policy asks for the cancellation of what is in flight.
+func (p Policy) asks() bool { return p == Sticky || p == Abort }
+
+// CancelOption changes how a cancellation, or another bulk change, treats what
+// it meets: a [Policy] or [Wait], of which a call takes one, [ExpectAtMost],
+// [ExpectExactly], [Limit], [DryRun] or [Reason].
 type CancelOption interface{ applyCancel(*cancelOptions) }
 
 type cancelOptions struct {
-	policy Policy
-	wait   time.Duration
-	limit  int
-	reason string
-	err    error
+	policy   Policy
+	policies int // how many were given, Wait included
+	wait     time.Duration
+	limit    int
+	guard    Guard
+	dryRun   bool
+	reason   string
+	err      error
 }
 
-func (p Policy) applyCancel(o *cancelOptions) { o.policy = p }
+func (p Policy) applyCancel(o *cancelOptions) {
+	o.policy = p
+	o.policies++
+}
 
 type cancelOptionFunc func(*cancelOptions)
 
@@ -45,37 +71,79 @@ func (f cancelOptionFunc) applyCancel(o *cancelOptions) { f(o) }
 // in the whole call. An attempt that ends delivered or dead is passed; one that
 // goes back to pending is cancelled; one that is still running when d is used
 // up is the blocker of the [Stop] policy. What was cancelled before a wait is
-// committed before it, so after a crash an exact prefix may be cancelled.
+// committed before it, so after a crash an exact prefix may be cancelled. A
+// handler that waits for its own attempt is told at once.
 func Wait(d time.Duration) CancelOption {
 	return cancelOptionFunc(func(o *cancelOptions) {
 		o.wait = d
+		o.policies++
 		if d < 0 {
-			o.err = invalid("Wait", "%v is negative", d)
+			o.fail(invalid("Wait", "%v is negative", d))
 		}
 	})
 }
 
-// Limit makes a bulk cancellation end after the oldest n matches.
+// Limit makes a bulk call end after the oldest n matches that it takes.
 func Limit(n int) CancelOption {
 	return cancelOptionFunc(func(o *cancelOptions) {
 		o.limit = n
 		if n < 1 {
-			o.err = invalid("Limit", "%d is less than 1", n)
+			o.fail(invalid("Limit", "%d is less than 1", n))
 		}
 	})
+}
+
+// ExpectAtMost refuses a bulk call, before it changes anything, when more than
+// n messages match and are pending: the error is an *[UnexpectedCountError]
+// with the number that was found. The count is taken by the very walk that
+// would take the messages, so none can come or go in between. What is in flight
+// does not count; the policy deals with it afterwards. [Limit] does not make
+// the number smaller.
+func ExpectAtMost(n int) CancelOption { return expect("ExpectAtMost", Guard{Set: true, Most: n}) }
+
+// ExpectExactly is [ExpectAtMost] for a number that must be met.
+func ExpectExactly(n int) CancelOption {
+	return expect("ExpectExactly", Guard{Set: true, Least: n, Most: n})
+}
+
+func expect(name string, g Guard) CancelOption {
+	return cancelOptionFunc(func(o *cancelOptions) {
+		switch {
+		case g.Most < 0:
+			o.fail(invalid(name, "%d is negative", g.Most))
+		case o.guard.Set:
+			o.fail(invalid(name, "a call takes one expectation"))
+		}
+		o.guard = g
+	})
+}
+
+// DryRun makes a bulk call report what it would do – counts, what it would
+// skip, its blocker – without doing it. It does not wait. Another call may
+// change the answer at any moment: for safety use [ExpectExactly].
+func DryRun() CancelOption {
+	return cancelOptionFunc(func(o *cancelOptions) { o.dryRun = true })
 }
 
 // MaxReason is the longest text of [Reason], in bytes.
 const MaxReason = 1024
 
-// Reason keeps a text for people with the record of the cancellation.
+// Reason keeps a text for people with the record of the operation, see
+// [Broker.Cancellations].
 func Reason(text string) CancelOption {
 	return cancelOptionFunc(func(o *cancelOptions) {
 		o.reason = text
 		if err := checkText("Reason", text, MaxReason); err != nil {
-			o.err = err
+			o.fail(err)
 		}
 	})
+}
+
+// fail keeps the first thing that is wrong.
+func (o *cancelOptions) fail(err error) {
+	if o.err == nil {
+		o.err = err
+	}
 }
 
 func collectCancel(opts []CancelOption) (o cancelOptions, err error) {
@@ -84,29 +152,38 @@ func collectCancel(opts []CancelOption) (o cancelOptions, err error) {
 			opt.applyCancel(&o)
 		}
 	}
-	if o.policy > Sticky {
-		return o, invalid("Policy", "%d is unknown", o.policy)
+	switch {
+	case o.policy > Abort:
+		o.fail(invalid("Policy", "%d is unknown", o.policy))
+	case o.policies > 1:
+		o.fail(invalid("Policy", "a call takes one policy, or Wait"))
 	}
 	return o, o.err
 }
 
 // single refuses what makes no sense for the cancellation of one message.
 func (o *cancelOptions) single() error {
+	refuse := func(name string) error { return invalid(name, "it is for bulk cancellations") }
 	switch {
 	case o.wait != 0:
-		return invalid("Wait", "it is for bulk cancellations")
+		return refuse("Wait")
 	case o.limit != 0:
-		return invalid("Limit", "it is for bulk cancellations")
+		return refuse("Limit")
+	case o.guard.Set:
+		return refuse("Expect")
+	case o.dryRun:
+		return refuse("DryRun")
+	case o.policy == Skip:
+		return refuse("Policy")
 	}
 	return nil
 }
 
-// OperationID names a cancellation: "op_" and a ULID.
-type OperationID string
-
 // CancelResult says what a bulk cancellation did.
 type CancelResult struct {
 	Cancelled int         // messages that were pending and are gone now; exact
+	Requested int         // messages in flight that are not tried again, with Sticky and Abort
+	Skipped   []MessageID // messages in flight that were passed over, with Skip; oldest first
 	Operation OperationID // names the durable record; empty if nothing was cancelled
 	Index     string      // the index that was walked, as in a [Plan]
 	Scanned   int         // entries of it that were looked at
@@ -114,9 +191,9 @@ type CancelResult struct {
 
 // Cancel takes back one message. It returns nil when the message was pending
 // and is durably gone: it will never be delivered. A message in flight is left
-// as it is and named by a *[NotCancellableError], unless [Sticky] is given:
-// then the running attempt may finish, but is the last. Wait and Limit are
-// refused: they are for bulk calls.
+// as it is and named by a *[NotCancellableError], unless [Sticky] or [Abort] is
+// given: then the running attempt is the last, and with Abort its context is
+// cancelled. Options that are about many messages are refused.
 //
 // Errors: [ErrNotFound] if there is no such live message (never published,
 // delivered, cancelled, dead-lettered), [ErrInvalid] for what is no id,
@@ -137,24 +214,33 @@ func (b *Broker) Cancel(ctx context.Context, id MessageID, opts ...CancelOption)
 		return err
 	}
 	defer b.end()
-	return b.engine.Cancel(ctx, CancelRequest{ID: id, Sticky: o.policy == Sticky, Reason: o.reason, Now: b.clock.Now()})
+	err = b.engine.Cancel(ctx, CancelRequest{ID: id, Sticky: o.policy.asks(), Reason: o.reason, Now: b.clock.Now()})
+	if err == nil && o.policy == Abort {
+		b.abort([]MessageID{id})
+	}
+	return err
 }
 
 // CancelMatching takes back the pending messages that matched f when the call
-// began, oldest first, walking the narrowest index that f allows. It stops at
-// the first match that is in flight and returns a *[NotCancellableError] that
-// names it; what was cancelled before it stays cancelled, and nothing after it
-// is touched. Messages published after the call began are never touched.
+// began, oldest first, walking the narrowest index that f allows. By default it
+// stops at the first match that is in flight and returns a
+// *[NotCancellableError] that names it; what was cancelled before it stays
+// cancelled, and nothing after it is touched. Options change what happens to
+// messages in flight ([Wait], [Skip], [Sticky], [Abort]), refuse surprising
+// numbers ([ExpectAtMost], [ExpectExactly]), take only the oldest ([Limit]),
+// only look ([DryRun]), or keep a text with the record ([Reason]). Messages
+// published after the call began are never touched.
 //
 // It is durable when it returns: one commit, whatever the number of messages,
 // so after a crash either all of the call's messages are cancelled or none is
-// (with [Wait]: an exact prefix). The count of the result is exact.
+// (with [Wait]: an exact prefix). The counts of the result are exact. For a
+// while [Broker.Restore] brings the messages back.
 //
 // Errors: [ErrEmptyFilter] for a zero Filter (see [Broker.CancelAll]),
-// [ErrInvalid], [ErrNotCancellable], [ErrFull] (nothing was cancelled),
-// [ErrFailed] (unknown), [ErrClosed], or that of ctx if it was done before the
-// walk ended: then nothing of the walk's last part was cancelled. Safe for
-// concurrent use.
+// [ErrInvalid], [ErrNotCancellable], [ErrUnexpectedCount] (nothing was
+// cancelled), [ErrFull] (nothing was cancelled), [ErrFailed] (unknown),
+// [ErrClosed], or that of ctx if it was done before the walk ended: then nothing
+// of the walk's last part was cancelled. Safe for concurrent use.
 func (b *Broker) CancelMatching(ctx context.Context, f Filter, opts ...CancelOption) (CancelResult, error) {
 	if f.IsZero() {
 		return CancelResult{}, ErrEmptyFilter
@@ -176,21 +262,28 @@ func (b *Broker) cancelMatching(ctx context.Context, req CancelMatchingRequest, 
 	if err != nil {
 		return CancelResult{}, err
 	}
-	if o.policy != Stop {
-		return CancelResult{}, invalid("Policy", "a bulk cancellation stops at what is in flight")
-	}
 	if err := b.begin(ctx); err != nil {
 		return CancelResult{}, err
 	}
 	defer b.end()
-	req.Policy, req.Reason, req.Limit, req.Now, req.Self = o.policy, o.reason, o.limit, b.clock.Now(), attemptOf(ctx)
+	b.fill(ctx, &req, &o)
 	if o.wait > 0 {
 		expired := make(chan struct{})
 		req.Expired = expired
 		stop := b.clock.AfterFunc(o.wait, func() { close(expired) })
 		defer stop()
 	}
+	if o.policy == Abort && !o.dryRun {
+		req.Asked = b.abort
+	}
 	return b.engine.CancelMatching(ctx, req)
+}
+
+// fill completes a request with the options of its call.
+func (b *Broker) fill(ctx context.Context, req *CancelMatchingRequest, o *cancelOptions) {
+	req.Policy, req.Reason, req.Limit, req.Guard, req.DryRun = o.policy, o.reason, o.limit, o.guard, o.dryRun
+	req.Now, req.Self = b.clock.Now(), attemptOf(ctx)
+	req.Elapsed = func() time.Duration { return b.clock.Now().Sub(req.Now) }
 }
 
 // Plan says how a bulk cancellation would go about its filter.

@@ -30,6 +30,7 @@ type dispatcher struct {
 	transport http.RoundTripper
 	idle      interface{ CloseIdleConnections() } // nil when the transport is the caller's
 
+	reach   reach
 	busy    atomic.Int64   // slots taken; only loop adds, so it never exceeds Slots
 	running sync.WaitGroup // attempts; only loop adds
 	freed   chan struct{}  // one hint: a slot was freed
@@ -150,6 +151,8 @@ func (d *dispatcher) wait(claiming context.Context, more bool) {
 func (d *dispatcher) claim(claiming, attempts context.Context, free int) (full bool, err error) {
 	b := d.broker
 	now := b.clock.Now()
+	d.reach.claiming(true)
+	defer d.reach.claiming(false)
 	res, err := b.engine.Claim(claiming, ClaimRequest{Now: now, Max: free, Handlers: b.handlers.urls()})
 	if err != nil {
 		return false, err
@@ -182,19 +185,23 @@ func (d *dispatcher) start(claiming, attempts context.Context, l *Lease) {
 	}
 	d.busy.Add(1)
 	d.running.Add(1)
-	go d.attempt(attempts, l)
+	ctx, cancel := context.WithCancelCause(attempts)
+	d.reach.add(l.Message.ID, cancel)
+	go d.attempt(ctx, cancel, l)
 }
 
 // attempt is the life of one attempt's goroutine.
-func (d *dispatcher) attempt(attempts context.Context, l *Lease) {
+func (d *dispatcher) attempt(ctx context.Context, cancel context.CancelCauseFunc, l *Lease) {
 	defer d.leave()
+	defer cancel(nil)
 	b := d.broker
 	started := b.clock.Now()
-	ctx, cancel := withTimeout(attempts, b.clock, l.Message.timeout(b.opts))
-	defer cancel()
+	ctx, release := withTimeout(ctx, b.clock, l.Message.timeout(b.opts))
+	defer release()
 	// Deferred, because a handler may end the goroutine instead of returning.
 	r := result{failure: FailureHandler, reason: "the handler ended its goroutine"}
 	defer func() {
+		d.reach.remove(l.Message.ID)
 		d.end(l, r, r.wasCut(ctx), started)
 	}()
 	r = d.deliver(context.WithValue(ctx, attemptKey{}, &attemptMark{b, l.Message.ID}), &l.Message)

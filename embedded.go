@@ -24,6 +24,7 @@ type embedded struct {
 	ids   idCodec
 	log   *slog.Logger
 
+	gate      gate          // of walks and transactions
 	queue     chan *request // to the committer
 	requests  sync.Pool     // of *request; not shared, so that an engine may live in a synctest bubble
 	senders   sync.RWMutex  // held shared while sending; alone to close the queue
@@ -31,21 +32,26 @@ type embedded struct {
 	closing   chan struct{} // closed when Close begins
 	committed chan struct{} // closed when the committer has left
 
-	mu     sync.Mutex // guards everything below
-	live   *index     // pending and in flight
-	dead   *index     // the dead letter queue
-	lanes  lanes
-	leases map[uint64]*lease // by sequence number
-	epoch  uint64
-	number uint64        // of the newest lease
-	notes  []store.Claim // claims that no commit has noted yet
-	noted  time.Time     // when the oldest of them was made
-	crash  recovery
-	marks  map[uint16]*cancellation // whose marks entries still bear
-	upkeep upkeepState
-	stats  embeddedStats
+	mu       sync.Mutex // guards everything below
+	live     *index     // pending and in flight
+	dead     *index     // the dead letter queue
+	lanes    lanes
+	leases   map[uint64]*lease // by sequence number
+	epoch    uint64
+	number   uint64        // of the newest lease
+	notes    []store.Claim // claims that no commit has noted yet
+	noted    time.Time     // when the oldest of them was made
+	crash    recovery
+	marks    map[uint16]*marking // by the number that entries bear
+	last     uint16              // number of the newest marking
+	undo     undoState
+	standing []*standing // replaced by the committer
+	upkeep   upkeepState
+	stats    embeddedStats
 
 	claimHint, upkeepHint chan struct{}
+
+	retention time.Duration // of the records of operations
 }
 
 // lease is what memory keeps of an attempt that is under way.
@@ -104,16 +110,17 @@ func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
 		queue:   make(chan *request, queueLength),
 		closing: make(chan struct{}), committed: make(chan struct{}),
 		live: newIndex(true), dead: newIndex(false), lanes: newLanes(),
-		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*cancellation{},
+		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention,
 		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1),
 	}
 	e.requests.New = newPooledRequest
-	todo, err := e.load()
+	now := o.Clock.Now().UnixMilli()
+	todo, err := e.load(now)
 	if err != nil {
 		return nil, err
 	}
 	go e.commitLoop()
-	if err := e.settleCrash(todo, o.Clock.Now().UnixMilli()); err != nil {
+	if err := e.settleCrash(todo, now); err != nil {
 		_ = e.Close()
 		return nil, err
 	}
@@ -156,7 +163,7 @@ func (e *embedded) Stats() EngineStats {
 	return EngineStats{
 		Pending: e.live.live - inFlight, InFlight: inFlight, DeadLetters: e.dead.live,
 		Commits: e.stats.commits, FileBytes: disk.FileBytes, FreeBytes: disk.FreeBytes,
-		Backlog: e.upkeep.backlogLocked(), Segments: disk.Segments, ClockClamp: e.stats.clamp,
+		Backlog: e.backlogLocked(), Undoable: e.undo.undoable, UndoBytes: e.undo.bytes, Segments: disk.Segments, ClockClamp: e.stats.clamp,
 	}
 }
 

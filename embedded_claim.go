@@ -55,7 +55,7 @@ func (e *embedded) claimSlice(taken []*lease, keys []string, req ClaimRequest, c
 			return taken, time.Time{}, false
 		}
 		p, en := e.live.lookup(it.seq)
-		if en == nil || en.phase != phasePending || en.due != it.due {
+		if en == nil || !en.waits(it.due) {
 			ln.items.DeleteMin()
 			ln.dead = max(0, ln.dead-1)
 			if skipped++; skipped == claimSkips {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/recallmq/recall/store"
@@ -78,6 +79,8 @@ type turn struct {
 	deleted  []uint64 // numbers of dead letters
 	retries  []store.Retry
 	notes    []store.Claim
+	standing []*standing           // as of this point of the commit
+	taken    map[[16]byte][]uint64 // by standing cancellations
 }
 
 // committer is the state of the committer goroutine.
@@ -85,6 +88,7 @@ type committer struct {
 	e     *embedded
 	batch []*request
 	kept  []*request // outcomes that found no room: they are part of every later commit until they do
+	loan  *request   // a transaction that is next
 	turn  turn
 }
 
@@ -96,8 +100,15 @@ func (e *embedded) commitLoop() {
 	c := &committer{e: e}
 	for first := range e.queue {
 		c.gather(first)
-		c.commit()
-		c.acknowledge()
+		if len(c.batch) > 0 {
+			c.commit()
+			c.acknowledge()
+		}
+		if r := c.loan; r != nil {
+			c.loan = nil
+			c.lend(r.work.(*loan))
+			r.ack <- nil
+		}
 	}
 	if len(c.kept) > 0 {
 		c.batch = append(c.batch[:0], c.kept...)
@@ -108,17 +119,20 @@ func (e *embedded) commitLoop() {
 // gather collects requests until the queue is empty or the commit is large. A
 // request is never split: a large one makes a large commit.
 func (c *committer) gather(first *request) {
-	c.batch = append(append(c.batch[:0], first), c.kept...)
+	c.batch = append(c.batch[:0], c.kept...)
 	c.kept = c.kept[:0]
-	rows := first.work.bound().Rows
-	for rows < commitRows {
+	rows := 0
+	for r, ok := first, true; ok; {
+		if _, alone := r.work.(*loan); alone {
+			c.loan = r
+			return
+		}
+		c.batch = append(c.batch, r)
+		if rows += r.work.bound().Rows; rows >= commitRows {
+			return
+		}
 		select {
-		case r, ok := <-c.e.queue:
-			if !ok {
-				return
-			}
-			c.batch = append(c.batch, r)
-			rows += r.work.bound().Rows
+		case r, ok = <-c.e.queue:
 		default:
 			return
 		}
@@ -175,11 +189,8 @@ func (c *committer) write() error {
 		return err
 	}
 	defer tx.Rollback() // does nothing after Commit
-	c.turn = turn{
-		e: c.e, tx: tx, head: c.e.store.Head(),
-		finished: c.turn.finished[:0], deleted: c.turn.deleted[:0],
-		retries: c.turn.retries[:0], notes: c.e.takeNotes(c.turn.notes[:0]),
-	}
+	c.start(tx)
+	c.turn.notes = c.e.takeNotes(c.turn.notes)
 	for _, r := range c.batch {
 		if r.err != nil {
 			continue
@@ -192,6 +203,16 @@ func (c *committer) write() error {
 		return fmt.Errorf("recall: write: %w", err)
 	}
 	return tx.Commit()
+}
+
+// start begins a turn.
+func (c *committer) start(tx *store.Tx) {
+	c.turn = turn{
+		e: c.e, tx: tx, head: c.e.store.Head(),
+		finished: c.turn.finished[:0], deleted: c.turn.deleted[:0],
+		retries: c.turn.retries[:0], notes: c.turn.notes[:0],
+		standing: c.e.standing,
+	}
 }
 
 // idle tells whether there is nothing to write: only barriers, no notes.
@@ -264,6 +285,12 @@ func (t *turn) flush() error {
 			return err
 		}
 	}
+	for op, seqs := range t.taken {
+		slices.Sort(seqs)
+		if err := t.tx.Taken(op, seqs); err != nil {
+			return err
+		}
+	}
 	if len(t.notes) > 0 {
 		return t.tx.Claims(t.notes)
 	}
@@ -282,9 +309,10 @@ func (c *committer) apply() {
 	}
 	e.mu.Lock()
 	e.live.visible, e.dead.visible = e.live.last, e.dead.last
+	e.standing = c.turn.standing
 	e.stats.commits++
 	e.upkeep.foldable += len(c.turn.finished) + len(c.turn.deleted)
-	pays := e.upkeep.paysLocked()
+	pays := e.upkeepPaysLocked()
 	e.mu.Unlock()
 	if pays {
 		hint(e.upkeepHint)

@@ -87,6 +87,31 @@ func (e *embedded) ListDead(ctx context.Context, f Filter, after DeadLetterID, l
 	return out, err
 }
 
+// DeadIDs implements [Engine].
+func (e *embedded) DeadIDs(ctx context.Context, f Filter, after DeadLetterID, limit int) (ids []DeadLetterID, err error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return nil, err
+	}
+	var from uint64
+	if after != "" {
+		_, n, err := after.parse()
+		if err != nil {
+			return nil, err
+		}
+		from = n + 1
+	}
+	seqs := e.selectDead(f, from, limit)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, seq := range seqs {
+		if p, en := e.dead.lookup(seq); en != nil {
+			died, _ := p.timesOf(seq, en)
+			ids = append(ids, deadLetterID(died, seq))
+		}
+	}
+	return ids, nil
+}
+
 // selectDead returns the next matches. Ids of a filter name messages, and the
 // index of the dead letters has numbers of its own, so they are compared with
 // the stored id by who reads the rows.

@@ -2,6 +2,7 @@ package recall
 
 import (
 	"context"
+	"time"
 
 	"github.com/recallmq/recall/store"
 )
@@ -12,6 +13,7 @@ type finishWork struct {
 	end   ending
 	retry store.Retry // with endRetry
 	dead  *deadRow    // with endDead
+	taken *standing   // with endGone: what has cancelled it
 }
 
 type ending uint8
@@ -29,14 +31,12 @@ func (e *embedded) Finish(ctx context.Context, l Lease, f Finish) error {
 	if err := e.checkOpen(ctx); err != nil {
 		return err
 	}
-	d, err := e.decide(l, &f)
+	d, err := e.decideWhenCertain(l, &f)
 	if err != nil {
 		return err
 	}
 	if d.silent {
-		if e.leave(d) {
-			return e.finishRequested(d.seq, f.Durable)
-		}
+		e.leave(d)
 		return nil
 	}
 	r, err := e.send(context.WithoutCancel(ctx), newFinishWork(d, l, &f), f.Durable)
@@ -44,14 +44,13 @@ func (e *embedded) Finish(ctx context.Context, l Lease, f Finish) error {
 		e.undecide(d)
 		return err
 	}
-	again := e.leave(d)
+	taken := e.leave(d)
 	if f.Durable {
 		err = <-r.ack
 		e.requests.Put(r)
 	}
-	if err == nil && again {
-		// The cancellation was requested while the retry was on its way.
-		err = e.finishRequested(d.seq, f.Durable)
+	if err == nil && taken != nil {
+		err = e.finishTaken(d.seq, taken, f.Durable)
 	}
 	return err
 }
@@ -60,7 +59,7 @@ func (e *embedded) Finish(ctx context.Context, l Lease, f Finish) error {
 type decision struct {
 	seq, number uint64
 	end         ending
-	due         int64 // ms, with endRetry
+	due, now    int64 // ms; due with endRetry
 	release     bool  // the attempt is not counted
 	silent      bool  // a release that leaves no trace: no commit has noted the claim
 }
@@ -79,21 +78,37 @@ func newFinishWork(d decision, l Lease, f *Finish) *finishWork {
 	return w
 }
 
+// decideWhenCertain waits for a request to cancel the message that is not
+// durable yet, unless the outcome is the same either way: if the request were
+// refused, the message must not have gone.
+func (e *embedded) decideWhenCertain(l Lease, f *Finish) (decision, error) {
+	for {
+		d, asking, err := e.decide(l, f)
+		if asking == nil {
+			return d, err
+		}
+		<-asking.durable
+	}
+}
+
 // decide checks the lease, reserves it for this call, and says how the message
 // ends. A requested cancellation turns every failure into the end.
-func (e *embedded) decide(l Lease, f *Finish) (d decision, err error) {
+func (e *embedded) decide(l Lease, f *Finish) (d decision, asking *marking, err error) {
 	r, ok := e.ids.resolve(l.Message.ID)
 	if !ok || l.Token.Epoch != e.epoch {
-		return d, ErrLeaseLost
+		return d, nil, ErrLeaseLost
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	have := e.leases[r.seq]
 	_, en := e.live.lookup(r.seq)
 	if have == nil || en == nil || have.number != l.Token.Number || have.finishing {
-		return d, ErrLeaseLost
+		return d, nil, ErrLeaseLost
 	}
-	d = decision{seq: r.seq, number: have.number, due: f.Due.UnixMilli()}
+	if en.mark != 0 && f.Outcome != Delivered {
+		return d, e.marks[en.mark], nil
+	}
+	d = decision{seq: r.seq, number: have.number, due: f.Due.UnixMilli(), now: f.Now.UnixMilli()}
 	switch f.Outcome {
 	case Delivered:
 		d.end = endGone
@@ -104,13 +119,13 @@ func (e *embedded) decide(l Lease, f *Finish) (d decision, err error) {
 	case Release:
 		d.end, d.release, d.due, d.silent = endRetry, true, have.dueBefore, !have.noted
 	default:
-		return d, invalid("Outcome", "%d is unknown", f.Outcome)
+		return d, nil, invalid("Outcome", "%d is unknown", f.Outcome)
 	}
 	if en.flags&flagRequested != 0 {
 		d.end, d.silent = endGone, false
 	}
 	have.finishing, have.final = true, d.end != endRetry
-	return d, nil
+	return d, nil, nil
 }
 
 // undecide gives the lease back after the outcome could not be queued.
@@ -123,28 +138,33 @@ func (e *embedded) undecide(d decision) {
 }
 
 // leave moves the message on after its outcome was queued. If the commit was
-// faster there is nothing left to do. It reports whether a retry met a
-// cancellation request that came in between.
-func (e *embedded) leave(d decision) (again bool) {
-	again, queued := e.leaveEntry(d)
+// faster there is nothing left to do. It returns the standing cancellation that
+// takes a message which would wait for a retry.
+func (e *embedded) leave(d decision) (taken *standing) {
+	taken, queued := e.leaveEntry(d)
 	if queued {
 		hint(e.claimHint)
 	}
-	return again
+	return taken
 }
 
-func (e *embedded) leaveEntry(d decision) (again, queued bool) {
+func (e *embedded) leaveEntry(d decision) (taken *standing, queued bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l := e.leases[d.seq]
 	p, en := e.live.lookup(d.seq)
 	if l == nil || l.number != d.number || en == nil {
-		return false, false
+		return nil, false
 	}
-	if d.end != endRetry || en.flags&flagRequested != 0 {
+	if d.end == endRetry && !d.release && len(e.standing) > 0 {
+		m := e.describe(p, en, d.seq)
+		m.State, m.DueAt = StateRetrying, time.UnixMilli(d.due)
+		taken = taker(e.standing, &m, d.now)
+	}
+	if d.end != endRetry || taken != nil {
 		e.endLeaseLocked(d.seq)
 		e.live.move(p, en, phaseFinishing)
-		return d.end == endRetry, false
+		return taken, false
 	}
 	en.flags |= flagRetried
 	if d.release {
@@ -154,12 +174,13 @@ func (e *embedded) leaveEntry(d decision) (again, queued bool) {
 		}
 	}
 	e.pendLocked(p, en, l, d.due)
-	return false, true
+	return nil, true
 }
 
-// finishRequested ends a message whose cancellation was requested.
-func (e *embedded) finishRequested(seq uint64, durable bool) error {
-	r, err := e.send(context.Background(), &finishWork{seq: seq, end: endGone}, durable)
+// finishTaken ends a message that a standing cancellation took after an
+// attempt.
+func (e *embedded) finishTaken(seq uint64, taken *standing, durable bool) error {
+	r, err := e.send(context.Background(), &finishWork{seq: seq, end: endGone, taken: taken}, durable)
 	if err == nil && durable {
 		err = <-r.ack
 		e.requests.Put(r)
@@ -184,6 +205,9 @@ func (w *finishWork) write(t *turn) error {
 		if err := w.dead.write(t, w.seq); err != nil {
 			return err
 		}
+	}
+	if w.taken != nil {
+		t.take(w.taken, w.seq)
 	}
 	t.finished = append(t.finished, w.seq)
 	return nil

@@ -28,6 +28,9 @@ type insertRow struct {
 	created      int64
 	id           ulid.ULID
 	rec          store.Record // its fields are views of record
+	taken        *standing    // cancelled on arrival, and not stored
+	gone         bool         // cancelled by the transaction that has published it
+	mark         uint16       // the same, by a walk
 }
 
 var insertWorks = sync.Pool{New: func() any { return new(insertWork) }}
@@ -52,6 +55,9 @@ func (w *insertWork) receipts(now time.Time) []Receipt {
 	out := make([]Receipt, len(w.rows))
 	for i := range w.rows {
 		out[i] = Receipt{ID: messageID(w.rows[i].id), CreatedAt: now}
+		if s := w.rows[i].taken; s != nil {
+			out[i].CancelledBy = operationID(s.op.ID)
+		}
 	}
 	return out
 }
@@ -180,12 +186,30 @@ func (w *insertWork) write(t *turn) error {
 		r.seq, r.created = t.head.NextSeq, t.head.LastCreated
 		t.head.NextSeq++
 		r.id = t.e.ids.make(r.seq, r.created)
+		if r.taken = t.arrival(w, i); r.taken != nil {
+			t.take(r.taken, r.seq)
+			continue
+		}
 		store.SealRecord(r.record, r.seq, [16]byte(r.id))
 		if err := t.tx.Put(store.Live, r.seq, r.record, r.body); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// arrival returns the standing cancellation that takes a message which is being
+// published.
+func (t *turn) arrival(w *insertWork, i int) *standing {
+	if len(t.standing) == 0 {
+		return nil
+	}
+	m := w.msgs[i]
+	m.ID, m.CreatedAt, m.State = messageID(w.rows[i].id), time.UnixMilli(w.now), StateDelayed
+	if m.DueAt.UnixMilli() <= w.now {
+		m.State = StateReady
+	}
+	return taker(t.standing, &m, w.now)
 }
 
 // apply adds the entries; they stay invisible until the whole commit is in.
@@ -196,7 +220,16 @@ func (w *insertWork) apply(e *embedded) {
 		e.mu.Lock()
 		for i := range rows[:n] {
 			r := &rows[i]
-			e.live.insert(r.seq, &r.rec, times{created: r.created, wall: r.rec.Wall, due: r.rec.Due})
+			if r.taken != nil || r.gone {
+				e.live.last = r.seq
+				continue
+			}
+			en := e.live.insert(r.seq, &r.rec, times{created: r.created, wall: r.rec.Wall, due: r.rec.Due})
+			if r.mark != 0 {
+				p, _ := e.live.lookup(r.seq)
+				e.live.move(p, en, phaseMarked)
+				en.mark = r.mark
+			}
 			e.noteClampLocked(r.created - r.rec.Wall)
 		}
 		e.mu.Unlock()
@@ -233,10 +266,17 @@ func (e *embedded) enqueueDue(w *insertWork) {
 	}
 }
 
-// queueLocked puts a pending entry into its lane.
+// queueLocked puts a pending entry into its lane, unless it is held. An item
+// that an earlier mark has left there is alive again.
 func (e *embedded) queueLocked(en *entry, seq uint64) {
+	if en.flags&flagHeld != 0 {
+		return
+	}
 	en.flags |= flagQueued
-	e.laneOf(en).items.ReplaceOrInsert(dueItem{en.due, seq})
+	ln := e.laneOf(en)
+	if _, there := ln.items.ReplaceOrInsert(dueItem{en.due, seq}); there {
+		ln.dead = max(0, ln.dead-1)
+	}
 }
 
 // laneOf returns the lane that an entry waits in. The name of the URL is

@@ -40,11 +40,12 @@ type crashed struct {
 
 // load rebuilds the index from the file and returns the messages that the last
 // crash has finished.
-func (e *embedded) load() (todo []crashed, err error) {
+func (e *embedded) load(now int64) (todo []crashed, err error) {
 	head := e.store.Head()
 	clean := e.store.Clean()
 	e.crash = recovery{pending: !clean, before: head.NextSeq}
 	var rec store.Record
+	undoable := map[[16]byte]*burial{}
 	due := map[*lane][]dueItem{}
 	err = e.store.Load(store.LoadFuncs{
 		Row: func(tab store.Table, seq uint64, row []byte, st store.State) error {
@@ -56,16 +57,29 @@ func (e *embedded) load() (todo []crashed, err error) {
 				return nil
 			}
 			attempts := max(st.Attempts, st.Claimed)
+			if st.Cancelled {
+				e.loadCancelled(undoable[st.Operation], seq, e.loadRow(seq, &rec, st, attempts))
+				return nil
+			}
 			if st.Requested || st.Claimed > st.Attempts && attempts > rec.Retries {
 				todo = append(todo, crashed{seq, attempts, st.Requested})
 			}
 			en := e.loadRow(seq, &rec, st, attempts)
+			if st.Held {
+				en.flags |= flagHeld
+				return nil
+			}
 			en.flags |= flagQueued
 			ln := e.laneOf(en)
 			due[ln] = append(due[ln], dueItem{en.due, seq})
 			return nil
 		},
-		Tombstone: e.loadTombstone,
+		Tombstone: func(op store.Operation, progress store.Progress) error { return e.loadOperation(op, progress, now) },
+		Undoable: func(op store.Operation) bool {
+			b := e.loadUndoable(op, now)
+			undoable[op.ID] = b
+			return b != nil
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -77,13 +91,14 @@ func (e *embedded) load() (todo []crashed, err error) {
 	e.live.visible, e.dead.visible = e.live.last, e.dead.last
 	e.upkeep.sweep, e.upkeep.state = true, true
 	e.upkeep.foldable = e.store.Stats().Foldable
+	e.weighUndoable()
 	return todo, nil
 }
 
 func (e *embedded) loadRow(seq uint64, rec *store.Record, st store.State, attempts uint32) *entry {
 	created := int64(ulid.ULID(rec.ID).Time())
 	t := times{created: created, wall: rec.Wall, due: rec.Due}
-	if st.HasRetry {
+	if st.HasRetry || st.HasDue {
 		t.due = st.Due
 	}
 	en := e.live.insert(seq, rec, t)
@@ -94,13 +109,69 @@ func (e *embedded) loadRow(seq uint64, rec *store.Record, st store.State, attemp
 	return en
 }
 
-// loadTombstone puts cancellations that are not folded yet on the background's
-// list. Their messages were not loaded, so there is nothing to unlink.
-func (e *embedded) loadTombstone(op store.Operation, folded bool) error {
-	if !folded && op.Kind == opCancel {
-		e.upkeep.buried = append(e.upkeep.buried, burial{op: op.ID, size: int(op.Count), unlinked: true})
+// loadOperation takes up what an operation has left to do: a standing one goes
+// on, and a cancellation that is not folded goes to the background. Its messages
+// are not in the index, unless it can still be undone.
+func (e *embedded) loadOperation(op store.Operation, progress store.Progress, now int64) error {
+	switch verb(op.Kind) {
+	case verbStanding:
+		if op.Lifted != 0 || op.Until <= now {
+			return nil
+		}
+		s, err := loadStanding(op)
+		if err == nil {
+			e.standing = append(e.standing, s)
+		}
+		return err
+	case verbCancel:
+		if progress != store.SetFolded && op.Restored == 0 && !e.canUndo(op, progress, now) {
+			e.undo.buried = append(e.undo.buried, &burial{op: op.ID, size: int(op.Count), state: burialUnlinked})
+		}
 	}
 	return nil
+}
+
+func (e *embedded) canUndo(op store.Operation, progress store.Progress, now int64) bool {
+	return progress == store.SetWhole && e.undo.window > 0 && min(op.At, now)+e.undo.window.Milliseconds() > now
+}
+
+// loadUndoable begins the part of a cancellation that can still be undone: its
+// messages are loaded with its mark. Nil if it cannot.
+func (e *embedded) loadUndoable(op store.Operation, now int64) *burial {
+	if verb(op.Kind) != verbCancel || !e.canUndo(op, store.SetWhole, now) {
+		return nil
+	}
+	b := &burial{op: op.ID, size: int(op.Count), until: min(op.At, now) + e.undo.window.Milliseconds()}
+	e.undo.buried = append(e.undo.buried, b)
+	m, err := e.newMarking()
+	if err != nil { // it cannot be undone, then
+		b.state = burialUnlinked
+		return nil
+	}
+	e.settleMarking(m, false)
+	b.mark = m.number
+	e.undo.undoable++
+	return b
+}
+
+func (e *embedded) loadCancelled(b *burial, seq uint64, en *entry) {
+	p, _ := e.live.lookup(seq)
+	e.live.move(p, en, phaseMarked)
+	en.mark = b.mark
+	b.seqs = append(b.seqs, seq)
+}
+
+// weighUndoable applies the bounds of what can be undone, now that the sizes
+// are known.
+func (e *embedded) weighUndoable() {
+	each := e.bytesPerMessage()
+	for _, b := range e.undo.buried {
+		if b.state == burialUndoable {
+			b.size, b.bytes = len(b.seqs), int64(len(b.seqs))*each
+			e.undo.bytes += b.bytes
+		}
+	}
+	e.undo.makeRoom()
 }
 
 // settleCrash ends what the crash has finished: cancelled, or dead letter.

@@ -12,21 +12,12 @@ import (
 // upkeepState is the background work that is waiting. It is guarded by the
 // engine's mu.
 type upkeepState struct {
-	buried   []burial // cancelled sets, durable, not yet unlinked and folded
-	foldable int      // finished messages whose journal rows are not folded
-	sweep    bool     // bitmaps have changed since the last sweep
-	state    bool     // retries or claims were journalled since the last fold of them
-	lane     string   // the lane that is being shed, at
+	foldable int       // finished messages whose journal rows are not folded
+	sweep    bool      // bitmaps have changed since the last sweep
+	state    bool      // retries or claims were journalled since the last fold of them
+	audit    time.Time // when to look for records that are old enough to go
+	lane     string    // the lane that is being shed, at
 	laneAt   dueItem
-}
-
-// burial is one cancelled set on its way out of memory and file.
-type burial struct {
-	op       [16]byte
-	mark     uint16   // that its entries bear
-	seqs     []uint64 // not unlinked yet
-	size     int
-	unlinked bool
 }
 
 const (
@@ -38,30 +29,12 @@ const (
 	shedItems   = 256         // items of a lane looked at in one lock hold
 )
 
-func (u *upkeepState) backlogLocked() int {
-	n := u.foldable
-	for i := range u.buried {
-		n += u.buried[i].size
-	}
-	return n
-}
+func (e *embedded) backlogLocked() int { return e.upkeep.foldable + e.undo.backlog() }
 
-func (u *upkeepState) paysLocked() bool {
-	return len(u.buried) > 0 || u.foldable >= foldPays || u.sweep || u.state
-}
-
-// buried hands a durable cancellation to the background. If the background
-// lags far behind, the caller lends a hand: marks are not without number.
-func (e *embedded) buried(op [16]byte, mark uint16, seqs []uint64) {
-	const lag = 1024
-	e.mu.Lock()
-	e.upkeep.buried = append(e.upkeep.buried, burial{op: op, mark: mark, seqs: seqs, size: len(seqs)})
-	lagging := len(e.marks) > lag
-	e.mu.Unlock()
-	hint(e.upkeepHint)
-	for lagging && e.unlinkSlice() {
-		runtime.Gosched()
-	}
+// upkeepPaysLocked tells whether there is background work worth starting.
+func (e *embedded) upkeepPaysLocked() bool {
+	u := &e.upkeep
+	return len(e.undo.buried) > e.undo.undoable || u.foldable >= foldPays || u.sweep || u.state
 }
 
 // Maintain implements [Engine]: one step of noting claims, unlinking,
@@ -70,10 +43,11 @@ func (e *embedded) Maintain(ctx context.Context, now time.Time) (time.Time, erro
 	if err := e.checkOpen(ctx); err != nil {
 		return time.Time{}, err
 	}
-	noteAt, err := e.noteClaims(ctx, now)
+	next, err := e.noteClaims(ctx, now)
 	if err != nil {
 		return time.Time{}, err
 	}
+	next = earlier(next, e.expireStep(now))
 	for _, step := range []func(context.Context) (bool, error){
 		e.unlinkStep, e.cleanStep, e.shedStep, e.foldTombstoneStep, e.foldFinishedStep, e.foldStateStep, e.sweepStep,
 	} {
@@ -85,7 +59,22 @@ func (e *embedded) Maintain(ctx context.Context, now time.Time) (time.Time, erro
 			return now, nil
 		}
 	}
-	return noteAt, nil
+	at, did, err := e.auditStep(ctx, now)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if did {
+		return now, nil
+	}
+	return earlier(next, at), nil
+}
+
+// earlier is the first of two times; the zero time stands for never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // noteClaims makes a commit for claims that none has noted in time.
@@ -111,29 +100,6 @@ func (e *embedded) unlinkStep(context.Context) (bool, error) {
 		runtime.Gosched()
 	}
 	return true, nil
-}
-
-func (e *embedded) unlinkSlice() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for i := range e.upkeep.buried {
-		b := &e.upkeep.buried[i]
-		if b.unlinked {
-			continue
-		}
-		n := min(applySlice, len(b.seqs))
-		for _, seq := range b.seqs[:n] {
-			if p, en := e.live.lookup(seq); en != nil && en.phase == phaseMarked {
-				e.live.unlink(p, en, seq)
-			}
-		}
-		if b.seqs = b.seqs[n:]; len(b.seqs) == 0 {
-			b.seqs, b.unlinked = nil, true
-			delete(e.marks, b.mark)
-		}
-		return true
-	}
-	return false
 }
 
 // cleanStep rids posting lists of unlinked entries, once they are mostly that.
@@ -170,7 +136,7 @@ func (e *embedded) shedStep(context.Context) (bool, error) {
 	}
 	next, done := ln.shed(u.laneAt, shedItems, func(it dueItem) bool {
 		_, en := e.live.lookup(it.seq)
-		return en != nil && en.phase == phasePending && en.due == it.due
+		return en != nil && en.waits(it.due)
 	})
 	if u.laneAt = next; done {
 		u.laneAt, ln.dead = dueItem{}, 0
@@ -198,12 +164,11 @@ func (w *maintWork) apply(*embedded)     {}
 // unlinked into the bitmaps.
 func (e *embedded) foldTombstoneStep(ctx context.Context) (bool, error) {
 	e.mu.Lock()
-	if len(e.upkeep.buried) == 0 || !e.upkeep.buried[0].unlinked {
-		e.mu.Unlock()
+	op, ok := e.undo.foldable()
+	e.mu.Unlock()
+	if !ok {
 		return false, nil
 	}
-	op := e.upkeep.buried[0].op
-	e.mu.Unlock()
 	var more bool
 	err := e.submit(ctx, &maintWork{need: upkeepBound(1 << 20), step: func(tx *store.Tx) (err error) {
 		_, more, err = tx.FoldTombstone(op, foldBatch)
@@ -216,22 +181,9 @@ func (e *embedded) foldTombstoneStep(ctx context.Context) (bool, error) {
 	defer e.mu.Unlock()
 	e.upkeep.sweep = true
 	if !more {
-		e.upkeep.dropBurials(op)
+		e.undo.forget(op)
 	}
 	return true, nil
-}
-
-// dropBurials forgets an operation that is folded: all of its parts, since the
-// store folds them together, but for those still in the index.
-func (u *upkeepState) dropBurials(op [16]byte) {
-	kept := u.buried[:0]
-	for _, b := range u.buried {
-		if b.op != op || !b.unlinked {
-			kept = append(kept, b)
-		}
-	}
-	clear(u.buried[len(kept):])
-	u.buried = kept
 }
 
 // foldFinishedStep folds the journal's finished sets into the bitmaps, once it

@@ -17,9 +17,9 @@ func (e *embedded) Get(ctx context.Context, id MessageID, now time.Time) (m Mess
 	if !ok {
 		return m, ErrNotFound
 	}
-	en, owner := e.peek(r)
-	if en.phase == phaseMarked || en.phase == phaseFinishing {
-		if err := e.settled(ctx, owner); err != nil {
+	en, wait := e.peek(r)
+	if wait != nil {
+		if err := wait(ctx); err != nil {
 			return m, err
 		}
 		en, _ = e.peek(r)
@@ -37,14 +37,21 @@ func (e *embedded) Get(ctx context.Context, id MessageID, now time.Time) (m Mess
 	return found[0], nil
 }
 
-// peek copies an entry, and names the bulk cancellation that has marked it.
-func (e *embedded) peek(r resolvedID) (en entry, owner *cancellation) {
+// peek copies an entry, and returns how to wait until it is certain what becomes
+// of it; nil if it is.
+func (e *embedded) peek(r resolvedID) (en entry, wait func(context.Context) error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if _, have := e.findLocked(r); have != nil {
-		en, owner = *have, e.marks[have.mark]
+	_, have := e.findLocked(r)
+	switch {
+	case have == nil:
+		return en, nil
+	case have.phase == phaseMarked:
+		wait = e.unsettledLocked(have)
+	case have.phase == phaseFinishing:
+		wait = e.flush
 	}
-	return en, owner
+	return *have, wait
 }
 
 // stateOf derives what people are told from what the index keeps.
@@ -52,12 +59,29 @@ func stateOf(en *entry, now time.Time) State {
 	switch {
 	case en.phase == phaseInFlight:
 		return StateInFlight
+	case en.flags&flagHeld != 0:
+		return StateHeld
 	case en.due <= now.UnixMilli():
 		return StateReady
 	case en.flags&flagRetried != 0:
 		return StateRetrying
 	}
 	return StateDelayed
+}
+
+// describe returns the attributes of a message as its entry has them.
+func (e *embedded) describe(p *page, en *entry, seq uint64) Message {
+	name := func(f field) string { return e.live.fields[f].slab[en.values[f]].name }
+	created, wall := p.timesOf(seq, en)
+	m := Message{
+		ID: messageID(e.ids.make(seq, created)), CreatedAt: time.UnixMilli(wall), DueAt: time.UnixMilli(en.due),
+		Queue: name(fieldQueue), URL: name(fieldURL), Topic: name(fieldTopic), ScheduleID: name(fieldSchedule),
+		CallerIP: name(fieldIP), FlowKey: name(fieldFlow), Attempts: int(en.attempts),
+	}
+	for _, n := range e.live.sets.slab[en.labels].labels {
+		m.Labels = append(m.Labels, e.live.fields[fieldLabel].slab[n].name)
+	}
+	return m
 }
 
 // readSnapshots reads the messages of entries that were copied under the lock.

@@ -66,6 +66,9 @@ type Engine interface {
 	ListDead(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetter, error)
 	DeleteDead(ctx context.Context, ids []DeadLetterID) (int, error)
 	RetryDead(ctx context.Context, ids []DeadLetterID, now time.Time) ([]Receipt, error)
+	// DeadIDs returns the ids of up to limit dead letters that match f, oldest
+	// first, those after the id `after` if it is not empty.
+	DeadIDs(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetterID, error)
 
 	// Hints returns the channels that wake the broker.
 	Hints() Hints
@@ -78,6 +81,65 @@ type Engine interface {
 	// storage. Leases that are still out end: their messages are pending again
 	// after the next open.
 	Close() error
+}
+
+// Restorer is an [Engine] that can undo a bulk cancellation, as
+// [Broker.Restore] describes.
+type Restorer interface {
+	Restore(ctx context.Context, op OperationID, now time.Time) (RestoreResult, error)
+}
+
+// Auditor is an [Engine] that keeps records of bulk operations, as
+// [Broker.Cancellations] and [Broker.WhoCancelled] describe.
+type Auditor interface {
+	// Operations returns up to limit records, oldest first, those after the
+	// operation `after` if it is not empty.
+	Operations(ctx context.Context, after OperationID, limit int) ([]Operation, error)
+	WhoCancelled(ctx context.Context, id MessageID) (Operation, error)
+}
+
+// Changer is an [Engine] that can change many messages by a filter, other than
+// by cancelling them.
+type Changer interface {
+	// Change applies req.Kind to the pending matches of req.Filter that were
+	// visible when the call began, oldest first, as one durable unit. It shares
+	// the rules of CancelMatching for guards, limits and what is in flight.
+	Change(ctx context.Context, req ChangeRequest) (ChangeResult, error)
+}
+
+// ChangeRequest is what [Changer.Change] needs.
+type ChangeRequest struct {
+	CancelMatchingRequest               // Expired and Asked are not used
+	Kind                  OperationKind // hold, release, reschedule or retry now
+	Due                   time.Time     // with OperationReschedule
+}
+
+// Stander is an [Engine] that can cancel messages when they arrive, as
+// [Broker.CancelFuture] describes. Every Insert and every failed attempt that
+// is to be retried is an arrival.
+type Stander interface {
+	CancelFuture(ctx context.Context, f Filter, until time.Time, reason string, now time.Time) (OperationID, error)
+	StandingCancellations(ctx context.Context, now time.Time) ([]StandingCancellation, error)
+	LiftCancellation(ctx context.Context, op OperationID, now time.Time) error
+}
+
+// Transactor is an [Engine] that can make several changes one, as
+// [Broker.Update] describes.
+type Transactor interface {
+	// Update calls fn once, in the place of every other writer, and commits what
+	// it did through its argument if it returns nil.
+	Update(ctx context.Context, fn func(EngineTx) error) error
+	// Lookup returns a copy of a value in a bucket of the program, or nil.
+	Lookup(ctx context.Context, bucket string, key []byte) ([]byte, error)
+}
+
+// EngineTx is a transaction of a [Transactor]. Its methods are those of [Engine]
+// and [Tx], and see what the transaction has done before.
+type EngineTx interface {
+	Insert(msgs []Message, now time.Time) ([]Receipt, error)
+	Cancel(req CancelRequest) error
+	CancelMatching(req CancelMatchingRequest) (CancelResult, error)
+	Bucket(name string) (Bucket, error)
 }
 
 // Hints are channels with room for one hint each. A hint may be spurious, but
@@ -175,15 +237,37 @@ type CancelMatchingRequest struct {
 	Filter Filter
 	All    bool // Filter is ignored: everything matches
 	Policy Policy
-	Limit  int // cancel only the oldest; 0: no limit
+	Guard  Guard
+	Limit  int // take only the oldest; 0: no limit
+	DryRun bool
 	Reason string
 	Now    time.Time
+	// Elapsed returns how long ago Now was; for the record. It may be nil.
+	Elapsed func() time.Duration
 	// Expired, if not nil, makes the walk wait for attempts that block it until
 	// the channel is closed.
 	Expired <-chan struct{}
 	// Self is the message whose attempt makes this call, if one does: waiting
 	// for it would be waiting for oneself.
 	Self MessageID
+	// Asked, if not nil, is called with the messages in flight whose
+	// cancellation was requested, once that is durable.
+	Asked func([]MessageID)
+}
+
+// Guard is what a bulk call expects: refuse it, before anything is changed,
+// unless the number of pending matches is within the bounds.
+type Guard struct {
+	Set         bool
+	Least, Most int
+}
+
+// check returns an *UnexpectedCountError if found is not what was expected.
+func (g Guard) check(found int) error {
+	if !g.Set || found >= g.Least && found <= g.Most {
+		return nil
+	}
+	return &UnexpectedCountError{Found: found, Least: g.Least, Most: g.Most}
 }
 
 // Count is how many messages match a filter.
@@ -201,5 +285,7 @@ type EngineStats struct {
 	FreeBytes         int64         // of those, reusable
 	Backlog           int           // cancelled or finished messages that background work has still to fold
 	Segments          int           // of messages on disk
+	Undoable          int           // cancellations that can still be undone
+	UndoBytes         int64         // what these hold, in file and memory
 	ClockClamp        time.Duration // largest step back of the clock that ids have absorbed
 }

@@ -18,6 +18,11 @@ var (
 	// ErrEmptyFilter is returned when a destructive call is given a zero
 	// [Filter]. A forgotten field must not empty the queue: see [Broker.CancelAll].
 	ErrEmptyFilter = errors.New("recall: empty filter: use CancelAll to cancel everything")
+	// ErrUnexpectedCount is matched by an *[UnexpectedCountError].
+	ErrUnexpectedCount = errors.New("recall: unexpected number of matches")
+	// ErrUndoExpired is returned by [Broker.Restore] when an operation can no
+	// longer be undone: its window has passed, or later ones needed the room.
+	ErrUndoExpired = errors.New("recall: the operation can no longer be undone")
 	// ErrInvalid is matched by an *[InvalidError].
 	ErrInvalid = errors.New("recall: invalid argument")
 	// ErrClosed is returned by every call on a closed broker or engine.
@@ -101,3 +106,23 @@ func (e *NotCancellableError) Error() string {
 
 // Is reports whether target is [ErrNotCancellable].
 func (e *NotCancellableError) Is(target error) bool { return target == ErrNotCancellable }
+
+// UnexpectedCountError says how many pending messages a bulk call found when
+// that was not what its caller expected. Nothing was changed. It matches
+// [ErrUnexpectedCount].
+type UnexpectedCountError struct {
+	Found       int // pending matches
+	Least, Most int // what was expected
+}
+
+// Error implements error.
+func (e *UnexpectedCountError) Error() string {
+	want := fmt.Sprintf("at most %d", e.Most)
+	if e.Least == e.Most {
+		want = fmt.Sprintf("exactly %d", e.Most)
+	}
+	return fmt.Sprintf("recall: %d pending messages match, %s were expected; nothing was changed", e.Found, want)
+}
+
+// Is reports whether target is [ErrUnexpectedCount].
+func (e *UnexpectedCountError) Is(target error) bool { return target == ErrUnexpectedCount }

@@ -75,6 +75,7 @@ const (
 	flagRetried               // waits for a retry
 	flagQueued                // is in a lane
 	flagLocal                 // goes to a handler of this process
+	flagHeld                  // claims pass it over
 )
 
 // newIndex returns an empty index. ordered says that created never falls as
@@ -249,6 +250,11 @@ func (ix *index) recount(p *page, e *entry, was bool) {
 // countable tells whether an entry can match a filter.
 func (e *entry) countable() bool {
 	return (e.phase == phasePending || e.phase == phaseInFlight) && e.flags&flagRequested == 0
+}
+
+// waits tells whether an entry can be claimed when it is due at the given time.
+func (e *entry) waits(due int64) bool {
+	return e.phase == phasePending && e.due == due && e.flags&flagHeld == 0
 }
 
 // request takes an entry in flight out of every later match; undo puts it back.

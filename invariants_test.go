@@ -238,7 +238,10 @@ func (c *check) labelSets(name string, s *labelSets, want map[uint32]int32) {
 func (c *check) lanes() {
 	live := c.e.live
 	live.eachEntry(func(_ *page, en *entry, seq uint64) {
-		if en.phase == phasePending && seq <= live.visible {
+		if en.phase == phasePending && en.flags&flagHeld != 0 && en.flags&flagQueued != 0 {
+			c.fault("%d is held, and in a lane", seq)
+		}
+		if en.phase == phasePending && seq <= live.visible && en.flags&flagHeld == 0 {
 			if !c.e.laneOf(en).items.Has(dueItem{en.due, seq}) || en.flags&flagQueued == 0 {
 				c.fault("%d is pending, and in no lane", seq)
 			}
@@ -306,7 +309,7 @@ func (c *check) file(path string) {
 			c.liveRow(seq, &rec, st)
 			return nil
 		},
-		Tombstone: func(store.Operation, bool) error { return nil },
+		Tombstone: func(store.Operation, store.Progress) error { return nil },
 	})
 	if err != nil {
 		c.fault("load: %w", err)
@@ -339,7 +342,7 @@ func copyOf(path string) (string, error) {
 // buried returns what is cancelled durably and not unlinked.
 func (c *check) buried() map[uint64]bool {
 	set := map[uint64]bool{}
-	for _, b := range c.e.upkeep.buried {
+	for _, b := range c.e.undo.buried {
 		for _, seq := range b.seqs {
 			set[seq] = true
 		}
@@ -358,8 +361,11 @@ func (c *check) liveRow(seq uint64, rec *store.Record, st store.State) {
 		return
 	}
 	due := rec.Due
-	if st.HasRetry {
+	if st.HasRetry || st.HasDue {
 		due = st.Due
+	}
+	if held := en.flags&flagHeld != 0; held != st.Held {
+		c.fault("%d: held %v, by the file %v", seq, held, st.Held)
 	}
 	if _, wall := p.timesOf(seq, en); due != en.due || wall != rec.Wall {
 		c.fault("%d: due at %d, wall %d; by the file %d, %d", seq, en.due, wall, due, rec.Wall)

@@ -90,8 +90,8 @@ type Message struct {
 // Retries returns n as Message.Retries wants it.
 func Retries(n int) *int { return &n }
 
-// State is where a live message is in its life: StateDelayed, StateReady and
-// StateRetrying are pending, and pending messages can be cancelled.
+// State is where a live message is in its life. All states but StateInFlight
+// are pending, and pending messages can be cancelled.
 type State string
 
 // The states of a live message.
@@ -99,6 +99,7 @@ const (
 	StateDelayed  State = "delayed"   // waits for its due time
 	StateReady    State = "ready"     // due, waits for a free slot or its handler
 	StateRetrying State = "retrying"  // an attempt failed, the next one is not due yet
+	StateHeld     State = "held"      // paused until it is released, due or not
 	StateInFlight State = "in flight" // leased to an attempt; too late to cancel
 )
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -426,7 +427,7 @@ func (m *model) cancelMatching(t *rapid.T) {
 	var err error
 	if f.IsZero() {
 		res, err = m.broker.CancelMatching(context.Background(), f)
-		if !errors.Is(err, recall.ErrEmptyFilter) || res != (recall.CancelResult{}) {
+		if !errors.Is(err, recall.ErrEmptyFilter) || !reflect.DeepEqual(res, recall.CancelResult{}) {
 			t.Fatalf("CancelMatching of nothing: got %+v, %v", res, err)
 		}
 		res, err = m.broker.CancelAll(context.Background())

@@ -2,6 +2,7 @@ package recall
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -9,10 +10,14 @@ import (
 type Receipt struct {
 	ID        MessageID
 	CreatedAt time.Time
+	// CancelledBy, if not empty, says that the message was cancelled on arrival
+	// by that standing cancellation, see [Broker.CancelFuture].
+	CancelledBy OperationID
 }
 
 // Publish stores m and returns when it is durable (see [Durability]); it is
-// delivered as soon as it is due and a slot is free.
+// delivered as soon as it is due and a slot is free. What a standing
+// cancellation matches is cancelled on arrival: Receipt.CancelledBy says so.
 //
 // Errors: [ErrInvalid] for what [Message] does not allow, [ErrFull],
 // [ErrFailed] (outcome unknown until the next Open), [ErrClosed], or that of
@@ -46,13 +51,19 @@ func (b *Broker) PublishBatch(ctx context.Context, msgs []Message) ([]Receipt, e
 		return nil, err
 	}
 	defer b.end()
-	if len(msgs) == 0 {
-		return nil, nil
+	now := b.clock.Now()
+	resolved, err := b.resolveBatch(msgs, now)
+	if err != nil || len(resolved) == 0 {
+		return nil, err
 	}
+	return b.engine.Insert(ctx, resolved, now)
+}
+
+// resolveBatch returns msgs as engines want them.
+func (b *Broker) resolveBatch(msgs []Message, now time.Time) ([]Message, error) {
 	if len(msgs) > b.opts.MaxBatch {
 		return nil, invalid("batch", "%d messages are more than the limit of %d", len(msgs), b.opts.MaxBatch)
 	}
-	now := b.clock.Now()
 	resolved := make([]Message, len(msgs))
 	for i, m := range msgs {
 		var err error
@@ -60,5 +71,14 @@ func (b *Broker) PublishBatch(ctx context.Context, msgs []Message) ([]Receipt, e
 			return nil, &BatchError{Index: i, Err: err}
 		}
 	}
-	return b.engine.Insert(ctx, resolved, now)
+	return resolved, nil
+}
+
+// unbatched is the error of a batch of one.
+func unbatched(err error) error {
+	var b *BatchError
+	if errors.As(err, &b) {
+		return b.Err
+	}
+	return err
 }

@@ -1,6 +1,9 @@
 package recall
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // upkeep is the goroutine that gives the engine time for background work:
 // when the engine hints that there is some, and at the time the last step
@@ -31,10 +34,16 @@ func (u *upkeep) loop(ctx context.Context, b *Broker) {
 	alarm := newAlarm(b.clock)
 	defer alarm.off()
 	for faults := 0; ctx.Err() == nil; {
-		next, err := b.engine.Maintain(ctx, b.clock.Now())
+		now := b.clock.Now()
+		next, err := b.engine.Maintain(ctx, now)
 		switch {
 		case err == nil:
 			faults = 0
+			if rest := b.upkeepRest(); rest > 0 && !next.IsZero() && !next.After(now) {
+				alarm.set(now.Add(rest))
+				sleepUpkeep(ctx, alarm)
+				continue
+			}
 			alarm.set(next)
 			waitUpkeep(ctx, b.engine.Hints().Maintain, alarm)
 		case ctx.Err() != nil:
@@ -46,6 +55,34 @@ func (u *upkeep) loop(ctx context.Context, b *Broker) {
 			pause(ctx, alarm, faults)
 			faults++
 		}
+	}
+}
+
+// SetUpkeepRate bounds the commits per second that background work makes from
+// now on, see Options.UpkeepRate; 0 is no limit. [Broker.Stats] shows what waits
+// for it, as Backlog. A negative rate is [ErrInvalid]. Safe for concurrent use.
+func (b *Broker) SetUpkeepRate(perSecond int) error {
+	if perSecond < 0 {
+		return invalid("UpkeepRate", "%d is negative", perSecond)
+	}
+	b.upkeepRate.Store(int64(perSecond))
+	return nil
+}
+
+// upkeepRest is the pause after a step that left more to do.
+func (b *Broker) upkeepRest() time.Duration {
+	if rate := b.upkeepRate.Load(); rate > 0 {
+		return time.Second / time.Duration(rate)
+	}
+	return 0
+}
+
+// sleepUpkeep waits for the alarm; hints do not shorten the pause.
+func sleepUpkeep(ctx context.Context, a *alarm) {
+	select {
+	case <-ctx.Done():
+	case <-a.C:
+		a.off()
 	}
 }
 

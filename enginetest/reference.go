@@ -38,6 +38,8 @@ type Reference struct {
 	token   recall.LeaseToken
 	commits int64
 
+	operations []*operation // oldest first
+
 	changed  chan struct{} // closed, and made anew, when a lease ends
 	claim    chan struct{}
 	maintain chan struct{}
@@ -49,6 +51,7 @@ type entry struct {
 	seq       uint64
 	lease     recall.LeaseToken
 	requested bool // to be cancelled when its attempt ends
+	held      bool
 }
 
 func (e *entry) inFlight() bool { return e.lease != recall.LeaseToken{} }
@@ -81,7 +84,7 @@ func (r *Reference) Reopen() *Reference {
 		if e.requested {
 			continue
 		}
-		e := &entry{m: clone(e.m), seq: e.seq, lease: e.lease}
+		e := &entry{m: clone(e.m), seq: e.seq, lease: e.lease, held: e.held}
 		if e.inFlight() {
 			e.m.Attempts--
 			e.lease = recall.LeaseToken{}
@@ -91,6 +94,7 @@ func (r *Reference) Reopen() *Reference {
 	}
 	n.dead = slices.Clone(r.dead)
 	n.seq, n.created, n.deaths, n.ops = r.seq, r.created, r.deaths, r.ops
+	n.restart(r)
 	hint(n.claim)
 	return n
 }
@@ -124,9 +128,13 @@ func (r *Reference) insert(msgs []recall.Message, now time.Time) []recall.Receip
 		m.CreatedAt, m.DueAt = millis(m.CreatedAt), millis(m.DueAt)
 		m.ID, m.State, m.Attempts = r.nextID(now), "", 0
 		e := &entry{m: m, seq: r.seq}
-		r.live = append(r.live, e)
-		r.byID[m.ID] = e
-		receipts = append(receipts, recall.Receipt{ID: m.ID, CreatedAt: m.CreatedAt})
+		receipt := recall.Receipt{ID: m.ID, CreatedAt: m.CreatedAt}
+		shown := e.show(now)
+		if receipt.CancelledBy = r.arrive(&shown, now); receipt.CancelledBy == "" {
+			r.live = append(r.live, e)
+			r.byID[m.ID] = e
+		}
+		receipts = append(receipts, receipt)
 	}
 	if len(msgs) > 0 {
 		r.commits++
@@ -168,6 +176,8 @@ func (e *entry) show(now time.Time) recall.Message {
 	switch {
 	case e.inFlight():
 		m.State = recall.StateInFlight
+	case e.held:
+		m.State = recall.StateHeld
 	case !m.DueAt.After(millis(now)):
 		m.State = recall.StateReady
 	case m.Attempts > 0:
@@ -241,7 +251,7 @@ func (r *Reference) Claim(ctx context.Context, req recall.ClaimRequest) (res rec
 	var waiting []*entry
 	for _, e := range r.live {
 		handled := !strings.HasPrefix(e.m.URL, "local:") || slices.Contains(req.Handlers, e.m.URL)
-		if !e.inFlight() && handled {
+		if !e.inFlight() && !e.held && handled {
 			waiting = append(waiting, e)
 		}
 	}
@@ -278,6 +288,10 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 	case f.Outcome == recall.Retry:
 		e.lease = recall.LeaseToken{}
 		e.m.DueAt = millis(f.Due)
+		m := e.show(f.Now)
+		if r.arrive(&m, f.Now) != "" {
+			r.remove(e)
+		}
 	case f.Outcome == recall.Release:
 		e.lease = recall.LeaseToken{}
 		e.m.Attempts--
@@ -322,86 +336,11 @@ func (r *Reference) Cancel(ctx context.Context, req recall.CancelRequest) error 
 	case e.inFlight() && !req.Sticky:
 		return &recall.NotCancellableError{ID: e.m.ID, State: recall.StateInFlight}
 	case e.inFlight():
-		e.requested = true
-		close(r.changed) // a walk that waits for it may pass it now
-		r.changed = make(chan struct{})
+		r.ask(e)
 	default:
 		r.remove(e)
 	}
 	r.commits++
-	return nil
-}
-
-// CancelMatching implements [recall.Engine].
-func (r *Reference) CancelMatching(ctx context.Context, req recall.CancelMatchingRequest) (recall.CancelResult, error) {
-	res := recall.CancelResult{Index: indexName}
-	if !req.All && req.Filter.IsZero() {
-		return res, recall.ErrEmptyFilter
-	}
-	if err := r.begin(ctx); err != nil {
-		return res, err
-	}
-	defer r.mu.Unlock()
-	last := r.seq // what is published from now on is not touched
-	var walked uint64
-	for {
-		blocker := r.walk(&req, &walked, last, &res)
-		if blocker == nil {
-			return res, nil
-		}
-		if req.Expired == nil || req.Self == blocker.m.ID {
-			return res, stopped(blocker, res)
-		}
-		changed := r.changed
-		r.mu.Unlock()
-		expired := false
-		select {
-		case <-changed:
-		case <-req.Expired:
-			expired = true
-		case <-ctx.Done():
-		}
-		r.mu.Lock()
-		switch {
-		case r.closed:
-			return res, recall.ErrClosed
-		case ctx.Err() != nil:
-			return res, ctx.Err()
-		case expired:
-			req.Expired = nil
-		}
-	}
-}
-
-func stopped(blocker *entry, res recall.CancelResult) error {
-	return &recall.NotCancellableError{ID: blocker.m.ID, State: recall.StateInFlight, Cancelled: res.Cancelled}
-}
-
-// walk cancels the pending matches with numbers in (*walked, last], oldest
-// first, up to the first one in flight, which it returns. *walked moves along.
-func (r *Reference) walk(req *recall.CancelMatchingRequest, walked *uint64, last uint64, res *recall.CancelResult) *entry {
-	for _, e := range slices.Clone(r.live) {
-		if e.seq <= *walked || e.seq > last {
-			continue
-		}
-		if req.All && !e.requested || !req.All && e.matches(req.Filter) {
-			if req.Limit > 0 && res.Cancelled >= req.Limit {
-				return nil
-			}
-			if e.inFlight() {
-				return e
-			}
-			r.remove(e)
-			res.Cancelled++
-			if res.Operation == "" {
-				r.ops++
-				r.commits++
-				res.Operation = operationID(r.ops, req.Now)
-			}
-		}
-		*walked = e.seq
-		res.Scanned++
-	}
 	return nil
 }
 
@@ -425,6 +364,15 @@ func (r *Reference) ListDead(ctx context.Context, f recall.Filter, after recall.
 		}
 	}
 	return page, nil
+}
+
+// DeadIDs implements [recall.Engine].
+func (r *Reference) DeadIDs(ctx context.Context, f recall.Filter, after recall.DeadLetterID, limit int) (ids []recall.DeadLetterID, err error) {
+	page, err := r.ListDead(ctx, f, after, limit)
+	for _, d := range page {
+		ids = append(ids, d.ID)
+	}
+	return ids, err
 }
 
 // DeleteDead implements [recall.Engine].

@@ -6,8 +6,9 @@ type Stats struct {
 	UsedBytes     int64 // up to the highest page in use
 	FreeBytes     int64 // of those, reusable
 	Segments      int   // of both tables
+	Rows          int   // stored in both tables, dead or not
 	Foldable      int   // finished messages whose journal rows are not folded
-	JournalBytes  int64 // retries and claims in the journal
+	JournalBytes  int64 // retries, claims, due times and holds in the journal
 	OverlayBytes  int64 // the same, folded
 	OpenRequested int   // cancellation requests of messages in flight
 }
@@ -19,6 +20,11 @@ func (s *Store) Stats() Stats {
 	st := Stats{
 		Segments: len(s.segments[Live]) + len(s.segments[Dead]), Foldable: s.sizes.foldable,
 		JournalBytes: s.sizes.journalState, OverlayBytes: s.sizes.overlay, OpenRequested: len(s.requested),
+	}
+	for _, table := range s.segments {
+		for _, seg := range table {
+			st.Rows += seg.stored
+		}
 	}
 	s.mu.Unlock()
 	done, err := s.reading()

@@ -1,0 +1,194 @@
+package recall
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/recallmq/recall/store"
+)
+
+// verb is what a bulk operation does; its number is the kind of the record.
+type verb uint8
+
+const (
+	verbCancel verb = iota + 1
+	verbHold
+	verbRelease
+	verbReschedule
+	verbRetryNow
+	verbStanding
+)
+
+var verbNames = [...]OperationKind{
+	verbCancel: OperationCancel, verbHold: OperationHold, verbRelease: OperationRelease,
+	verbReschedule: OperationReschedule, verbRetryNow: OperationRetryNow, verbStanding: OperationStanding,
+}
+
+func (v verb) name() OperationKind {
+	if int(v) < len(verbNames) {
+		return verbNames[v]
+	}
+	return ""
+}
+
+// errEnough ends an iteration over operations.
+var errEnough = errors.New("enough")
+
+// Operations implements [Auditor].
+func (e *embedded) Operations(ctx context.Context, after OperationID, limit int) (page []Operation, err error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return nil, err
+	}
+	var from [16]byte
+	if after != "" {
+		if from, err = after.parse(); err != nil {
+			return nil, err
+		}
+	}
+	err = e.store.Operations(from, func(op store.Operation, _ store.Progress) error {
+		page = append(page, e.operation(&op))
+		if len(page) == limit {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range page {
+		page[i].Undoable = e.undo.can(page[i].ID)
+	}
+	return page, err
+}
+
+// operation is the record as users see it.
+func (e *embedded) operation(op *store.Operation) Operation {
+	o := Operation{
+		ID: operationID(op.ID), Kind: verb(op.Kind).name(), At: time.UnixMilli(op.At),
+		Filter: string(op.Filter), Reason: string(op.Reason), Policy: Policy(op.Policy),
+		Count: int(op.Count), Requested: int(op.Requested), Index: string(op.Index), Scanned: int(op.Scanned),
+		Took: time.Duration(op.Took) * time.Microsecond, Until: timeOf(op.Until), LiftedAt: timeOf(op.Lifted),
+		RestoredAt: timeOf(op.Restored),
+	}
+	if op.Blocker != [16]byte{} {
+		o.Blocker = messageID(op.Blocker)
+	}
+	if verb(op.Kind) == verbStanding {
+		o.Filter = standingText(op.Filter)
+	}
+	return o
+}
+
+func timeOf(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+// can tells whether an operation can be undone.
+func (u *undoState) can(id OperationID) bool {
+	for _, b := range u.buried {
+		if b.state == burialUndoable && operationID(b.op) == id {
+			return true
+		}
+	}
+	return false
+}
+
+// WhoCancelled implements [Auditor].
+func (e *embedded) WhoCancelled(ctx context.Context, id MessageID) (Operation, error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return Operation{}, err
+	}
+	r, ok := e.ids.resolve(id)
+	if !ok {
+		return Operation{}, ErrNotFound
+	}
+	op, found, err := e.store.WhoTook(r.seq)
+	if err != nil {
+		return Operation{}, err
+	}
+	if !found {
+		return Operation{}, ErrNotFound
+	}
+	o := e.operation(&op)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	o.Undoable = e.undo.can(o.ID)
+	return o, nil
+}
+
+// auditStep drops the record of an operation that was kept long enough. It
+// returns when there will be another.
+func (e *embedded) auditStep(ctx context.Context, now time.Time) (next time.Time, did bool, err error) {
+	e.mu.Lock()
+	due := e.upkeep.audit
+	e.mu.Unlock()
+	if now.Before(due) {
+		return due, false, nil
+	}
+	old, next, err := e.oldOperations(now)
+	if err != nil {
+		return next, false, err
+	}
+	dropped := 0
+	if len(old) > 0 {
+		err = e.submit(ctx, &maintWork{need: upkeepBound(1 << 20), step: func(tx *store.Tx) error {
+			for _, op := range old {
+				ok, err := tx.DropOperation(op)
+				if err != nil {
+					return err
+				}
+				if ok {
+					dropped++
+				}
+			}
+			return nil
+		}})
+	}
+	if err != nil {
+		return next, false, err
+	}
+	if dropped == 0 && !next.After(now) { // none of them can go yet
+		next = now.Add(auditPause)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.upkeep.audit = next
+	return next, dropped > 0, nil
+}
+
+// auditPause is the least time between two looks at the records.
+const auditPause = time.Minute
+
+// oldOperations returns a few that may go, and when to look again.
+func (e *embedded) oldOperations(now time.Time) (old [][16]byte, next time.Time, err error) {
+	const most = 64
+	next = now.Add(max(auditPause, e.retention))
+	err = e.store.Operations([16]byte{}, func(op store.Operation, progress store.Progress) error {
+		end := time.UnixMilli(max(op.At, op.Until)).Add(e.retention)
+		if now.Before(end) {
+			if verb(op.Kind) == verbStanding {
+				return nil // those behind it may be older
+			}
+			next = now.Add(max(auditPause, end.Sub(now)))
+			return errEnough
+		}
+		if progress == store.SetFolded || op.Count == 0 || op.Restored != 0 || verb(op.Kind) != verbCancel {
+			old = append(old, op.ID)
+		}
+		if len(old) == most {
+			next = now
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return old, next, err
+}

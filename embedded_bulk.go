@@ -1,0 +1,486 @@
+package recall
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/recallmq/recall/store"
+)
+
+// bulk is one call that walks an index and changes what it meets: a
+// cancellation, or one of the other verbs. The walk marks what it takes; one
+// commit then makes the whole set durable, and only waiting for an attempt cuts
+// a call in parts.
+type bulk struct {
+	e    *embedded
+	req  CancelMatchingRequest
+	verb verb
+	due  int64 // ms, with verbReschedule
+	walk *walk
+	op   store.Operation
+	part int // parts of the operation that are durable
+
+	// Of the pass under way:
+	mark     *marking
+	seqs     []uint64    // marked, ascending
+	asked    []uint64    // in flight, their cancellation requested
+	askedIDs []MessageID // the same
+	barrier  bool        // met a message whose end is decided but not durable
+	blocker  uint64      // the message in flight that ends the pass; 0: none
+
+	// With a guard the first pass goes on to the end of the walk to count; the
+	// next one resumes where this one stopped taking.
+	counting bool
+	found    int // pending matches
+	resume   uint64
+
+	blockerID MessageID
+	result    CancelResult
+
+	tx *embeddedTx // that the call is part of; nil: none
+}
+
+// marking is what the entries that one pass has marked point to, by number.
+type marking struct {
+	number  uint16
+	settled bool          // guarded by mu: what was marked is durable or undone
+	durable chan struct{} // closed then
+}
+
+func (e *embedded) newBulk(req CancelMatchingRequest, kind verb) *bulk {
+	f := req.Filter
+	if req.All {
+		f = Filter{}
+	}
+	c := &bulk{e: e, req: req, verb: kind, op: operation(kind, req.Now, req.Reason, auditText(f))}
+	if req.Expired != nil {
+		e.begun(c.op.ID)
+	}
+	c.op.Policy = uint8(req.Policy)
+	c.walk, c.op.AsOf = e.planWalk(f, req.Now)
+	c.result.Index = c.walk.src.name
+	c.op.Index = []byte(c.walk.src.name)
+	return c
+}
+
+// planWalk compiles a filter and chooses the index to walk, up to the newest
+// message that is visible now.
+func (e *embedded) planWalk(f Filter, _ time.Time) (*walk, uint64) {
+	ids := e.ids.resolveAll(f.IDs)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.live.newWalk(e.live.compile(f, ids)), e.live.visible
+}
+
+// operation starts the record of a bulk call.
+func operation(kind verb, now time.Time, reason, filter string) store.Operation {
+	var id ulid.ULID
+	_ = id.SetTime(uint64(now.UnixMilli()))
+	_, _ = rand.Read(id[6:]) // never fails
+	return store.Operation{ID: id, Kind: uint8(kind), At: now.UnixMilli(), Reason: []byte(reason), Filter: []byte(filter)}
+}
+
+// auditText is the filter as the record of the operation keeps it: readable,
+// and short enough for a row.
+func auditText(f Filter) string {
+	const most = 2048
+	text := f.String()
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}
+
+// run walks and commits until the walk is through or something ends it.
+func (c *bulk) run(ctx context.Context) error {
+	defer c.finish()
+	for {
+		if err := c.step(ctx); err != nil {
+			return err
+		}
+		if c.blocker == 0 {
+			return nil
+		}
+		if err := c.awaitAttempt(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// step is one pass and its commit. It shares the gate, so that no transaction
+// meets marks which may be undone.
+func (c *bulk) step(ctx context.Context) error {
+	if err := c.e.gate.enter(ctx); err != nil {
+		return err
+	}
+	defer c.e.gate.leave()
+	if err := c.pass(ctx); err != nil {
+		return err
+	}
+	return c.commit(ctx)
+}
+
+// finish fills in what is known only at the end.
+func (c *bulk) finish() {
+	c.result.Scanned = c.walk.scanned
+	if c.req.Expired != nil {
+		c.e.ended(c.op.ID)
+	}
+}
+
+// pass walks until the end or the first match in flight that ends it, and marks
+// what can be taken on the way. If it fails the marks are undone.
+func (c *bulk) pass(ctx context.Context) (err error) {
+	if c.mark, err = c.e.newMarking(); err != nil {
+		return err
+	}
+	c.blocker, c.blockerID, c.barrier = 0, "", false
+	c.counting = false
+	if c.seqs == nil {
+		// The count of the index bounds the set: growing it step by step would
+		// take longer than the walk.
+		most := c.walk.src.count
+		if c.req.Limit > 0 {
+			most = min(most, c.req.Limit)
+		}
+		c.seqs = make([]uint64, 0, most)
+	}
+	for {
+		done, wait := c.slice()
+		switch {
+		case done:
+			if c.tx != nil && (c.blocker == 0 || c.counting) {
+				c.tx.takeOwn(c)
+			}
+			return c.endPass()
+		case wait != nil:
+			err = wait(ctx)
+		default:
+			runtime.Gosched()
+			err = ctx.Err()
+		}
+		if err != nil {
+			c.undo()
+			return err
+		}
+	}
+}
+
+// endPass holds the count against what the caller expects, the first time.
+func (c *bulk) endPass() error {
+	if !c.req.Guard.Set {
+		return nil
+	}
+	if err := c.req.Guard.check(c.found); err != nil {
+		c.undo()
+		return err
+	}
+	c.req.Guard = Guard{}
+	if c.resume != 0 {
+		c.walk.pos = c.resume
+	}
+	return nil
+}
+
+// slice is one lock hold of a pass. wait is set at a message about which
+// something has to be certain before the walk can go on.
+func (c *bulk) slice() (done bool, wait func(context.Context) error) {
+	c.e.mu.Lock()
+	defer c.e.mu.Unlock()
+	done, stopped := c.walk.sliceLocked(func(p *page, en *entry, seq uint64) (v verdict) {
+		v, wait = c.visit(p, en, seq)
+		return v
+	})
+	return done || stopped && wait == nil, wait
+}
+
+// visit deals with one match.
+func (c *bulk) visit(p *page, en *entry, seq uint64) (verdict, func(context.Context) error) {
+	switch {
+	case c.tx != nil && (en.mark != 0 || en.phase == phaseMarked):
+		return goOn, nil // gone for good, or by this very transaction
+	case en.mark != 0 || en.phase == phaseMarked:
+		// Another call has it. If that is not durable the message may come back,
+		// so the walk waits for its owner. Walks meet messages in one order, so
+		// they cannot wait for each other in a circle.
+		if wait := c.e.unsettledLocked(en); wait != nil {
+			return stopAt, wait
+		}
+		return goOn, nil
+	case en.phase == phaseFinishing:
+		c.barrier = true
+		return goOn, nil
+	case en.phase == phasePending:
+		return c.visitPending(p, en, seq), nil
+	case en.phase == phaseInFlight && en.flags&flagRequested == 0:
+		return c.visitInFlight(p, en, seq)
+	}
+	return goOn, nil
+}
+
+func (c *bulk) visitPending(p *page, en *entry, seq uint64) verdict {
+	if !c.wants(en) {
+		return goOn
+	}
+	if !c.counting && c.full() && c.enough(seq) == stopAt {
+		return stopAt
+	}
+	c.found++
+	if c.counting {
+		return goOn
+	}
+	c.seqs = append(c.seqs, seq)
+	if c.req.DryRun {
+		return goOn
+	}
+	c.e.lanesDeadLocked(en)
+	c.e.live.move(p, en, phaseMarked)
+	en.mark = c.mark.number
+	return goOn
+}
+
+func (c *bulk) visitInFlight(p *page, en *entry, seq uint64) (verdict, func(context.Context) error) {
+	if c.counting || !c.wants(en) {
+		return goOn, nil
+	}
+	if c.full() {
+		return c.enough(seq), nil
+	}
+	id := c.idOf(p, en, seq)
+	switch l := c.e.leases[seq]; {
+	case c.req.Policy == Skip:
+		c.result.Skipped = append(c.result.Skipped, id)
+	case !c.req.Policy.asks(), c.tx != nil && l.finishing && !l.final:
+		// A transaction has the committer and cannot wait for it.
+		c.blocker, c.blockerID = seq, id
+		return c.enough(seq), nil
+	case l.final:
+		c.barrier = true // its end is on the way to the committer
+	case l.finishing:
+		return stopAt, c.e.flush // it will be pending in a moment
+	default:
+		c.asked, c.askedIDs = append(c.asked, seq), append(c.askedIDs, id)
+		if !c.req.DryRun {
+			c.e.live.request(p, en, true)
+			en.mark = c.mark.number
+		}
+	}
+	return goOn, nil
+}
+
+// enough ends the walk, or only the taking if there is still to count.
+func (c *bulk) enough(seq uint64) verdict {
+	if !c.req.Guard.Set {
+		return stopAt
+	}
+	c.counting, c.resume = true, seq
+	return goOn
+}
+
+// full tells whether the call has taken as many as it may.
+func (c *bulk) full() bool {
+	taken := c.result.Cancelled + c.result.Requested + len(c.seqs) + len(c.asked)
+	return c.req.Limit > 0 && taken >= c.req.Limit
+}
+
+func (c *bulk) idOf(p *page, en *entry, seq uint64) MessageID {
+	created, _ := p.timesOf(seq, en)
+	return messageID(c.e.ids.make(seq, created))
+}
+
+// newMarking gives a pass its marks. Numbers are given out in turn, so one is
+// free again long before its turn comes.
+func (e *embedded) newMarking() (*marking, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for range 1 << 16 {
+		e.last++
+		if e.last != 0 && e.marks[e.last] == nil {
+			m := &marking{number: e.last, durable: make(chan struct{})}
+			e.marks[m.number] = m
+			return m, nil
+		}
+	}
+	return nil, errTooManyOperations
+}
+
+var errTooManyOperations = errors.New("recall: too many bulk operations at once")
+
+// settleMarking says that what a pass has marked is durable, or undone: then
+// its number is free. Otherwise it is free when no entry bears it.
+func (e *embedded) settleMarking(m *marking, free bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	m.settled = true
+	close(m.durable)
+	if free {
+		delete(e.marks, m.number)
+	}
+}
+
+// unsettledLocked returns how to wait until it is certain what becomes of a
+// marked entry; nil if it is certain.
+func (e *embedded) unsettledLocked(en *entry) func(context.Context) error {
+	if en.mark == 0 {
+		return e.flush
+	}
+	m := e.marks[en.mark]
+	if m.settled {
+		return nil
+	}
+	return func(ctx context.Context) error { return await(ctx, m.durable) }
+}
+
+// flush waits until everything queued so far is durable.
+func (e *embedded) flush(ctx context.Context) error { return e.submit(ctx, flushWork{}) }
+
+func await(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// commit makes what a pass has marked durable. A pass that marked nothing but
+// met a decided end waits for that to be durable.
+func (c *bulk) commit(ctx context.Context) error {
+	if c.req.DryRun || len(c.seqs)+len(c.asked) == 0 {
+		c.count()
+		c.e.settleMarking(c.mark, true)
+		if c.barrier && !c.req.DryRun {
+			return c.e.flush(ctx)
+		}
+		return nil
+	}
+	if err := c.e.submit(ctx, c.record()); err != nil {
+		if isUnknown(err) {
+			c.e.settleMarking(c.mark, false)
+		} else {
+			c.undo()
+		}
+		return err
+	}
+	c.settle()
+	c.count()
+	c.result.Operation = operationID(c.op.ID)
+	c.part++
+	return nil
+}
+
+// count adds what a pass took to the result.
+func (c *bulk) count() {
+	c.result.Cancelled += len(c.seqs)
+	c.result.Requested += len(c.asked)
+	c.seqs, c.asked, c.askedIDs = nil, nil, nil
+}
+
+// record completes the operation for the commit.
+func (c *bulk) record() work {
+	c.op.Blocker = [16]byte{}
+	if u, err := c.blockerID.ulid(); err == nil {
+		c.op.Blocker = u
+	}
+	c.op.Scanned = uint64(c.walk.scanned)
+	if c.req.Elapsed != nil {
+		c.op.Took = c.req.Elapsed().Microseconds()
+	}
+	return c.work()
+}
+
+// eachMarked visits the entries that a pass has marked, a slice per lock hold.
+func (c *bulk) eachMarked(seqs []uint64, visit func(*page, *entry, uint64)) {
+	for part := range slices.Chunk(seqs, applySlice) {
+		c.e.mu.Lock()
+		for _, seq := range part {
+			if p, en := c.e.live.lookup(seq); en != nil && en.mark == c.mark.number {
+				visit(p, en, seq)
+			}
+		}
+		c.e.mu.Unlock()
+	}
+}
+
+// undo takes the marks and requests of a pass back.
+func (c *bulk) undo() {
+	if !c.req.DryRun {
+		c.eachMarked(c.seqs, c.e.unmarkLocked)
+		c.eachMarked(c.asked, func(p *page, en *entry, _ uint64) {
+			en.mark = 0
+			c.e.live.request(p, en, false)
+		})
+	}
+	c.seqs, c.asked, c.askedIDs = nil, nil, nil
+	c.e.settleMarking(c.mark, true)
+	hint(c.e.claimHint)
+}
+
+// unmarkLocked makes a marked message pending again.
+func (e *embedded) unmarkLocked(p *page, en *entry, seq uint64) {
+	en.mark = 0
+	e.live.move(p, en, phasePending)
+	e.queueLocked(en, seq)
+}
+
+// lanesDeadLocked counts an item that a lane will have to step over.
+func (e *embedded) lanesDeadLocked(en *entry) {
+	if en.flags&flagQueued != 0 {
+		en.flags &^= flagQueued
+		e.laneOf(en).dead++
+	}
+}
+
+// awaitAttempt waits until the attempt of the blocker is over, so that the
+// walk can go on. It holds no mark that is not durable. Its error is that of
+// the stop rule, if the call is not or no longer willing to wait.
+func (c *bulk) awaitAttempt(ctx context.Context) error {
+	stopped := &NotCancellableError{ID: c.blockerID, State: StateInFlight, Cancelled: c.result.Cancelled}
+	if c.req.Expired == nil || c.req.DryRun || c.isSelf() {
+		return stopped
+	}
+	ended := c.e.attemptEnd(c.blocker)
+	if ended == nil {
+		return nil
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-c.req.Expired:
+		return stopped
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.e.closing:
+		return ErrClosed
+	}
+}
+
+func (c *bulk) isSelf() bool {
+	r, ok := c.e.ids.resolve(c.req.Self)
+	return ok && r.seq == c.blocker
+}
+
+// attemptEnd returns a channel that is closed when the attempt is over, or nil
+// if it is over already.
+func (e *embedded) attemptEnd(seq uint64) <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.leases[seq]
+	if l == nil {
+		return nil
+	}
+	return e.endedLocked(l)
+}
+
+func (e *embedded) endedLocked(l *lease) <-chan struct{} {
+	if l.ended == nil {
+		l.ended = make(chan struct{})
+	}
+	return l.ended
+}

@@ -1,0 +1,387 @@
+package recall
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/recallmq/recall/store"
+)
+
+// loan is a turn of the committer that a transaction asks for. The committer
+// lends itself to the goroutine of the caller and waits: while it does, nobody
+// else writes.
+type loan struct {
+	lent chan *committer
+	back chan struct{}
+}
+
+func (*loan) bound() store.Bound { return store.Bound{} }
+func (*loan) write(*turn) error  { return nil }
+func (*loan) apply(*embedded)    {}
+
+// lend hands the committer over and waits until it is back.
+func (c *committer) lend(l *loan) {
+	l.lent <- c
+	<-l.back
+}
+
+// Update implements [Transactor].
+func (e *embedded) Update(ctx context.Context, fn func(EngineTx) error) error {
+	if err := e.checkOpen(ctx); err != nil {
+		return err
+	}
+	if err := e.gate.enterAlone(ctx); err != nil {
+		return err
+	}
+	defer e.gate.leaveAlone()
+	l := &loan{lent: make(chan *committer), back: make(chan struct{})}
+	r, err := e.send(ctx, l, true)
+	if err != nil {
+		return err
+	}
+	barrier, err := e.borrow(<-l.lent, l, fn)
+	<-r.ack
+	e.requests.Put(r)
+	if err == nil && barrier {
+		// It met messages whose end was decided but not durable.
+		return e.flush(context.WithoutCancel(ctx))
+	}
+	return err
+}
+
+// borrow runs a transaction in the committer's place and gives it back, also
+// when fn panics or ends its goroutine.
+func (e *embedded) borrow(c *committer, l *loan, fn func(EngineTx) error) (barrier bool, err error) {
+	defer close(l.back)
+	tx, err := e.store.Begin(transactionBound)
+	if err != nil {
+		return false, err
+	}
+	x := &embeddedTx{e: e, c: c, left: MaxTransaction}
+	defer x.end()
+	defer tx.Rollback() // does nothing after Commit
+	c.start(tx)
+	if err := fn(x); err != nil {
+		return false, err
+	}
+	if x.err != nil {
+		return false, x.err
+	}
+	return x.barrier, x.commit()
+}
+
+var transactionBound = store.Bound{Rows: 4096, Bytes: MaxTransaction}
+
+// embeddedTx is a transaction under way. Its changes are in the write
+// transaction of the store; memory only has marks until it is committed.
+type embeddedTx struct {
+	e       *embedded
+	c       *committer
+	works   []work // to apply
+	bulks   []*bulk
+	singles []*cancelOneWork
+	own     map[uint64]*insertRow // published here, by number
+	ownMsgs []ownMessage
+	left    int64
+	barrier bool
+	err     error // a write has failed: nothing can be committed
+	done    bool
+}
+
+type ownMessage struct {
+	m   Message
+	seq uint64
+	now int64
+}
+
+// spend keeps the transaction within its bound.
+func (x *embeddedTx) spend(bytes int64) error {
+	if x.err != nil {
+		return x.err
+	}
+	if bytes > x.left {
+		return invalid("Tx", "it writes more than %d bytes", MaxTransaction)
+	}
+	x.left -= bytes
+	return nil
+}
+
+// try notes a failed write: some of it may have been done.
+func (x *embeddedTx) try(err error) error {
+	if err != nil {
+		x.err = err
+	}
+	return err
+}
+
+// commit makes the transaction durable and brings memory up to it.
+func (x *embeddedTx) commit() error {
+	c := x.c
+	c.turn.notes = x.e.takeNotes(c.turn.notes[:0])
+	if err := c.turn.flush(); err != nil {
+		return err
+	}
+	err := c.turn.tx.Commit()
+	x.done = err == nil || isUnknown(err)
+	if err != nil {
+		x.abandon()
+		return err
+	}
+	c.batch = c.batch[:0]
+	for _, w := range x.works {
+		c.batch = append(c.batch, &request{work: w})
+	}
+	c.apply()
+	x.settle()
+	return nil
+}
+
+// settle follows the commit: marks are durable.
+func (x *embeddedTx) settle() {
+	for _, w := range x.singles {
+		w.settle(nil)
+	}
+	for _, b := range x.bulks {
+		b.settle()
+	}
+}
+
+// abandon leaves the marks of a commit whose outcome is unknown, and lets
+// nobody wait for it.
+func (x *embeddedTx) abandon() {
+	for _, b := range x.bulks {
+		x.e.settleMarking(b.mark, false)
+	}
+}
+
+// end undoes what is in memory of a transaction that was not committed.
+func (x *embeddedTx) end() {
+	if x.done {
+		return
+	}
+	for _, w := range x.singles {
+		w.settle(errUncommitted)
+	}
+	for _, b := range x.bulks {
+		b.undo()
+	}
+}
+
+// errUncommitted stands for a transaction that was rolled back.
+var errUncommitted = invalid("Tx", "it was rolled back")
+
+// Insert implements [EngineTx].
+func (x *embeddedTx) Insert(msgs []Message, now time.Time) ([]Receipt, error) {
+	w := new(insertWork)
+	if err := w.encode(msgs, now.UnixMilli()); err != nil {
+		return nil, err
+	}
+	if err := x.spend(int64(len(w.buf) + 64*len(msgs))); err != nil {
+		return nil, err
+	}
+	if err := x.try(w.write(&x.c.turn)); err != nil {
+		return nil, err
+	}
+	x.works = append(x.works, w)
+	x.remember(w)
+	return w.receipts(now), nil
+}
+
+// remember keeps what the transaction's own cancellations have to look at.
+func (x *embeddedTx) remember(w *insertWork) {
+	if x.own == nil {
+		x.own = map[uint64]*insertRow{}
+	}
+	for i := range w.rows {
+		r := &w.rows[i]
+		if r.taken != nil {
+			continue
+		}
+		x.own[r.seq] = r
+		m := w.msgs[i]
+		m.ID, m.State = messageID(r.id), StateDelayed
+		if m.DueAt.UnixMilli() <= w.now {
+			m.State = StateReady
+		}
+		x.ownMsgs = append(x.ownMsgs, ownMessage{m, r.seq, w.now})
+	}
+}
+
+// Cancel implements [EngineTx].
+func (x *embeddedTx) Cancel(req CancelRequest) error {
+	r, ok := x.e.ids.resolve(req.ID)
+	if !ok {
+		return ErrNotFound
+	}
+	if err := x.spend(1024); err != nil {
+		return err
+	}
+	if row := x.own[r.seq]; row != nil {
+		return x.cancelOwn(r.seq, row)
+	}
+	asking, err := x.e.newMarking()
+	if err != nil {
+		return err
+	}
+	w, wait, err := x.e.takeOne(r, req, asking)
+	x.e.settleMarking(asking, true)
+	switch {
+	case err != nil:
+		return err
+	case wait != nil && x.inFlight(r):
+		return &NotCancellableError{ID: req.ID, State: StateInFlight}
+	case wait != nil: // its end is decided, and waits for this transaction
+		x.barrier = true
+		return ErrNotFound
+	}
+	x.singles = append(x.singles, w)
+	return x.try(w.write(&x.c.turn))
+}
+
+func (x *embeddedTx) inFlight(r resolvedID) bool {
+	en, _ := x.e.peek(r)
+	return en.phase == phaseInFlight
+}
+
+// cancelOwn takes back a message of the transaction: its row is dead from the
+// beginning.
+func (x *embeddedTx) cancelOwn(seq uint64, row *insertRow) error {
+	if row.gone || row.mark != 0 {
+		return ErrNotFound
+	}
+	row.gone = true
+	x.c.turn.finished = append(x.c.turn.finished, seq)
+	return nil
+}
+
+// CancelMatching implements [EngineTx].
+func (x *embeddedTx) CancelMatching(req CancelMatchingRequest) (CancelResult, error) {
+	req.Expired, req.Asked = nil, nil
+	b := x.e.newBulk(req, verbCancel)
+	b.tx = x
+	if err := b.pass(context.Background()); err != nil {
+		return b.result, err
+	}
+	x.barrier = x.barrier || b.barrier
+	err := x.record(b)
+	b.result.Scanned = b.walk.scanned
+	if err == nil && b.blocker != 0 {
+		err = b.awaitAttempt(context.Background()) // says who is in the way
+	}
+	return b.result, err
+}
+
+// record writes the tombstone of a walk, own messages included.
+func (x *embeddedTx) record(b *bulk) error {
+	n := len(b.seqs) + len(b.asked)
+	if req := &b.req; req.DryRun || n == 0 {
+		b.count()
+		x.e.settleMarking(b.mark, true)
+		return nil
+	}
+	x.bulks = append(x.bulks, b)
+	if err := x.spend(b.work().bound().Bytes); err != nil {
+		return x.try(err)
+	}
+	err := x.try(b.record().write(&x.c.turn))
+	b.result.Cancelled += len(b.seqs)
+	b.result.Requested += len(b.asked)
+	b.result.Operation = operationID(b.op.ID)
+	return err
+}
+
+// takeOwn lets a walk go over the messages of the transaction, which are newer
+// than all others.
+func (x *embeddedTx) takeOwn(b *bulk) {
+	for _, o := range x.ownMsgs {
+		row := x.own[o.seq]
+		if row.gone || row.mark != 0 || !b.req.All && !b.req.Filter.Matches(&o.m) {
+			continue
+		}
+		if !b.counting && b.full() && b.enough(o.seq) == stopAt {
+			return
+		}
+		if b.found++; b.counting {
+			continue
+		}
+		b.seqs = append(b.seqs, o.seq)
+		if !b.req.DryRun {
+			row.mark = b.mark.number
+		}
+	}
+}
+
+// Bucket implements [EngineTx].
+func (x *embeddedTx) Bucket(name string) (Bucket, error) {
+	if err := x.spend(pageBytes); err != nil {
+		return nil, err
+	}
+	b, err := x.c.turn.tx.App(name, true)
+	if err != nil {
+		return nil, x.try(err)
+	}
+	return &embeddedBucket{x, b}, nil
+}
+
+const pageBytes = 4096
+
+type embeddedBucket struct {
+	x *embeddedTx
+	b *bolt.Bucket
+}
+
+func (b *embeddedBucket) Get(key []byte) []byte { return b.b.Get(key) }
+
+func (b *embeddedBucket) Put(key, value []byte) error {
+	if len(key) == 0 || len(key) > bolt.MaxKeySize {
+		return invalid("key", "%d bytes are not between 1 and %d", len(key), bolt.MaxKeySize)
+	}
+	if err := b.x.spend(max(pageBytes, int64(len(key)+len(value)))); err != nil {
+		return err
+	}
+	return b.x.try(b.b.Put(key, value))
+}
+
+func (b *embeddedBucket) Delete(key []byte) error {
+	if err := b.x.spend(pageBytes); err != nil {
+		return err
+	}
+	return b.x.try(b.b.Delete(key))
+}
+
+func (b *embeddedBucket) All(from []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
+		c := b.b.Cursor()
+		for k, v := c.Seek(from); k != nil; k, v = c.Next() {
+			if !yield(k, v) {
+				return
+			}
+		}
+	}
+}
+
+func (b *embeddedBucket) NextSequence() (uint64, error) {
+	if err := b.x.spend(pageBytes); err != nil {
+		return 0, err
+	}
+	n, err := b.b.NextSequence()
+	return n, b.x.try(err)
+}
+
+// Lookup implements [Transactor].
+func (e *embedded) Lookup(ctx context.Context, bucket string, key []byte) (value []byte, err error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return nil, err
+	}
+	err = e.store.View(func(v *store.View) error {
+		if b := v.App(bucket); b != nil {
+			value = slices.Clone(b.Get(key))
+		}
+		return nil
+	})
+	return value, err
+}

@@ -1,0 +1,419 @@
+package recall
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/recallmq/recall/store"
+)
+
+// undoState is what is needed to undo bulk cancellations: until one expires,
+// its messages stay in the index, marked, and in their segments. It is guarded
+// by the engine's mu.
+type undoState struct {
+	window   time.Duration // negative: nothing can be undone
+	most     int64         // bytes of undoable messages that may be held
+	bytes    int64         // that are held
+	undoable int           // burials that can be undone
+	running  map[[16]byte]chan struct{}
+	buried   []*burial // in the order of commits
+}
+
+// burial is one part of a cancellation on its way out of memory and file.
+type burial struct {
+	op      [16]byte
+	mark    uint16   // that its entries bear
+	seqs    []uint64 // not unlinked yet, ascending
+	asked   []uint64 // whose cancellation was requested in flight
+	size    int
+	bytes   int64
+	until   int64 // ms: undoable before that
+	state   burialState
+	restore *restoreWork // with burialRestoring
+}
+
+type burialState uint8
+
+const (
+	burialUndoable  burialState = iota
+	burialRestoring             // an undo has it; it expires or is gone after that
+	burialExpired               // its entries can be unlinked
+	burialUnlinked              // its set can be folded
+)
+
+// mostUndoable bounds the operations that can be undone at a time: each has a
+// number that its entries bear.
+const mostUndoable = 16 << 10
+
+func newUndoState(o *Options) undoState {
+	return undoState{window: o.UndoWindow, most: o.UndoBytes, running: map[[16]byte]chan struct{}{}}
+}
+
+// begun and ended bracket a call that may commit in parts: it is undone as a
+// whole, so not before it has ended.
+func (e *embedded) begun(op [16]byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.undo.running[op] = make(chan struct{})
+}
+
+func (e *embedded) ended(op [16]byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.undo.running[op])
+	delete(e.undo.running, op)
+}
+
+// bury takes over a durable cancellation: it can be undone for a while, then it
+// is unlinked and folded in the background.
+func (e *embedded) bury(op store.Operation, mark uint16, seqs, asked []uint64) {
+	if cap(seqs) > 2*len(seqs) {
+		seqs = slices.Clone(seqs)
+	}
+	b := &burial{op: op.ID, mark: mark, seqs: seqs, asked: asked, size: len(seqs)}
+	b.bytes = int64(b.size) * e.bytesPerMessage()
+	e.mu.Lock()
+	e.undo.addLocked(b, op.At)
+	lagging := e.undo.lagging()
+	e.mu.Unlock()
+	hint(e.upkeepHint)
+	// Marks are not without number: if the background lags far behind, the
+	// caller lends a hand.
+	for lagging && e.unlinkSlice() {
+	}
+}
+
+// askedLocked is bury for a request that concerns one message in flight.
+func (u *undoState) askedLocked(op store.Operation, asked []uint64) {
+	u.addLocked(&burial{op: op.ID, asked: asked}, op.At)
+}
+
+func (u *undoState) addLocked(b *burial, at int64) {
+	b.until = at + u.window.Milliseconds()
+	u.buried = append(u.buried, b)
+	if u.window < 0 {
+		u.state(b, burialExpired)
+		return
+	}
+	u.undoable++
+	u.bytes += b.bytes
+	u.makeRoom()
+}
+
+// state moves a burial on.
+func (u *undoState) state(b *burial, to burialState) {
+	if b.state == burialUndoable && u.window >= 0 {
+		u.undoable--
+		u.bytes -= b.bytes
+	}
+	if b.state = to; to == burialExpired && len(b.seqs) == 0 {
+		b.state = burialUnlinked
+	}
+}
+
+// makeRoom lets the oldest operations go until what can be undone is within
+// its bounds.
+func (u *undoState) makeRoom() {
+	for _, b := range u.buried {
+		if u.bytes <= u.most && u.undoable <= mostUndoable {
+			return
+		}
+		if b.state == burialUndoable && u.running[b.op] == nil {
+			u.expire(b.op)
+		}
+	}
+}
+
+// expire ends the undo window of an operation, all parts at once.
+func (u *undoState) expire(op [16]byte) {
+	for _, b := range u.buried {
+		if b.op == op && b.state == burialUndoable {
+			u.state(b, burialExpired)
+		}
+	}
+}
+
+// lagging tells whether far more is waiting to be unlinked than can be undone.
+func (u *undoState) lagging() bool {
+	const lag = 1024
+	return len(u.buried)-u.undoable > lag
+}
+
+// backlog is how many cancelled messages are still to be folded.
+func (u *undoState) backlog() (n int) {
+	for _, b := range u.buried {
+		if b.state >= burialExpired {
+			n += b.size
+		}
+	}
+	return n
+}
+
+// expireStep lets go what can no longer be undone, and returns when there will
+// be more.
+func (e *embedded) expireStep(now time.Time) (next time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	u := &e.undo
+	if u.undoable == 0 {
+		return next
+	}
+	first := int64(0)
+	for _, b := range u.buried {
+		if b.state != burialUndoable || u.running[b.op] != nil {
+			continue
+		}
+		if b.until = min(b.until, now.Add(u.window).UnixMilli()); b.until <= now.UnixMilli() { // the clock may have gone back
+			u.expire(b.op)
+		} else if first == 0 || b.until < first {
+			first = b.until
+		}
+	}
+	if first != 0 {
+		next = time.UnixMilli(first)
+	}
+	return next
+}
+
+// bytesPerMessage is what a message takes on average, in the file and in
+// memory.
+func (e *embedded) bytesPerMessage() int64 {
+	const memory = 105 // see ARCHITECTURE.md
+	disk := e.store.Stats()
+	if disk.Rows == 0 {
+		return memory
+	}
+	return memory + (disk.UsedBytes-disk.FreeBytes)/int64(disk.Rows)
+}
+
+// unlinkSlice takes some messages of an expired cancellation out of the index.
+func (e *embedded) unlinkSlice() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, b := range e.undo.buried {
+		if b.state != burialExpired {
+			continue
+		}
+		n := min(applySlice, len(b.seqs))
+		for _, seq := range b.seqs[:n] {
+			if p, en := e.live.lookup(seq); en != nil && en.phase == phaseMarked {
+				e.live.unlink(p, en, seq)
+			}
+		}
+		if b.seqs = b.seqs[n:]; len(b.seqs) == 0 {
+			b.seqs = nil
+			e.undo.state(b, burialUnlinked)
+			delete(e.marks, b.mark)
+		}
+		return true
+	}
+	return false
+}
+
+// foldable returns the oldest operation whose set can be folded: all of its
+// parts, since the store folds them together.
+func (u *undoState) foldable() (op [16]byte, ok bool) {
+	for _, b := range u.buried {
+		if b.state != burialUnlinked || u.running[b.op] != nil {
+			continue
+		}
+		if !slices.ContainsFunc(u.buried, func(o *burial) bool { return o.op == b.op && o.state != burialUnlinked }) {
+			return b.op, true
+		}
+	}
+	return op, false
+}
+
+// forget drops an operation that is folded or undone.
+func (u *undoState) forget(op [16]byte) {
+	u.buried = slices.DeleteFunc(u.buried, func(b *burial) bool { return b.op == op })
+}
+
+// Restore implements [Restorer].
+func (e *embedded) Restore(ctx context.Context, id OperationID, now time.Time) (RestoreResult, error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return RestoreResult{}, err
+	}
+	op, err := id.parse()
+	if err != nil {
+		return RestoreResult{}, err
+	}
+	w, err := e.beginRestore(ctx, op, now.UnixMilli())
+	if err != nil {
+		return RestoreResult{}, err
+	}
+	err = e.submit(ctx, w)
+	for _, seq := range w.settle(err) {
+		// Its request holds after all, and its attempt has failed meanwhile.
+		if sent := e.finishGone(seq); sent != nil {
+			return RestoreResult{}, errors.Join(err, sent)
+		}
+	}
+	switch {
+	case w.refused != nil: // decided by the file: nothing was written
+		return RestoreResult{}, w.refused
+	case err != nil:
+		return RestoreResult{}, err
+	}
+	return w.result, nil
+}
+
+// beginRestore takes the operation out of the background's hands.
+func (e *embedded) beginRestore(ctx context.Context, op [16]byte, now int64) (*restoreWork, error) {
+	for {
+		e.mu.Lock()
+		wait := e.undo.running[op]
+		if wait == nil {
+			w, again, err := e.claimBurialsLocked(op, now)
+			e.mu.Unlock()
+			if again == nil || err != nil {
+				return w, err
+			}
+			wait = again
+		} else {
+			e.mu.Unlock()
+		}
+		if err := await(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// claimBurialsLocked is all parts of an operation or none. Requests are lifted
+// at once for those whose attempt is still running: if the process ends before
+// the commit, they hold again.
+func (e *embedded) claimBurialsLocked(op [16]byte, now int64) (w *restoreWork, wait chan struct{}, err error) {
+	w = &restoreWork{e: e, op: op, now: now, done: make(chan struct{})}
+	for _, b := range e.undo.buried {
+		if b.op != op {
+			continue
+		}
+		switch b.state {
+		case burialRestoring:
+			return nil, b.restoring(), nil
+		case burialUndoable:
+			w.parts = append(w.parts, b)
+		default:
+			return nil, nil, ErrUndoExpired
+		}
+	}
+	for _, b := range w.parts {
+		e.undo.state(b, burialRestoring)
+		b.restore = w
+		for _, seq := range b.asked {
+			p, en := e.live.lookup(seq)
+			if l := e.leases[seq]; l != nil && !l.final && en != nil && en.flags&flagRequested != 0 {
+				e.live.request(p, en, false)
+				w.lifted = append(w.lifted, seq)
+			}
+		}
+	}
+	return w, nil, nil
+}
+
+// restoreWork undoes one cancellation. Without parts it only asks the file
+// what became of the operation.
+type restoreWork struct {
+	e       *embedded
+	op      [16]byte
+	now     int64
+	parts   []*burial
+	lifted  []uint64 // requests lifted, if the commit holds
+	done    chan struct{}
+	result  RestoreResult
+	refused error
+}
+
+func (b *burial) restoring() chan struct{} { return b.restore.done }
+
+func (w *restoreWork) bound() store.Bound {
+	return store.Bound{Rows: 1, Bytes: 64 << 10, Essential: true}
+}
+
+func (w *restoreWork) write(t *turn) error {
+	back, lifted, err := t.tx.Restore(w.op, w.now)
+	switch {
+	case errors.Is(err, store.ErrNoOperation):
+		w.refused = ErrNotFound
+	case errors.Is(err, store.ErrFolded):
+		w.refused = ErrUndoExpired
+	case err != nil:
+		return err
+	}
+	w.result = RestoreResult{Restored: back, Lifted: lifted}
+	return nil
+}
+
+func (w *restoreWork) apply(*embedded) {}
+
+// settle follows the outcome of the commit: what was cancelled is pending
+// again, or stays cancelled.
+func (w *restoreWork) settle(err error) (end []uint64) {
+	e := w.e
+	back := err == nil && w.refused == nil
+	if back {
+		for _, b := range w.parts {
+			e.unbury(b)
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	defer close(w.done)
+	for _, b := range w.parts {
+		b.state, b.restore = burialUndoable, nil
+		e.undo.undoable++
+		e.undo.bytes += b.bytes
+	}
+	switch {
+	case back:
+		for _, b := range w.parts {
+			e.undo.state(b, burialUnlinked)
+			delete(e.marks, b.mark)
+		}
+		e.undo.forget(w.op)
+	case !isUnknown(err):
+		end = e.askAgainLocked(w.lifted)
+	}
+	hint(e.claimHint)
+	hint(e.upkeepHint)
+	return end
+}
+
+// askAgainLocked puts requests back that could not be lifted. It returns the
+// messages that went back to pending meanwhile: they end now.
+func (e *embedded) askAgainLocked(seqs []uint64) (end []uint64) {
+	for _, seq := range seqs {
+		p, en := e.live.lookup(seq)
+		switch {
+		case en == nil:
+		case en.phase == phaseInFlight:
+			e.live.request(p, en, true)
+		case en.phase == phasePending:
+			e.lanesDeadLocked(en)
+			e.live.move(p, en, phaseFinishing)
+			end = append(end, seq)
+		}
+	}
+	return end
+}
+
+// finishGone ends a message that is finishing.
+func (e *embedded) finishGone(seq uint64) error {
+	_, err := e.send(context.Background(), &finishWork{seq: seq, end: endGone}, false)
+	return err
+}
+
+// unbury makes the messages of a part pending again, a slice per lock hold.
+func (e *embedded) unbury(b *burial) {
+	for part := range slices.Chunk(b.seqs, applySlice) {
+		e.mu.Lock()
+		for _, seq := range part {
+			if p, en := e.live.lookup(seq); en != nil && en.phase == phaseMarked {
+				e.unmarkLocked(p, en, seq)
+			}
+		}
+		e.mu.Unlock()
+	}
+}
