@@ -99,7 +99,7 @@ func (w *cancelOneWork) bound() store.Bound {
 func (w *cancelOneWork) write(t *turn) error {
 	switch {
 	case w.sticky:
-		return t.tx.Requested(w.op, 0, []uint64{w.seq})
+		return t.tx.Tombstone(w.op, 0, nil, []uint64{w.seq})
 	case w.seq != 0:
 		t.finished = append(t.finished, w.seq)
 	}
@@ -175,7 +175,7 @@ func (e *embedded) CancelMatching(ctx context.Context, req CancelMatchingRequest
 	for {
 		blocker, err := c.pass(ctx)
 		if err == nil {
-			err = c.commit(ctx, blocker)
+			err = c.commit(ctx)
 		}
 		c.result.Scanned = c.walk.scanned
 		if err != nil || blocker == 0 {
@@ -217,6 +217,7 @@ func auditText(f Filter) string {
 // pass walks until the end or the first match in flight, which it returns, and
 // marks what can be cancelled on the way. If it fails the marks are undone.
 func (c *cancellation) pass(ctx context.Context) (blocker uint64, err error) {
+	c.op.Blocker = [16]byte{}
 	if err := c.e.enter(c); err != nil {
 		return 0, err
 	}
@@ -272,7 +273,8 @@ func (c *cancellation) slice(blocker *uint64) (done, foreign bool, owner *cancel
 		case en.phase == phaseInFlight && en.flags&flagRequested == 0:
 			*blocker = seq
 			created, _ := p.timesOf(seq, en)
-			c.blocker = messageID(e.ids.make(seq, created))
+			id := e.ids.make(seq, created)
+			c.op.Blocker, c.blocker = id, messageID(id)
 			return stopAt
 		}
 		return goOn
@@ -340,7 +342,7 @@ func await(ctx context.Context, done <-chan struct{}) error {
 
 // commit makes the marks of a pass durable with one tombstone. A pass that
 // marked nothing but met a decided end waits for that to be durable.
-func (c *cancellation) commit(ctx context.Context, blocker uint64) error {
+func (c *cancellation) commit(ctx context.Context) error {
 	if len(c.seqs) == 0 {
 		c.e.exit(c, true)
 		if c.barrier {
@@ -348,7 +350,6 @@ func (c *cancellation) commit(ctx context.Context, blocker uint64) error {
 		}
 		return nil
 	}
-	c.op.Blocker, c.op.Count = blocker, uint64(len(c.seqs))
 	err := c.e.submit(ctx, (*tombstoneWork)(c))
 	if err != nil {
 		if !isUnknown(err) {
@@ -440,7 +441,7 @@ func (w *tombstoneWork) bound() store.Bound {
 }
 
 func (w *tombstoneWork) write(t *turn) error {
-	return t.tx.Tombstone(w.op, w.part, w.seqs)
+	return t.tx.Tombstone(w.op, w.part, w.seqs, nil)
 }
 
 func (w *tombstoneWork) apply(*embedded) {}

@@ -96,8 +96,8 @@ func (e *embedded) loadRow(seq uint64, rec *store.Record, st store.State, attemp
 
 // loadTombstone puts cancellations that are not folded yet on the background's
 // list. Their messages were not loaded, so there is nothing to unlink.
-func (e *embedded) loadTombstone(op store.Operation, folded bool) error {
-	if !folded && op.Kind == opCancel {
+func (e *embedded) loadTombstone(op store.Operation, progress store.Progress) error {
+	if progress != store.SetFolded && op.Kind == opCancel {
 		e.upkeep.buried = append(e.upkeep.buried, burial{op: op.ID, size: int(op.Count), unlinked: true})
 	}
 	return nil

@@ -306,7 +306,7 @@ func (c *check) file(path string) {
 			c.liveRow(seq, &rec, st)
 			return nil
 		},
-		Tombstone: func(store.Operation, bool) error { return nil },
+		Tombstone: func(store.Operation, store.Progress) error { return nil },
 	})
 	if err != nil {
 		c.fault("load: %w", err)

@@ -104,6 +104,9 @@ func (r *reader) bytes() []byte {
 	return b
 }
 
+// copied returns bytes that outlive the row.
+func (r *reader) copied() []byte { return append([]byte(nil), r.bytes()...) }
+
 func (r *reader) fail(err error) {
 	if r.err == nil {
 		r.err = err

@@ -22,6 +22,12 @@ var (
 	// ErrFailed: a commit has failed and its outcome is unknown until the file
 	// is opened again.
 	ErrFailed = errors.New("recall: a commit has failed; reopen the file to learn its outcome")
+	// ErrNoOperation: the file has no operation of that id.
+	ErrNoOperation = errors.New("recall: no such operation")
+	// ErrFolded: the operation can no longer be undone.
+	ErrFolded = errors.New("recall: the operation can no longer be undone")
+	// ErrRestored: the operation has been undone, and takes no more messages.
+	ErrRestored = errors.New("recall: the operation has been undone")
 	// ErrClosed: the Store is closed.
 	ErrClosed = errors.New("recall: closed")
 )

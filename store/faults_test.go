@@ -34,7 +34,7 @@ func TestFailEveryCommit(t *testing.T) {
 	story := []func(*Tx) error{
 		func(tx *Tx) error { return put(tx, 3, "x") },
 		func(tx *Tx) error { return tx.Finish(Live, []uint64{1}) },
-		func(tx *Tx) error { return tx.Tombstone(Operation{ID: [16]byte{1}}, 0, []uint64{2}) },
+		func(tx *Tx) error { return tx.Tombstone(Operation{ID: [16]byte{1}}, 0, []uint64{2}, nil) },
 		func(tx *Tx) error { _, _, err := tx.FoldFinished(10); return err },
 		func(tx *Tx) error { _, _, err := tx.FoldTombstone([16]byte{1}, 10); return err },
 		func(tx *Tx) error { return put(tx, 1, "y") },
@@ -128,7 +128,7 @@ func TestFull(t *testing.T) {
 	})
 	half := first * 10
 	cancelled := Operation{ID: [16]byte{1}, Count: uint64(half)}
-	mustCommit(t, s, func(tx *Tx) error { return tx.Tombstone(cancelled, 0, sequence(1, half, 1)) })
+	mustCommit(t, s, func(tx *Tx) error { return tx.Tombstone(cancelled, 0, sequence(1, half, 1), nil) })
 	mustCommit(t, s, func(tx *Tx) error { return tx.Finish(Live, sequence(uint64(half)+1, first*20-half, 1)) })
 	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err })
 	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldTombstone(cancelled.ID, 1<<20); return err })

@@ -48,12 +48,8 @@ func (t *Tx) foldKind(tab Table, limit int) (folded int, more bool, err error) {
 	if err := t.bury(tab, dead); err != nil {
 		return 0, false, err
 	}
-	// Deleting while a cursor walks would confuse it.
-	journal := t.tx.Bucket(bucketJournal)
-	for _, k := range keys {
-		if err := journal.Delete(k); err != nil {
-			return 0, false, err
-		}
+	if err := deleteKeys(t.tx.Bucket(bucketJournal), keys); err != nil {
+		return 0, false, err
 	}
 	if tab == Live {
 		err = t.closeRequests(dead)
@@ -80,6 +76,9 @@ func (t *Tx) bury(tab Table, dead deaths) error {
 				set.set(seq)
 				fresh++
 			}
+		}
+		if fresh == 0 {
+			continue
 		}
 		if err := bitmaps.Put(seqKey(n), set.encode(n)); err != nil {
 			return err
@@ -117,7 +116,8 @@ func (t *Tx) closeRequests(dead deaths) error {
 func (t *Tx) closeRequest(op [16]byte, seq uint64) error {
 	var key []byte
 	var rest []uint64
-	err := eachSet(t.tx, op, rowRequested, func(k []byte, seqs []uint64) bool {
+	b := t.tx.Bucket(bucketTombstone)
+	err := eachSet(b, op, rowRequested, nil, func(k []byte, seqs []uint64) bool {
 		i, found := slices.BinarySearch(seqs, seq)
 		if found {
 			key = slices.Clone(k)
@@ -129,30 +129,32 @@ func (t *Tx) closeRequest(op [16]byte, seq uint64) error {
 		return err
 	}
 	t.learn(func() { delete(t.s.requested, seq) })
-	b := t.tx.Bucket(bucketTombstone)
 	if len(rest) == 0 {
 		return b.Delete(key)
 	}
-	return b.Put(key, appendSum(chunkSet(rest)[0], 0, keySum(key)))
+	return b.Put(key, appendSum(chunkSet(nil, rest)[0], 0, keySum(key)))
 }
 
 // FoldTombstone turns up to about limit messages of a cancellation into bits
 // and returns them. The first call marks the operation as folding, after which
-// it cannot be undone; the record itself stays for the audit list.
+// it cannot be undone. Its set stays until the operation is dropped: where a
+// fold has come to is only in memory, and one that was cut short by the end of
+// the process starts over. It does nothing if the operation is folded, was
+// undone, or does not exist.
 func (t *Tx) FoldTombstone(op [16]byte, limit int) (seqs []uint64, more bool, err error) {
 	b := t.tx.Bucket(bucketTombstone)
-	d, commit, err := readOperation(b, op)
-	if err != nil || d == nil {
+	d, err := readOperation(b, op)
+	if err != nil || d == nil || d.progress == SetFolded || d.Restored != 0 {
 		return nil, false, err
 	}
 	dead := deaths{}
-	var keys [][]byte
-	err = eachSet(t.tx, op, rowSet, func(key []byte, row []uint64) bool {
+	last := t.s.folded[op]
+	err = eachSet(b, op, rowSet, last, func(key []byte, row []uint64) bool {
 		if len(seqs) >= limit {
 			more = true
 			return false
 		}
-		keys = append(keys, slices.Clone(key))
+		last = slices.Clone(key)
 		for _, seq := range row {
 			dead.add(seq)
 		}
@@ -168,14 +170,19 @@ func (t *Tx) FoldTombstone(op [16]byte, limit int) (seqs []uint64, more bool, er
 	if err := t.closeRequests(dead); err != nil {
 		return nil, false, err
 	}
-	for _, k := range keys {
-		if err := b.Delete(k); err != nil {
-			return nil, false, err
-		}
-	}
-	progress := setFolding
+	d.progress = SetFolding
 	if !more {
-		progress = setFolded
+		d.progress = SetFolded
 	}
-	return seqs, more, b.Put(headerKey(op), encodeOperation(&d.Operation, progress, commit))
+	t.learn(func() { t.s.foldedTo(op, last, more) })
+	return seqs, more, writeOperation(b, d)
+}
+
+// foldedTo notes the last row of a set that is folded.
+func (s *Store) foldedTo(op [16]byte, last []byte, more bool) {
+	if more {
+		s.folded[op] = last
+	} else {
+		delete(s.folded, op)
+	}
 }

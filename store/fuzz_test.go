@@ -51,7 +51,7 @@ func FuzzDecodeBody(f *testing.F) {
 }
 
 func FuzzDecodeSet(f *testing.F) {
-	f.Add(chunkSet([]uint64{1, 2, 500})[0])
+	f.Add(chunkSet(nil, []uint64{1, 2, 500})[0])
 	f.Fuzz(func(t *testing.T, row []byte) {
 		var last uint64
 		_ = decodeSet(row, func(n uint64) {
@@ -67,14 +67,14 @@ func FuzzDecodeSet(f *testing.F) {
 }
 
 func FuzzDecodeOperation(f *testing.F) {
-	row := encodeOperation(&Operation{Kind: 1, Filter: []byte("f")}, setWhole, 5)
+	row := encodeOperation(&decoded{Operation: Operation{Kind: 1, Filter: []byte("f")}, commit: 5})
 	f.Add(row[:len(row)-crcSize])
 	f.Fuzz(func(t *testing.T, row []byte) {
 		d, err := decodeOperation([16]byte{}, appendSum(bytes.Clone(row), 0, keySum(headerKey([16]byte{}))))
 		if err != nil {
 			return
 		}
-		if _, err := decodeOperation([16]byte{}, encodeOperation(&d.Operation, d.progress, d.commit)); err != nil {
+		if _, err := decodeOperation([16]byte{}, encodeOperation(d)); err != nil {
 			t.Fatalf("what was encoded does not decode: %v", err)
 		}
 	})

@@ -11,13 +11,19 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-var update = flag.Bool("update", false, "write testdata/v1.db anew")
+var update = flag.Bool("update", false, "write the golden file of the current version anew")
 
-const goldenFile = "testdata/v1.db"
+// The golden files, one for each version. Only the newest can be written.
+const (
+	goldenFile1 = "testdata/v1.db"
+	goldenFile  = "testdata/v2.db"
+)
 
-func golden(t testing.TB) []byte {
+func golden(t testing.TB) []byte { return readGolden(t, goldenFile) }
+
+func readGolden(t testing.TB, name string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(goldenFile)
+	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,8 +46,64 @@ var (
 	}
 )
 
-// TestGoldenFile reads a file of version 1 that is checked in. A new version
-// gets a file of its own, and this one stays readable.
+// openGolden opens a copy.
+func openGolden(t *testing.T, name string) *Store {
+	t.Helper()
+	file := path(t)
+	if err := os.WriteFile(file, readGolden(t, name), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, file, quick)
+}
+
+// goldenContent1 is what the file of version 1 holds. What version 2 has added
+// is not there, and its blockers were numbers, which are not kept.
+var goldenContent1 = content{
+	Live: map[uint64]row{
+		1:    {URL: "http://host/1", Body: "golden"},
+		4:    {URL: "http://host/4", Body: "golden", State: State{HasRetry: true, Due: 99, Attempts: 2, Claimed: 3, Class: 1}},
+		5:    {URL: "http://host/5", Body: "golden", State: State{Requested: true}},
+		7:    {URL: "http://host/7", Body: "golden", State: State{HasRetry: true, Due: 500, Attempts: 1, Claimed: 1, Class: 3}},
+		9:    {URL: "http://host/full", Body: string(goldenBody.Payload)},
+		4200: {URL: "http://host/4200", Body: "second segment", State: State{Claimed: 1}},
+	},
+	Dead: map[uint64]row{2: {URL: "http://host/2", Body: "gone"}},
+	Ops: []string{
+		"07000000000000000000000000000000 progress 2 Kind 1 Count 1 Filter label=a Reason oops",
+		"08000000000000000000000000000000 progress 0 Kind 1 Count 1 First 5 Last 5",
+		"09000000000000000000000000000000 progress 0 Kind 2 Count 2 Filter all First 8 Last 4201",
+	},
+	Head: Head{NextSeq: 4202, NextDead: 3, LastCreated: 42},
+}
+
+// TestGoldenFile1 reads a file of version 1. It stays one until the first
+// commit, which older code could not read.
+func TestGoldenFile1(t *testing.T) {
+	s := openGolden(t, goldenFile1)
+	if c := mustLoad(t, s); !reflect.DeepEqual(c, goldenContent1) {
+		t.Errorf("got  %+v\nwant %+v", c, goldenContent1)
+	}
+	checkGoldenRows(t, s)
+	version := func() uint64 { return restarted(t, s).format }
+	if got := version(); got != 1 {
+		t.Errorf("after the open the file has version %d", got)
+	}
+	if err := s.closeCleanly(); err != nil {
+		t.Fatal(err)
+	}
+	if got := version(); got != 1 {
+		t.Errorf("after the close the file has version %d", got)
+	}
+	mustCommit(t, s, func(tx *Tx) error { return tx.SetHead(tx.head) })
+	if got := version(); got != FormatVersion || s.format != FormatVersion {
+		t.Errorf("after a commit the file has version %d, memory %d", got, s.format)
+	}
+	if c := mustLoad(t, restarted(t, s)); !reflect.DeepEqual(c, goldenContent1) {
+		t.Errorf("after a commit: got  %+v\nwant %+v", c, goldenContent1)
+	}
+}
+
+// TestGoldenFile reads a file of this version.
 func TestGoldenFile(t *testing.T) {
 	if *update {
 		file := path(t)
@@ -54,32 +116,48 @@ func TestGoldenFile(t *testing.T) {
 		}
 		writeCompact(t, file, goldenFile)
 	}
-	file := path(t)
-	if err := os.WriteFile(file, golden(t), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := open(t, file, quick)
+	s := openGolden(t, goldenFile)
 	c := mustLoad(t, s)
 	want := content{
 		Live: map[uint64]row{
-			1:    {URL: "http://host/1", Body: "golden"},
-			4:    {URL: "http://host/4", Body: "golden", State: State{HasRetry: true, Due: 99, Attempts: 2, Claimed: 3, Class: 1}},
-			5:    {URL: "http://host/5", Body: "golden", State: State{Requested: true}},
-			7:    {URL: "http://host/7", Body: "golden", State: State{HasRetry: true, Due: 500, Attempts: 1, Claimed: 1, Class: 3}},
+			1:    {URL: "http://host/1", Body: "golden", State: State{HasDue: true, Due: 77}},
+			4:    {URL: "http://host/4", Body: "golden", State: State{HasRetry: true, Due: 99, Attempts: 2, Claimed: 3, Class: 1, Held: true}},
+			5:    {URL: "http://host/5", Body: "golden", State: State{Requested: true, Held: true}},
+			7:    {URL: "http://host/7", Body: "golden", State: State{HasRetry: true, HasDue: true, Due: -800, Attempts: 1, Claimed: 1, Class: 3}},
 			9:    {URL: "http://host/full", Body: string(goldenBody.Payload)},
+			10:   {URL: "http://host/10", Body: "restored"},
 			4200: {URL: "http://host/4200", Body: "second segment", State: State{Claimed: 1}},
 		},
 		Dead: map[uint64]row{2: {URL: "http://host/2", Body: "gone"}},
 		Ops: []string{
-			"07000000000000000000000000000000 kind 1 count 1 blocker 4 label=a oops folded true",
-			"08000000000000000000000000000000 kind 1 count 1 blocker 0   folded false",
-			"09000000000000000000000000000000 kind 2 count 2 blocker 0 all  folded false",
+			"05000000000000000000000000000000 progress 1 Kind 1 Count 2 First 11 Last 12",
+			"06000000000000000000000000000000 progress 0 Kind 1 Count 1 Requested 1 Restored 55 Back 1 Lifts 1 First 9 Last 10",
+			"07000000000000000000000000000000 progress 2 Kind 1 At 1000 AsOf 9 Count 1 Blocker 06000000000000000000000000000000 " +
+				"Policy 2 Filter label=a Reason oops Index label Scanned 3 Took 4 First 3 Last 3",
+			"08000000000000000000000000000000 progress 0 Kind 1 Requested 1 First 5 Last 5",
+			"09000000000000000000000000000000 progress 0 Kind 2 Count 2 Filter all First 8 Last 4201",
+			"0a000000000000000000000000000000 progress 0 Kind 3 Count 3 Until 9000 Lifted 8000 First 4202 Last 4205",
 		},
-		Head: Head{NextSeq: 4202, NextDead: 3, LastCreated: 42},
+		Head: Head{NextSeq: 4206, NextDead: 3, LastCreated: 42},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
+	checkGoldenRows(t, s)
+	err := s.View(func(v *View) error {
+		if got := v.App("mine").Get([]byte("small")); string(got) != "value" {
+			t.Errorf("the caller's own value is %q", got)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// checkGoldenRows looks at what all golden files have.
+func checkGoldenRows(t *testing.T, s *Store) {
+	t.Helper()
 	if s.Key() != goldenKey || !s.Clean() {
 		t.Errorf("key %x, clean %v", s.Key(), s.Clean())
 	}
@@ -109,12 +187,13 @@ var goldenSteps = []func(*Tx) error{
 			return err
 		}
 		h := tx.head
-		h.NextSeq, h.NextDead, h.LastCreated = 10, 3, 42
+		h.NextSeq, h.NextDead, h.LastCreated = 13, 3, 42
 		full := AppendRecord(nil, &goldenRecord)
 		SealRecord(full, 9, goldenRecord.ID)
 		return errors.Join(
 			tx.tx.Bucket(bucketMeta).Put(keySecret, appendSum(goldenKey[:], 0, 0)), tx.SetHead(h),
-			tx.Put(Live, 9, full, AppendBody(nil, &goldenBody)),
+			tx.Put(Live, 9, full, AppendBody(nil, &goldenBody)), putRow(tx, Live, 10, "restored"),
+			putRow(tx, Live, 11, "half folded"), putRow(tx, Live, 12, "half folded"),
 			putRow(tx, Dead, 1, "deleted"), putRow(tx, Dead, 2, "gone"),
 		)
 	},
@@ -122,21 +201,38 @@ var goldenSteps = []func(*Tx) error{
 		return errors.Join(
 			tx.Finish(Live, []uint64{2}), tx.Finish(Dead, []uint64{1}),
 			tx.Retry([]Retry{{Seq: 4, Due: 99, Attempts: 2, Class: 1}}), tx.Claims([]Claim{{4, 3}, {7, 1}}),
-			tx.Tombstone(Operation{ID: [16]byte{7}, Kind: 1, Blocker: 4, Filter: []byte("label=a"), Reason: []byte("oops"), Count: 1}, 0, []uint64{3}),
+			tx.Reschedule([]uint64{1}, 77), tx.Hold([]uint64{4, 9}, true),
+			tx.Tombstone(Operation{ID: [16]byte{5}, Kind: 1}, 0, []uint64{11}, nil),
+			tx.Tombstone(Operation{ID: [16]byte{5}, Kind: 1}, 1, []uint64{12}, nil),
+			tx.Tombstone(Operation{ID: [16]byte{6}, Kind: 1}, 0, []uint64{10}, []uint64{9}),
+			tx.Tombstone(Operation{
+				ID: [16]byte{7}, Kind: 1, At: 1000, AsOf: 9, Blocker: [16]byte{6}, Policy: 2,
+				Filter: []byte("label=a"), Reason: []byte("oops"), Index: []byte("label"), Scanned: 3, Took: 4,
+			}, 0, []uint64{3}, nil),
 		)
 	},
 	func(tx *Tx) error { _, _, err := tx.FoldFinished(100); return err },
+	func(tx *Tx) error { _, _, err := tx.FoldTombstone([16]byte{5}, 1); return err },
 	func(tx *Tx) error { _, _, err := tx.FoldTombstone([16]byte{7}, 100); return err },
 	func(tx *Tx) error { _, err := tx.FoldState(1 << 20); return err },
+	func(tx *Tx) error { _, _, err := tx.Restore([16]byte{6}, 55); return err },
 	func(tx *Tx) error { // what is not folded yet
 		h := tx.head
-		h.NextSeq = 4202
+		h.NextSeq = 4206
+		standing := Operation{ID: [16]byte{10}, Kind: 3, Until: 9000}
+		lifted := standing
+		lifted.Lifted = 8000
+		app, err := tx.App("mine", true)
 		return errors.Join(
+			err, app.Put([]byte("small"), []byte("value")), app.Put([]byte("large"), make([]byte, 5000)),
 			putRow(tx, Live, 4200, "second segment"), putRow(tx, Live, 4201, "cancelled"), tx.SetHead(h),
 			tx.Finish(Live, []uint64{6}),
 			tx.Retry([]Retry{{Seq: 7, Due: 500, Attempts: 1, Class: 3}}), tx.Claims([]Claim{{4200, 1}}),
-			tx.Requested(Operation{ID: [16]byte{8}, Kind: 1, Count: 1}, 0, []uint64{5}),
-			tx.Tombstone(Operation{ID: [16]byte{9}, Kind: 2, Filter: []byte("all"), Count: 2}, 0, []uint64{8, 4201}),
+			tx.Reschedule([]uint64{7}, -800), tx.Hold([]uint64{5}, true), tx.Hold([]uint64{9}, false),
+			tx.Tombstone(Operation{ID: [16]byte{8}, Kind: 1}, 0, nil, []uint64{5}),
+			tx.Tombstone(Operation{ID: [16]byte{9}, Kind: 2, Filter: []byte("all")}, 0, []uint64{8, 4201}, nil),
+			tx.PutOperation(standing), tx.Taken(standing.ID, []uint64{4202, 4205}), tx.Taken(standing.ID, []uint64{4203}),
+			tx.PutOperation(lifted),
 		)
 	},
 }

@@ -91,7 +91,7 @@ func TestNewerVersionIsRefused(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(file, quick); !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), "2") {
+	if _, err := Open(file, quick); !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), "3") {
 		t.Errorf("got %v, want ErrVersion that names the version", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -86,8 +87,8 @@ func load(s *Store) (c content, err error) {
 			into[seq] = row{URL: string(rec.URL), State: st}
 			return nil
 		},
-		Tombstone: func(op Operation, folded bool) error {
-			c.Ops = append(c.Ops, fmt.Sprintf("%x kind %d count %d blocker %d %s %s folded %v", op.ID, op.Kind, op.Count, op.Blocker, op.Filter, op.Reason, folded))
+		Tombstone: func(op Operation, progress Progress) error {
+			c.Ops = append(c.Ops, text(op, progress))
 			return nil
 		},
 	})
@@ -106,6 +107,24 @@ func load(s *Store) (c content, err error) {
 		}
 	}
 	return c, nil
+}
+
+// text is an operation without its fields that are zero.
+func text(op Operation, progress Progress) string {
+	out := fmt.Sprintf("%x progress %d", op.ID, progress)
+	v := reflect.ValueOf(op)
+	for i := 1; i < v.NumField(); i++ {
+		switch f := v.Field(i); {
+		case f.IsZero():
+		case f.Kind() == reflect.Slice:
+			out += fmt.Sprintf(" %s %s", v.Type().Field(i).Name, f.Bytes())
+		case f.Kind() == reflect.Array:
+			out += fmt.Sprintf(" %s %x", v.Type().Field(i).Name, f.Interface())
+		default:
+			out += fmt.Sprintf(" %s %v", v.Type().Field(i).Name, f.Interface())
+		}
+	}
+	return out
 }
 
 func readWhole(s *Store, tab Table, seq uint64) (text string, err error) {
@@ -133,7 +152,7 @@ type fataler interface {
 // restarted returns a store over the same file that has learnt nothing yet.
 func restarted(t fataler, s *Store) *Store {
 	t.Helper()
-	again := &Store{db: s.db, file: s.file, opts: s.opts, pageSize: s.pageSize}
+	again := &Store{db: s.db, file: s.file, opts: s.opts, pageSize: s.pageSize, folded: map[[16]byte][]byte{}}
 	for tab := range tables {
 		again.segments[tab] = map[uint64]*segment{}
 	}

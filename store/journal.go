@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
@@ -29,6 +30,10 @@ const (
 	kindFinishedDead                 // numbers of dead letters that are gone
 	kindRetry
 	kindClaim
+	kindHold // a byte that says whether they are held, then their numbers
+	kindDue  // a due time, then the numbers of messages that have it now
+
+	lastKind = kindDue
 )
 
 func journalKey(kind byte, commit uint64, part uint16) []byte {
@@ -53,7 +58,7 @@ func finishedKind(tab Table) byte {
 func (t *Tx) Finish(tab Table, seqs []uint64) error {
 	slices.Sort(seqs)
 	n := len(seqs)
-	_, err := t.journalRows(finishedKind(tab), chunkSet(seqs))
+	_, err := t.journalRows(finishedKind(tab), chunkSet(nil, seqs))
 	t.learn(func() { t.s.sizes.foldable += n })
 	return err
 }
@@ -88,17 +93,43 @@ func (t *Tx) stateRows(kind byte, n int, add func([]byte, int) []byte) error {
 		}
 		rows = append(rows, row)
 	}
+	return t.journalState(kind, rows)
+}
+
+// Hold notes that messages are held, or no longer. seqs is sorted in place. Of
+// several calls in one commit the later one counts.
+func (t *Tx) Hold(seqs []uint64, on bool) error {
+	prefix := []byte{0}
+	if on {
+		prefix[0] = 1
+	}
+	slices.Sort(seqs)
+	return t.journalState(kindHold, chunkSet(prefix, seqs))
+}
+
+// Reschedule notes that messages have another due time, in ms. seqs is sorted
+// in place. Of several calls in one commit the later one counts.
+func (t *Tx) Reschedule(seqs []uint64, due int64) error {
+	slices.Sort(seqs)
+	return t.journalState(kindDue, chunkSet(binary.AppendVarint(nil, due), seqs))
+}
+
+func (t *Tx) journalState(kind byte, rows [][]byte) error {
 	size, err := t.journalRows(kind, rows)
 	t.learn(func() { t.s.sizes.journalState += size })
 	return err
 }
 
-// journalRows appends the rows of this commit; their bytes are returned.
+// journalRows appends rows to those of this commit; their bytes are returned.
 func (t *Tx) journalRows(kind byte, rows [][]byte) (size int64, err error) {
 	b := t.tx.Bucket(bucketJournal)
 	b.FillPercent = 1 // rows are only appended
-	for part, row := range rows {
-		key := journalKey(kind, t.Number(), uint16(part))
+	if t.parts[kind]+len(rows) > math.MaxUint16 {
+		return 0, fmt.Errorf("a commit cannot have %d rows of one kind", t.parts[kind]+len(rows))
+	}
+	for _, row := range rows {
+		key := journalKey(kind, t.Number(), uint16(t.parts[kind]))
+		t.parts[kind]++
 		row = appendSum(row, 0, keySum(key))
 		if err := b.Put(key, row); err != nil {
 			return size, err
@@ -153,12 +184,35 @@ func decodeClaims(row []byte, each func(Claim)) error {
 	return in.err
 }
 
-// chunkSet encodes ascending numbers as rows that fit a page: the first number
-// of each row, then the distances, 1 or 2 bytes each.
-func chunkSet(seqs []uint64) [][]byte {
+func decodeHolds(row []byte, each func(seq uint64, on bool)) error {
+	in := reader{row: row}
+	on := in.byte()
+	if on > 1 {
+		in.fail(errKind)
+	}
+	if in.err != nil {
+		return in.err
+	}
+	return decodeSet(in.row, func(seq uint64) { each(seq, on == 1) })
+}
+
+func decodeDues(row []byte, each func(seq uint64, due int64)) error {
+	in := reader{row: row}
+	due := in.int()
+	if in.err != nil {
+		return in.err
+	}
+	return decodeSet(in.row, func(seq uint64) { each(seq, due) })
+}
+
+// chunkSet encodes ascending numbers as rows that fit a page: a prefix that
+// all of them begin with, the first number of each row, then the distances, 1
+// or 2 bytes each.
+func chunkSet(prefix []byte, seqs []uint64) [][]byte {
 	var rows [][]byte
 	for len(seqs) > 0 {
-		row := binary.AppendUvarint(make([]byte, 0, min(maxRow, 2*len(seqs)+16)), seqs[0])
+		row := append(make([]byte, 0, min(maxRow, 2*len(seqs)+32)), prefix...)
+		row = binary.AppendUvarint(row, seqs[0])
 		last := seqs[0]
 		seqs = seqs[1:]
 		for len(seqs) > 0 && len(row) < maxRow-binary.MaxVarintLen64-crcSize {

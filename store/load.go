@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"runtime/debug"
@@ -14,17 +15,20 @@ type LoadFuncs struct {
 	// letters, each in the order of their numbers. record is valid until Row
 	// returns.
 	Row func(tab Table, seq uint64, record []byte, st State) error
-	// Tombstone is called for every operation, oldest first. folded tells
-	// whether nothing of its set is left to fold.
-	Tombstone func(op Operation, folded bool) error
+	// Tombstone is called for every operation, oldest first, before any row.
+	Tombstone func(op Operation, progress Progress) error
+	// Undoable, if it is not nil, is asked just before for each operation that
+	// has a set of which nothing is folded. Rows that are dead only by a set
+	// for which it answered true are passed to Row as Cancelled.
+	Undoable func(op Operation) bool
 }
 
 // Load reads the file in one pass for the memory that is built on it. What is
-// dead, by bitmap, journal or tombstone, is passed over. A row that is damaged
+// dead, by bitmap, journal or tombstone, is passed over; see Undoable. A row that is damaged
 // ends it with a *CorruptError. It must be called once, before the first Begin.
 func (s *Store) Load(fn LoadFuncs) error {
 	return s.View(func(v *View) error {
-		l := loading{s: s, tx: v.tx, states: states{}, requested: requests{}}
+		l := loading{s: s, tx: v.tx, states: states{}, requested: requests{}, undoable: map[uint64]*[segmentSize]uint32{}}
 		return l.run(fn)
 	})
 }
@@ -33,7 +37,9 @@ func (s *Store) Load(fn LoadFuncs) error {
 type loading struct {
 	s         *Store
 	tx        *bolt.Tx
-	dead      [tables]map[uint64]*bitset // of journal and tombstones
+	dead      [tables]map[uint64]*bitset      // of journal and tombstones
+	undoable  map[uint64]*[segmentSize]uint32 // by segment: 1 + index in ops, for each number
+	ops       [][16]byte                      // that can be undone
 	states    states
 	requested requests
 	sizes     sizes
@@ -98,25 +104,50 @@ func (l *loading) readBitmaps(tab Table) error {
 }
 
 func (l *loading) readOperations(fn LoadFuncs) error {
-	return eachOperation(l.tx, func(d *decoded) error {
+	b := l.tx.Bucket(bucketTombstone)
+	return eachOperation(b, [16]byte{}, func(d *decoded) error {
 		l.commit = max(l.commit, d.commit)
-		for _, mark := range []byte{rowSet, rowRequested} {
-			err := eachSet(l.tx, d.ID, mark, func(_ []byte, seqs []uint64) bool {
-				for _, seq := range seqs {
-					if mark == rowSet {
-						l.bury(Live, seq)
-					} else {
-						l.requested[seq] = append(l.requested[seq], d.ID)
-					}
-				}
-				return true
-			})
-			if err != nil {
+		l.highest[Live] = max(l.highest[Live], d.Last)
+		if d.progress != SetFolded { // then the bitmaps say it
+			if err := l.readSet(b, d, fn); err != nil {
 				return err
 			}
 		}
-		return fn.Tombstone(d.Operation, d.progress == setFolded)
+		err := eachSet(b, d.ID, rowRequested, nil, func(_ []byte, seqs []uint64) bool {
+			l.requested.add(d.ID, seqs)
+			return true
+		})
+		if err != nil {
+			return err
+		}
+		return fn.Tombstone(d.Operation, d.progress)
 	})
+}
+
+// readSet notes that the messages of a set are dead, or that they are
+// cancelled, if that can be undone.
+func (l *loading) readSet(b *bolt.Bucket, d *decoded, fn LoadFuncs) error {
+	note := func(seq uint64) { l.bury(Live, seq) }
+	if d.progress == SetWhole && fn.Undoable != nil && hasRow(b, d.ID, rowSet) && fn.Undoable(d.Operation) {
+		l.ops = append(l.ops, d.ID)
+		note = l.keep
+	}
+	return eachSet(b, d.ID, rowSet, nil, func(_ []byte, seqs []uint64) bool {
+		for _, seq := range seqs {
+			note(seq)
+		}
+		return true
+	})
+}
+
+// keep notes that the newest operation has taken a message.
+func (l *loading) keep(seq uint64) {
+	owners := l.undoable[seq>>segmentBits]
+	if owners == nil {
+		owners = new([segmentSize]uint32)
+		l.undoable[seq>>segmentBits] = owners
+	}
+	owners[seq%segmentSize] = uint32(len(l.ops))
 }
 
 func (l *loading) readStates() (err error) {
@@ -178,6 +209,9 @@ func (l *loading) row(tab Table, seq uint64, row []byte, fn LoadFuncs) error {
 			st = t.State
 		}
 		_, st.Requested = l.requested[seq]
+		if owners := l.undoable[seq>>segmentBits]; owners != nil && owners[seq%segmentSize] != 0 {
+			st.Cancelled, st.Operation = true, l.ops[owners[seq%segmentSize]-1]
+		}
 	}
 	return fn.Row(tab, seq, row, st)
 }
@@ -202,7 +236,7 @@ func (l *loading) finish() error {
 func (l *loading) checkKeys() error {
 	journal := l.tx.Bucket(bucketJournal)
 	err := journal.ForEach(func(k, _ []byte) error {
-		if len(k) != 11 || k[0] < kindFinished || k[0] > kindClaim {
+		if len(k) != 11 || k[0] < kindFinished || k[0] > lastKind {
 			return corrupt("journal", k, errKind)
 		}
 		l.commit = max(l.commit, commitOf(k))
@@ -215,7 +249,7 @@ func (l *loading) checkKeys() error {
 		return corrupt("journal", nil, fmt.Errorf("commit %d is named, and only %d are counted", l.commit, last))
 	}
 	return l.tx.Bucket(bucketTombstone).ForEach(func(k, _ []byte) error {
-		if len(k) < 17 || k[16] != rowHeader && k[16] != rowSet && k[16] != rowRequested {
+		if len(k) < 17 || bytes.IndexByte([]byte{rowHeader, rowRequested, rowSet, rowTaken}, k[16]) < 0 {
 			return corrupt("tombstone", k, errKind)
 		}
 		return nil

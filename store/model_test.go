@@ -257,8 +257,8 @@ func (m *model) cancel(t *rapid.T) {
 	m.opCount++
 	op := Operation{ID: [16]byte{1, m.opCount}, Kind: 1, Count: uint64(len(seqs))}
 	half := rapid.IntRange(0, len(seqs)).Draw(t, "parts")
-	m.commit(t, func(tx *Tx) error { return tx.Tombstone(op, 0, seqs[:half]) })
-	m.commit(t, func(tx *Tx) error { return tx.Tombstone(op, 1, seqs[half:]) })
+	m.commit(t, func(tx *Tx) error { return tx.Tombstone(op, 0, seqs[:half], nil) })
+	m.commit(t, func(tx *Tx) error { return tx.Tombstone(op, 1, seqs[half:], nil) })
 	m.gone(seqs)
 	m.ops = append(m.ops, op.ID)
 }
@@ -270,7 +270,7 @@ func (m *model) request(t *rapid.T) {
 	}
 	for range rapid.IntRange(1, 2).Draw(t, "times") {
 		m.opCount++
-		m.commit(t, func(tx *Tx) error { return tx.Requested(Operation{ID: [16]byte{1, m.opCount}}, 0, seqs[:1]) })
+		m.commit(t, func(tx *Tx) error { return tx.Tombstone(Operation{ID: [16]byte{1, m.opCount}}, 0, nil, seqs[:1]) })
 	}
 	m.requested[seqs[0]] = true
 }

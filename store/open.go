@@ -26,7 +26,7 @@ const defaultLockTimeout = 100 * time.Millisecond
 // ErrReadOnly, a *CorruptError, or an error of the file system; then the file
 // is as it was.
 func Open(path string, o *Options) (*Store, error) {
-	s := &Store{opts: o.withDefaults(), requested: requests{}}
+	s := &Store{opts: o.withDefaults(), requested: requests{}, folded: map[[16]byte][]byte{}}
 	for tab := range tables {
 		s.segments[tab] = map[uint64]*segment{}
 	}
@@ -162,15 +162,11 @@ func checkFormat(tx *bolt.Tx) error {
 	if meta == nil {
 		return ErrForeign
 	}
-	row, err := checkSum(0, meta.Get(keyFormat))
+	version, err := readFormat(meta)
 	if err != nil {
-		return corrupt("meta", keyFormat, err)
+		return err
 	}
-	in := reader{row: row}
-	switch version := in.uint(); {
-	case in.err != nil || version == 0:
-		return corrupt("meta", keyFormat, errShort)
-	case version > FormatVersion:
+	if version > FormatVersion {
 		return fmt.Errorf("%w: %d; this Recall reads up to %d", ErrVersion, version, FormatVersion)
 	}
 	for _, name := range allBuckets() {
@@ -179,6 +175,24 @@ func checkFormat(tx *bolt.Tx) error {
 		}
 	}
 	return nil
+}
+
+func readFormat(meta *bolt.Bucket) (uint64, error) {
+	row, err := checkSum(0, meta.Get(keyFormat))
+	if err != nil {
+		return 0, corrupt("meta", keyFormat, err)
+	}
+	in := reader{row: row}
+	version := in.uint()
+	if in.err != nil || version == 0 {
+		return 0, corrupt("meta", keyFormat, errShort)
+	}
+	return version, nil
+}
+
+// writeFormat gives the file the version of what this package writes.
+func writeFormat(meta *bolt.Bucket) error {
+	return meta.Put(keyFormat, appendSum(binary.AppendUvarint(nil, FormatVersion), 0, 0))
 }
 
 func allBuckets() [][]byte {
@@ -276,10 +290,12 @@ func (s *Store) create(path string) error {
 	if _, err := rand.Read(s.key[:]); err != nil {
 		return err
 	}
-	s.head, s.clean = Head{NextSeq: 1, NextDead: 1}, true
+	s.head, s.clean, s.format = Head{NextSeq: 1, NextDead: 1}, true, FormatVersion
 	meta := tx.Bucket(bucketMeta)
-	format := appendSum(binary.AppendUvarint(nil, FormatVersion), 0, 0)
-	for _, kv := range [][2][]byte{{keyFormat, format}, {keySecret, appendSum(s.key[:], 0, 0)}, {keyHead, encodeHead(s.head)}} {
+	if err := writeFormat(meta); err != nil {
+		return err
+	}
+	for _, kv := range [][2][]byte{{keySecret, appendSum(s.key[:], 0, 0)}, {keyHead, encodeHead(s.head)}} {
 		if err := meta.Put(kv[0], kv[1]); err != nil {
 			return err
 		}
@@ -305,6 +321,9 @@ func (s *Store) readMeta() error {
 			return corrupt("meta", keySecret, errors.Join(err, errShort))
 		}
 		s.key = [16]byte(key)
+		if s.format, err = readFormat(meta); err != nil {
+			return err
+		}
 		s.head, err = decodeHead(meta.Get(keyHead))
 		return corrupt("meta", keyHead, err)
 	})

@@ -192,7 +192,7 @@ func TestFileIsExtendedBeforeItIsNeeded(t *testing.T) {
 func TestSetsOfAllShapes(t *testing.T) {
 	for _, set := range [][]uint64{{1}, {5, 6, 7}, {1, math.MaxUint64}, sequence(0, 20_000, 1), sequence(9, 5_000, 1_000_003)} {
 		var got []uint64
-		for _, row := range chunkSet(set) {
+		for _, row := range chunkSet(nil, set) {
 			if len(row) > maxRow-crcSize {
 				t.Fatalf("a row has %d bytes", len(row))
 			}

@@ -11,12 +11,17 @@ import (
 // State is what the journal and the overlay say about a live message beyond
 // its record.
 type State struct {
-	Due       int64 // ms, if HasRetry
+	Due       int64 // ms, if HasRetry or HasDue
 	Attempts  uint32
 	Claimed   uint32 // over Attempts: the process ended during that attempt
 	Class     uint8
 	HasRetry  bool
+	HasDue    bool // Due comes from a reschedule, later than the last retry
+	Held      bool
 	Requested bool // its cancellation was requested while it was in flight
+	// Cancelled: it is in the set of Operation, which can be undone.
+	Cancelled bool
+	Operation [16]byte
 }
 
 // states collects State by message, in the order of commits.
@@ -45,7 +50,7 @@ func (s states) claim(c Claim, commit uint64) {
 
 func (s states) retry(r Retry, commit uint64) {
 	t := s.at(r.Seq)
-	t.HasRetry, t.Due, t.Attempts, t.Class = true, r.Due, r.Attempts, r.Class
+	t.HasRetry, t.HasDue, t.Due, t.Attempts, t.Class = true, false, r.Due, r.Attempts, r.Class
 	if t.Claimed <= r.Attempts || t.claimedIn < commit {
 		t.Claimed = r.Attempts
 	}
@@ -60,24 +65,40 @@ func (s states) replay(tx *bolt.Tx, upTo uint64, folded map[uint64]uint64) (byte
 	}
 	for _, r := range rows {
 		newer := func(seq uint64) bool { return r.commit > folded[seq>>segmentBits] }
-		if r.kind == kindClaim {
-			err = decodeClaims(r.row, func(c Claim) {
-				if newer(c.Seq) {
-					s.claim(c, r.commit)
-				}
-			})
-		} else {
-			err = decodeRetries(r.row, func(x Retry) {
-				if newer(x.Seq) {
-					s.retry(x, r.commit)
-				}
-			})
-		}
-		if err != nil {
+		if err := s.apply(r, newer); err != nil {
 			return bytes, corrupt("journal", r.key, err)
 		}
 	}
 	return bytes, nil
+}
+
+func (s states) apply(r stateRow, newer func(seq uint64) bool) error {
+	switch r.kind {
+	case kindClaim:
+		return decodeClaims(r.row, func(c Claim) {
+			if newer(c.Seq) {
+				s.claim(c, r.commit)
+			}
+		})
+	case kindRetry:
+		return decodeRetries(r.row, func(x Retry) {
+			if newer(x.Seq) {
+				s.retry(x, r.commit)
+			}
+		})
+	case kindDue:
+		return decodeDues(r.row, func(seq uint64, due int64) {
+			if newer(seq) {
+				t := s.at(seq)
+				t.HasDue, t.Due = true, due
+			}
+		})
+	}
+	return decodeHolds(r.row, func(seq uint64, on bool) {
+		if newer(seq) {
+			s.at(seq).Held = on
+		}
+	})
 }
 
 type stateRow struct {
@@ -86,9 +107,13 @@ type stateRow struct {
 	key, row []byte
 }
 
-// stateRows returns the claim and retry rows up to a commit, by commit.
+// stateKinds are the kinds of state rows, in the order in which those of one
+// commit are applied.
+var stateKinds = []byte{kindClaim, kindRetry, kindDue, kindHold}
+
+// stateRows returns the state rows up to a commit, by commit.
 func stateRows(tx *bolt.Tx, upTo uint64) (rows []stateRow, bytes int64, err error) {
-	for _, kind := range []byte{kindClaim, kindRetry} {
+	for _, kind := range stateKinds {
 		err := eachJournal(tx, kind, func(key, row []byte) (bool, error) {
 			if commitOf(key) > upTo {
 				return false, nil
@@ -108,7 +133,7 @@ func stateRows(tx *bolt.Tx, upTo uint64) (rows []stateRow, bytes int64, err erro
 		case a.commit > b.commit:
 			return 1
 		}
-		return 0 // claims stay before retries
+		return 0 // the order of kinds stays
 	})
 	return rows, bytes, nil
 }
@@ -153,7 +178,8 @@ func (s states) overlayRow(segment uint64, v []byte, folded map[uint64]uint64) e
 	folded[segment] = in.uint()
 	for in.more() {
 		seq := segment<<segmentBits + in.uint()%segmentSize
-		t := tracked{State: State{Due: in.int(), Attempts: uint32(in.uint()), Claimed: uint32(in.uint()), Class: in.byte(), HasRetry: in.byte() == 1}}
+		t := tracked{State: State{Due: in.int(), Attempts: uint32(in.uint()), Claimed: uint32(in.uint()), Class: in.byte()}}
+		t.setFlags(in.byte(), &in)
 		if in.err == nil {
 			s[seq] = &t
 		}
@@ -161,22 +187,46 @@ func (s states) overlayRow(segment uint64, v []byte, folded map[uint64]uint64) e
 	return in.err
 }
 
+// Flags of a message in an overlay row.
+const (
+	flagRetry byte = 1 << iota
+	flagDue
+	flagHeld
+)
+
+func (t *tracked) setFlags(flags byte, in *reader) {
+	if flags > flagRetry|flagDue|flagHeld {
+		in.fail(errKind)
+	}
+	t.HasRetry, t.HasDue, t.Held = flags&flagRetry != 0, flags&flagDue != 0, flags&flagHeld != 0
+}
+
+func (t *tracked) flags() (flags byte) {
+	if t.HasRetry {
+		flags |= flagRetry
+	}
+	if t.HasDue {
+		flags |= flagDue
+	}
+	if t.Held {
+		flags |= flagHeld
+	}
+	return flags
+}
+
 func appendState(dst []byte, seq uint64, t *tracked) []byte {
 	dst = binary.AppendUvarint(dst, seq%segmentSize)
 	dst = binary.AppendVarint(dst, t.Due)
 	dst = binary.AppendUvarint(dst, uint64(t.Attempts))
 	dst = binary.AppendUvarint(dst, uint64(t.Claimed))
-	if t.HasRetry {
-		return append(dst, t.Class, 1)
-	}
-	return append(dst, t.Class, 0)
+	return append(dst, t.Class, t.flags())
 }
 
 // minFoldState is the least of journal bytes that makes folding state pay.
 const minFoldState = 4 << 20
 
-// FoldStatePays tells whether the retries and claims in the journal take more
-// room than the overlay they would be folded into. It belongs to the writer.
+// FoldStatePays tells whether the retries, claims, due times and holds in the
+// journal take more room than the overlay they would be folded into. It belongs to the writer.
 func (s *Store) FoldStatePays() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,8 +247,8 @@ type stateFold struct {
 	segments []uint64 // still to write
 }
 
-// FoldState moves retries and claims from the journal to the overlay, segment
-// by segment, about limit bytes in one call. The journal rows go when the last
+// FoldState moves retries, claims, due times and holds from the journal to the
+// overlay, segment by segment, about limit bytes in one call. The journal rows go when the last
 // segment is through.
 func (t *Tx) FoldState(limit int) (more bool, err error) {
 	f := t.s.folding
@@ -276,7 +326,7 @@ func (t *Tx) writeOverlay(segment uint64, all states, upTo uint64) (written int,
 	}
 	for seq := segment << segmentBits; seq>>segmentBits == segment; seq++ {
 		st := all[seq]
-		if st == nil || dead.has(seq) {
+		if st == nil || st.State == (State{}) || dead.has(seq) {
 			continue
 		}
 		if len(row) > maxRow-64 {
@@ -301,10 +351,8 @@ func (t *Tx) dropOverlay(segment uint64) error {
 		keys = append(keys, slices.Clone(k))
 		bytes += len(k) + len(v)
 	}
-	for _, k := range keys {
-		if err := b.Delete(k); err != nil {
-			return err
-		}
+	if err := deleteKeys(b, keys); err != nil {
+		return err
 	}
 	t.learn(func() { t.s.sizes.overlay -= int64(bytes) })
 	return nil
@@ -316,15 +364,12 @@ func (t *Tx) dropState(upTo uint64) error {
 	if err != nil {
 		return err
 	}
-	journal := t.tx.Bucket(bucketJournal)
 	keys := make([][]byte, len(rows))
 	for i, r := range rows {
 		keys[i] = slices.Clone(r.key)
 	}
-	for _, k := range keys {
-		if err := journal.Delete(k); err != nil {
-			return err
-		}
+	if err := deleteKeys(t.tx.Bucket(bucketJournal), keys); err != nil {
+		return err
 	}
 	t.learn(func() { t.s.sizes.journalState = max(0, t.s.sizes.journalState-bytes) })
 	return nil

@@ -7,7 +7,7 @@ type Stats struct {
 	FreeBytes     int64 // of those, reusable
 	Segments      int   // of both tables
 	Foldable      int   // finished messages whose journal rows are not folded
-	JournalBytes  int64 // retries and claims in the journal
+	JournalBytes  int64 // retries, claims, due times and holds in the journal
 	OverlayBytes  int64 // the same, folded
 	OpenRequested int   // cancellation requests of messages in flight
 }

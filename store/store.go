@@ -12,8 +12,9 @@ import (
 )
 
 // FormatVersion is the version of the layout that this package writes. A file
-// with a newer one is refused.
-const FormatVersion = 1
+// with a newer one is refused. One with an older one is read, and gets this
+// version with the first commit.
+const FormatVersion = 2
 
 const (
 	segmentBits = 12
@@ -26,6 +27,7 @@ var (
 	bucketJournal   = []byte("journal")
 	bucketTombstone = []byte("tombstone")
 	bucketOverlay   = []byte("overlay")
+	bucketApp       = []byte("app") // made when it is first used
 )
 
 // Table is one of the two segment stores.
@@ -65,8 +67,8 @@ type Options struct {
 	// Reserve is room that only essential writes may use, so that deliveries
 	// and cancellations go on when the file is full. Default 8 MiB.
 	Reserve int64
-	// MinFoldState is how many bytes of retries and claims the journal must
-	// hold before folding them pays. Default 4 MiB.
+	// MinFoldState is how many bytes of retries, claims, due times and holds
+	// the journal must have before folding them pays. Default 4 MiB.
 	MinFoldState int64
 	// BeforeCommit and AfterCommit are seams for tests: an error from the
 	// first fails a commit before anything is written, one from the second
@@ -96,12 +98,17 @@ type Store struct {
 	closed  atomic.Bool
 	readers sync.RWMutex // held shared while bbolt is read; alone to close it
 	head    Head         // of the writer
+	format  uint64       // version in the file, of the writer
 
 	mu        sync.Mutex // guards what follows, which Stats reads
 	segments  [tables]map[uint64]*segment
 	requested requests // open cancellation requests by message
 	sizes     sizes
 	folding   *stateFold // of the writer
+
+	// folded is the last row that is in the bitmaps of each set that is being
+	// folded. It belongs to the writer.
+	folded map[[16]byte][]byte
 }
 
 // segment is what memory knows of a segment, to find candidates for the sweep;
@@ -114,7 +121,7 @@ type segment struct {
 // sizes are what Stats and the decision to fold need.
 type sizes struct {
 	foldable     int   // numbers in finish rows of the journal
-	journalState int64 // bytes of retry and claim rows
+	journalState int64 // bytes of retries, claims, due times and holds
 	overlay      int64 // bytes of overlay rows
 }
 

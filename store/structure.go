@@ -29,9 +29,6 @@ const (
 
 	elementBucket = 0x01
 	noFreelist    = ^uint64(0)
-	// maxOverflow bounds a page that spans several: rows fit one page, so only
-	// the list of free pages is long.
-	maxOverflow = 1 << 18
 )
 
 // layout is the newer valid meta page of a file.
@@ -146,7 +143,7 @@ func (s *structure) read(page uint64) (data []byte, flags uint16, count int, err
 	if id != page {
 		return nil, 0, 0, fmt.Errorf("it calls itself %d", id)
 	}
-	if overflow > maxOverflow || page+overflow >= s.high {
+	if page+overflow >= s.high {
 		return nil, 0, 0, fmt.Errorf("it claims %d pages more", overflow)
 	}
 	for i := range overflow {

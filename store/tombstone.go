@@ -1,44 +1,27 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 )
 
-// Operation is the record of a bulk operation, such as a cancellation. Filter
-// and Reason together must fit a row.
-type Operation struct {
-	ID      [16]byte // ULID: operations sort by time
-	Kind    uint8
-	At      int64  // ms
-	AsOf    uint64 // newest message that the operation looked at
-	Count   uint64 // messages taken, all parts together
-	Blocker uint64 // message that ended it; 0: none
-	Policy  uint8
-	Filter  []byte
-	Reason  []byte
-}
-
-// The rows of an operation: its id, then a mark. Sets are cut into rows.
+// The rows of an operation: its id, then a mark. Sets are cut into rows, and
+// kept until the operation is dropped: they say who took a message.
 const (
 	rowHeader    byte = 'h'
-	rowSet       byte = 's'
 	rowRequested byte = 'r'
+	rowSet       byte = 's'
+	rowTaken     byte = 't'
 )
-
-// Progress of an operation's set on its way into the bitmaps. Once it is
-// folding the set is incomplete and cannot be undone.
-const (
-	setWhole uint8 = iota
-	setFolding
-	setFolded
-)
-
-const operationCodec = 1
 
 func headerKey(id [16]byte) []byte { return append(id[:16:16], rowHeader) }
+
+const setKeySize = 16 + 1 + 2 + 4
 
 func setKey(id [16]byte, mark byte, part uint16, chunk uint32) []byte {
 	k := append(id[:16:16], mark)
@@ -46,39 +29,71 @@ func setKey(id [16]byte, mark byte, part uint16, chunk uint32) []byte {
 	return binary.BigEndian.AppendUint32(k, chunk)
 }
 
-// Tombstone records a cancellation and the messages that it took, ascending.
-// It is the cancellation: one record, whatever the size of the set. A call
-// that commits in parts gives the parts ascending numbers under one id.
-func (t *Tx) Tombstone(op Operation, part int, seqs []uint64) error {
-	return t.operation(op, rowSet, part, seqs)
-}
-
-// Requested records that the cancellation of messages in flight was asked for:
-// their attempts may finish, and they are never tried again.
-func (t *Tx) Requested(op Operation, part int, seqs []uint64) error {
-	t.learn(func() {
-		for _, seq := range seqs {
-			t.s.requested[seq] = append(t.s.requested[seq], op.ID)
-		}
-	})
-	return t.operation(op, rowRequested, part, seqs)
-}
+// partOf returns the start of a set's key that its whole part has in common.
+func partOf(setKey []byte) []byte { return setKey[:setKeySize-4] }
 
 // requests are the operations with an open request for a message.
 type requests map[uint64][][16]byte
 
-func (t *Tx) operation(op Operation, mark byte, part int, seqs []uint64) error {
+func (r requests) add(op [16]byte, seqs []uint64) {
+	for _, seq := range seqs {
+		r[seq] = append(r[seq], op)
+	}
+}
+
+func (r requests) lift(op [16]byte, seqs []uint64) {
+	for _, seq := range seqs {
+		rest := slices.DeleteFunc(slices.Clone(r[seq]), func(o [16]byte) bool { return o == op })
+		if r[seq] = rest; len(rest) == 0 {
+			delete(r, seq)
+		}
+	}
+}
+
+// Tombstone records a cancellation: the messages that it took, and those in
+// flight whose cancellation was asked for: their attempts may finish, and they
+// are never tried again. Both are ascending. It is the cancellation: one
+// record, whatever the size of the sets. A call that commits in parts gives
+// the parts ascending numbers under one id; Count and Requested are counted
+// here, all parts together. It returns ErrRestored if the operation has been
+// undone.
+func (t *Tx) Tombstone(op Operation, part int, set, requested []uint64) error {
+	if part < 0 || part > math.MaxUint16 {
+		return fmt.Errorf("a cancellation has no part %d", part)
+	}
 	b := t.tx.Bucket(bucketTombstone)
-	if before, _, err := readOperation(b, op.ID); err != nil {
+	before, err := readOperation(b, op.ID)
+	switch {
+	case err != nil:
 		return err
-	} else if before != nil {
-		op.Count += before.Count
+	case before == nil:
+		before = &decoded{}
+	case before.Restored != 0:
+		return ErrRestored
 	}
-	if err := b.Put(headerKey(op.ID), encodeOperation(&op, setWhole, t.Number())); err != nil {
+	d := &decoded{Operation: op, commit: t.Number()}
+	d.inherit(before)
+	d.Count += uint64(len(set))
+	d.Requested += uint64(len(requested))
+	d.span(set)
+	d.span(requested)
+	if d.progress == SetFolded && len(set) > 0 {
+		d.progress = SetFolding
+	}
+	if err := writeOperation(b, d); err != nil {
 		return err
 	}
-	for i, row := range chunkSet(seqs) {
-		key := setKey(op.ID, mark, uint16(part), uint32(i))
+	t.learn(func() { t.s.requested.add(op.ID, requested) })
+	if err := putSet(b, op.ID, rowSet, uint16(part), 0, set); err != nil {
+		return err
+	}
+	return putSet(b, op.ID, rowRequested, uint16(part), 0, requested)
+}
+
+// putSet writes ascending numbers as rows from a chunk on.
+func putSet(b *bolt.Bucket, id [16]byte, mark byte, part uint16, chunk uint32, seqs []uint64) error {
+	for i, row := range chunkSet(nil, seqs) {
+		key := setKey(id, mark, part, chunk+uint32(i))
 		if err := b.Put(key, appendSum(row, 0, keySum(key))); err != nil {
 			return err
 		}
@@ -86,105 +101,244 @@ func (t *Tx) operation(op Operation, mark byte, part int, seqs []uint64) error {
 	return nil
 }
 
-// encodeOperation keeps the number of the commit: operations are replayed in
-// the order of commits, with the journal.
-func encodeOperation(op *Operation, progress uint8, commit uint64) []byte {
-	row := []byte{operationCodec, progress, op.Kind, op.Policy}
-	row = binary.AppendUvarint(row, commit)
-	row = binary.AppendVarint(row, op.At)
-	row = binary.AppendUvarint(row, op.AsOf)
-	row = binary.AppendUvarint(row, op.Count)
-	row = binary.AppendUvarint(row, op.Blocker)
-	row = appendBytes(row, op.Filter)
-	row = appendBytes(row, op.Reason)
-	return appendSum(row, 0, keySum(headerKey(op.ID)))
+// Restore undoes a cancellation: the messages of its set live again, unless
+// they ended otherwise, and its open requests are lifted. It returns the sizes
+// of the two, again if it was undone before. at, in ms, is not 0. It returns
+// ErrNoOperation, or ErrFolded when it is too late.
+func (t *Tx) Restore(op [16]byte, at int64) (back, lifted int, err error) {
+	b := t.tx.Bucket(bucketTombstone)
+	d, err := readOperation(b, op)
+	switch {
+	case err != nil:
+		return 0, 0, err
+	case d == nil:
+		return 0, 0, ErrNoOperation
+	case d.Restored != 0:
+		return int(d.Back), int(d.Lifts), nil
+	case d.progress != SetWhole:
+		return 0, 0, ErrFolded
+	}
+	set, err := takeSet(b, op, rowSet)
+	if err != nil {
+		return 0, 0, err
+	}
+	open, err := takeSet(b, op, rowRequested)
+	if err != nil {
+		return 0, 0, err
+	}
+	t.learn(func() { t.s.requested.lift(op, open) })
+	d.Restored, d.Back, d.Lifts = at, uint64(len(set)), uint64(len(open))
+	return len(set), len(open), writeOperation(b, d)
 }
 
-// decoded is an operation as it is in the file.
-type decoded struct {
-	Operation
-	progress uint8
-	commit   uint64
-}
-
-func decodeOperation(id [16]byte, row []byte) (*decoded, error) {
-	body, err := checkSum(keySum(headerKey(id)), row)
+// takeSet deletes the rows of one kind and returns their numbers.
+func takeSet(b *bolt.Bucket, id [16]byte, mark byte) (all []uint64, err error) {
+	var keys [][]byte
+	err = eachSet(b, id, mark, nil, func(key []byte, seqs []uint64) bool {
+		keys = append(keys, slices.Clone(key))
+		all = append(all, seqs...)
+		return true
+	})
 	if err != nil {
 		return nil, err
 	}
-	in := reader{row: body}
-	if in.byte() != operationCodec {
-		return nil, errCodec
-	}
-	d := &decoded{progress: in.byte()}
-	d.ID, d.Kind, d.Policy = id, in.byte(), in.byte()
-	d.commit = in.uint()
-	d.At, d.AsOf, d.Count, d.Blocker = in.int(), in.uint(), in.uint(), in.uint()
-	d.Filter, d.Reason = append([]byte(nil), in.bytes()...), append([]byte(nil), in.bytes()...)
-	return d, in.err
+	return all, deleteKeys(b, keys)
 }
 
-func readOperation(b *bolt.Bucket, id [16]byte) (*decoded, uint64, error) {
-	row := b.Get(headerKey(id))
-	if row == nil {
-		return nil, 0, nil
+// Taken adds numbers to an operation that cancels messages as they arrive:
+// they were never stored, or ended in another way. It returns ErrNoOperation.
+func (t *Tx) Taken(op [16]byte, seqs []uint64) error {
+	b := t.tx.Bucket(bucketTombstone)
+	d, err := readOperation(b, op)
+	switch {
+	case err != nil:
+		return err
+	case d == nil:
+		return ErrNoOperation
+	case len(seqs) == 0:
+		return nil
 	}
-	d, err := decodeOperation(id, row)
+	chunk, row, err := lastTaken(b, op)
 	if err != nil {
-		return nil, 0, corrupt("tombstone", headerKey(id), err)
+		return err
 	}
-	return d, d.commit, nil
+	d.Count += uint64(len(seqs))
+	all := append(row, seqs...)
+	slices.Sort(all)
+	d.span(all)
+	if err := writeOperation(b, d); err != nil {
+		return err
+	}
+	return putSet(b, op, rowTaken, 0, chunk, all)
 }
 
-// eachSet visits the numbers of an operation's rows of one kind, in order,
-// row by row.
-func eachSet(tx *bolt.Tx, id [16]byte, mark byte, visit func(key []byte, seqs []uint64) (more bool)) error {
-	c := tx.Bucket(bucketTombstone).Cursor()
+// lastTaken returns the numbers of the last row of taken ones: it has room
+// more often than not, and what is too much for it goes to rows behind it.
+func lastTaken(b *bolt.Bucket, id [16]byte) (chunk uint32, seqs []uint64, err error) {
+	c := b.Cursor()
+	k, v := c.Seek(append(id[:16:16], rowTaken+1))
+	if k == nil {
+		k, v = c.Last()
+	} else {
+		k, v = c.Prev()
+	}
+	if !bytes.HasPrefix(k, append(id[:16:16], rowTaken)) {
+		return 0, nil, nil
+	}
+	if len(k) != setKeySize {
+		return 0, nil, corrupt("tombstone", k, errShort)
+	}
+	seqs, err = appendSet(nil, k, v)
+	return binary.BigEndian.Uint32(k[setKeySize-4:]), seqs, err
+}
+
+// appendSet appends the numbers of one row to dst.
+func appendSet(dst []uint64, key, row []byte) ([]uint64, error) {
+	body, err := checkSum(keySum(key), row)
+	if err == nil {
+		err = decodeSet(body, func(seq uint64) { dst = append(dst, seq) })
+	}
+	return dst, corrupt("tombstone", key, err)
+}
+
+// eachRow visits an operation's rows of one kind behind a key, or all of them.
+func eachRow(b *bolt.Bucket, id [16]byte, mark byte, after []byte, visit func(key, row []byte) (more bool, err error)) error {
+	c := b.Cursor()
 	prefix := append(id[:16:16], mark)
-	var seqs []uint64
-	for k, v := c.Seek(prefix); len(k) > 16 && [16]byte(k) == id && k[16] == mark; k, v = c.Next() {
-		row, err := checkSum(keySum(k), v)
-		if err == nil {
-			seqs = seqs[:0]
-			err = decodeSet(row, func(n uint64) { seqs = append(seqs, n) })
+	k, v := c.Seek(prefix)
+	if after != nil {
+		k, v = c.Seek(after)
+	}
+	for ; bytes.HasPrefix(k, prefix); k, v = c.Next() {
+		if bytes.Equal(k, after) {
+			continue
 		}
-		if err != nil {
-			return corrupt("tombstone", k, err)
-		}
-		if !visit(k, seqs) {
-			return nil
+		if more, err := visit(k, v); err != nil || !more {
+			return err
 		}
 	}
 	return nil
 }
 
-// eachOperation visits the records of operations, oldest first.
-func eachOperation(tx *bolt.Tx, visit func(*decoded) error) error {
-	c := tx.Bucket(bucketTombstone).Cursor()
-	for k, v := c.First(); k != nil; {
+// eachSet does the same with the numbers in the rows. The slice is used again.
+func eachSet(b *bolt.Bucket, id [16]byte, mark byte, after []byte, visit func(key []byte, seqs []uint64) (more bool)) error {
+	var seqs []uint64
+	return eachRow(b, id, mark, after, func(k, v []byte) (_ bool, err error) {
+		if seqs, err = appendSet(seqs[:0], k, v); err != nil {
+			return false, err
+		}
+		return visit(k, seqs), nil
+	})
+}
+
+func hasRow(b *bolt.Bucket, id [16]byte, mark byte) bool {
+	prefix := append(id[:16:16], mark)
+	k, _ := b.Cursor().Seek(prefix)
+	return bytes.HasPrefix(k, prefix)
+}
+
+func rowKeys(b *bolt.Bucket, id [16]byte, mark byte) (keys [][]byte, err error) {
+	err = eachRow(b, id, mark, nil, func(k, _ []byte) (bool, error) {
+		keys = append(keys, slices.Clone(k))
+		return true, nil
+	})
+	return keys, err
+}
+
+// deleteKeys comes after a walk: deleting while a cursor walks confuses it.
+func deleteKeys(b *bolt.Bucket, keys [][]byte) error {
+	for _, k := range keys {
+		if err := b.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WhoTook returns the newest operation, of those that were not undone, whose
+// set or taken numbers have a number in them, and without one the newest with
+// an open request for it.
+func (s *Store) WhoTook(seq uint64) (op Operation, found bool, err error) {
+	err = s.View(func(v *View) error {
+		b := v.tx.Bucket(bucketTombstone)
+		return eachNewest(b, func(d *decoded) (more bool, err error) {
+			if d.Restored != 0 || seq < d.First || seq > d.Last {
+				return true, nil
+			}
+			for _, mark := range []byte{rowSet, rowTaken, rowRequested} {
+				if mark == rowRequested && found {
+					break
+				}
+				has, err := names(b, d.ID, mark, seq)
+				if err != nil {
+					return false, err
+				}
+				if has {
+					op, found = d.Operation, true
+					return mark == rowRequested, nil
+				}
+			}
+			return true, nil
+		})
+	})
+	return op, found && err == nil, err
+}
+
+// eachNewest visits the records of operations, newest first.
+func eachNewest(b *bolt.Bucket, visit func(*decoded) (more bool, err error)) error {
+	c := b.Cursor()
+	for k, _ := c.Last(); k != nil; k, _ = c.Prev() {
 		if len(k) < 17 {
 			return corrupt("tombstone", k, errShort)
 		}
 		id := [16]byte(k)
-		if k[16] != rowHeader {
-			return corrupt("tombstone", k, errShort) // a set without its header
+		k, v := c.Seek(headerKey(id))
+		if !bytes.Equal(k, headerKey(id)) {
+			return corrupt("tombstone", k, errShort)
 		}
-		d, err := decodeOperation(id, v)
+		d, err := loadOperation(b, id, v)
 		if err != nil {
-			return corrupt("tombstone", k, err)
-		}
-		if err := visit(d); err != nil {
 			return err
 		}
-		k, v = c.Seek(append(id[:16:16], math.MaxUint8))
+		if more, err := visit(d); err != nil || !more {
+			return err
+		}
 	}
 	return nil
 }
 
-// Operations visits the records of all operations, oldest first. folded tells
-// whether the messages of one can no longer be named.
-func (s *Store) Operations(fn func(op Operation, folded bool) error) error {
-	return s.View(func(v *View) error {
-		return eachOperation(v.tx, func(d *decoded) error { return fn(d.Operation, d.progress == setFolded) })
+// names tells whether an operation's rows of one kind have a number in them.
+// The rows of a part are in order, so of those that begin at the number or
+// before it only the last one can have it. Taken numbers are in order within a
+// row only.
+func names(b *bolt.Bucket, id [16]byte, mark byte, seq uint64) (found bool, err error) {
+	var key, row []byte
+	look := func() error {
+		if key == nil || found {
+			return nil
+		}
+		seqs, err := appendSet(nil, key, row)
+		_, found = slices.BinarySearch(seqs, seq)
+		return err
+	}
+	err = eachRow(b, id, mark, nil, func(k, v []byte) (bool, error) {
+		first, n := binary.Uvarint(v)
+		if n <= 0 || len(k) != setKeySize {
+			return false, corrupt("tombstone", k, errShort)
+		}
+		if first > seq {
+			return true, nil
+		}
+		if mark == rowTaken || key != nil && !bytes.Equal(partOf(k), partOf(key)) {
+			if err := look(); err != nil {
+				return false, err
+			}
+		}
+		key, row = k, v
+		return !found, nil
 	})
+	if err != nil {
+		return false, err
+	}
+	return found, look()
 }

@@ -24,6 +24,7 @@ type Tx struct {
 	head   Head
 	nested map[nestedKey]*bolt.Bucket
 	stored [tables]map[uint64]int // rows put, by segment
+	parts  map[byte]int           // rows of the journal, by kind
 	after  []func()               // what memory learns once the commit is durable
 }
 
@@ -49,7 +50,7 @@ func (s *Store) Begin(bound Bound) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tx{s: s, tx: tx, head: s.head, nested: map[nestedKey]*bolt.Bucket{}}, nil
+	return &Tx{s: s, tx: tx, head: s.head, nested: map[nestedKey]*bolt.Bucket{}, parts: map[byte]int{}}, nil
 }
 
 // Commit makes the transaction durable. Any error means that the outcome is
@@ -57,6 +58,9 @@ func (s *Store) Begin(bound Bound) (*Tx, error) {
 func (t *Tx) Commit() error {
 	s := t.s
 	if err := t.dropClean(); err != nil {
+		return err
+	}
+	if err := t.raiseFormat(); err != nil {
 		return err
 	}
 	if s.opts.BeforeCommit != nil {
@@ -93,6 +97,15 @@ func (t *Tx) dropClean() error {
 		return nil
 	}
 	return meta.Delete(keyClean)
+}
+
+// raiseFormat keeps older code away from what this commit may hold.
+func (t *Tx) raiseFormat() error {
+	if t.s.format >= FormatVersion {
+		return nil
+	}
+	t.learn(func() { t.s.format = FormatVersion })
+	return writeFormat(t.tx.Bucket(bucketMeta))
 }
 
 // Rollback ends the transaction without a trace. After Commit it does nothing.
