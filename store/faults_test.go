@@ -38,8 +38,19 @@ func TestFailEveryCommit(t *testing.T) {
 		func(tx *Tx) error { _, _, err := tx.FoldFinished(10); return err },
 		func(tx *Tx) error { _, _, err := tx.FoldTombstone([16]byte{1}, 10); return err },
 		func(tx *Tx) error { return put(tx, 1, "y") },
+		func(tx *Tx) error { return tx.Tombstone(Operation{ID: [16]byte{2}}, 0, []uint64{4}, []uint64{3}) },
+		func(tx *Tx) error { return tx.Hold([]uint64{3, 4}, true) },
+		func(tx *Tx) error { return tx.Reschedule([]uint64{4}, 9) },
+		func(tx *Tx) error { _, _, err := tx.Restore([16]byte{2}, 1); return err },
+		func(tx *Tx) error { return tx.PutOperation(Operation{ID: [16]byte{3}}) },
+		func(tx *Tx) error { return tx.Taken([16]byte{3}, []uint64{2}) },
+		func(tx *Tx) error { _, err := tx.DropOperation([16]byte{1}); return err },
 	}
-	live := []string{"", "[1 2 3]", "[2 3]", "[3]", "[3]", "[3]", "[3 4]"} // after each step
+	live := []string{ // after each step
+		"", "[1 2 3]", "[2 3]", "[3]", "[3]", "[3]", "[3 4]",
+		"[3 requested]", "[3 held requested]", "[3 held requested]", "[3 held 4 held due]",
+	}
+	ops := []string{"", "", "", "1:0", "1:0", "1:2", "1:2", "1:2 2:0", "1:2 2:0", "1:2 2:0", "1:2 2:0", "1:2 2:0 3:0", "1:2 2:0 3:1", "2:0 3:1"}
 	for _, before := range []bool{true, false} {
 		for n, clean := 0, false; !clean; n++ {
 			file := path(t)
@@ -64,12 +75,47 @@ func TestFailEveryCommit(t *testing.T) {
 			if before {
 				done-- // it left nothing
 			}
-			got := fmt.Sprint(keys(mustLoad(t, open(t, file, quick)).Live))
-			if want := live[done]; got != want && (want != "" || got != "[]") {
-				t.Errorf("before %v, commit %d: live %s, want %s", before, n, got, want)
+			gotLive, gotOps := summary(t, open(t, file, quick))
+			if want := live[min(done, len(live)-1)]; gotLive != want && (want != "" || gotLive != "[]") {
+				t.Errorf("before %v, commit %d: live %s, want %s", before, n, gotLive, want)
+			}
+			if want := ops[done]; gotOps != want {
+				t.Errorf("before %v, commit %d: operations %s, want %s", before, n, gotOps, want)
 			}
 		}
 	}
+}
+
+// summary tells briefly what lives, and each operation with its progress, or
+// with the count of what it took on arrival.
+func summary(t *testing.T, s *Store) (live, ops string) {
+	t.Helper()
+	c := mustLoad(t, s)
+	var rows, list []string
+	for _, seq := range keys(c.Live) {
+		text, st := fmt.Sprint(seq), c.Live[seq].State
+		for _, is := range []struct {
+			name string
+			on   bool
+		}{{"held", st.Held}, {"due", st.HasDue}, {"requested", st.Requested}} {
+			if is.on {
+				text += " " + is.name
+			}
+		}
+		rows = append(rows, text)
+	}
+	err := s.Operations([16]byte{}, func(op Operation, progress Progress) error {
+		n := uint64(progress)
+		if op.ID[0] == 3 {
+			n = op.Count
+		}
+		list = append(list, fmt.Sprintf("%d:%d", op.ID[0], n))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(rows), strings.Join(list, " ")
 }
 
 // TestFull fills a small file: publishing is refused before bbolt is reached,

@@ -244,3 +244,13 @@ func decodeSet(row []byte, each func(uint64)) error {
 	}
 	return in.err
 }
+
+// setHas tells whether one row of chunkSet has a number, and reads no further.
+func setHas(row []byte, seq uint64) (bool, error) {
+	in := reader{row: row}
+	n := in.uint()
+	for n < seq && in.more() {
+		n += in.uint()
+	}
+	return n == seq && in.err == nil, in.err
+}

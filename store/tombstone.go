@@ -317,9 +317,11 @@ func names(b *bolt.Bucket, id [16]byte, mark byte, seq uint64) (found bool, err 
 		if key == nil || found {
 			return nil
 		}
-		seqs, err := appendSet(nil, key, row)
-		_, found = slices.BinarySearch(seqs, seq)
-		return err
+		body, err := checkSum(keySum(key), row)
+		if err == nil {
+			found, err = setHas(body, seq)
+		}
+		return corrupt("tombstone", key, err)
 	}
 	err = eachRow(b, id, mark, nil, func(k, v []byte) (bool, error) {
 		first, n := binary.Uvarint(v)
