@@ -194,10 +194,11 @@ func (e *embedded) newCancellation(req CancelMatchingRequest) *cancellation {
 	}
 	c := &cancellation{e: e, req: req, op: operation(req.Now, req.Reason, []byte(auditText(f)))}
 	c.op.Policy = uint8(req.Policy)
-	ids := e.ids.resolveAll(f.IDs)
+	q := e.newQuery(e.live, f, req.Now)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c.walk = e.live.newWalk(e.live.compile(f, ids))
+	e.live.compile(q)
+	c.walk = e.live.newWalk(q)
 	c.op.AsOf = e.live.visible
 	c.result.Index = c.walk.src.name
 	return c

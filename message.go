@@ -90,8 +90,9 @@ type Message struct {
 // Retries returns n as Message.Retries wants it.
 func Retries(n int) *int { return &n }
 
-// State is where a live message is in its life: StateDelayed, StateReady and
-// StateRetrying are pending, and pending messages can be cancelled.
+// State is where a live message is in its life: StateDelayed, StateReady,
+// StateRetrying and StateHeld are pending, and pending messages can be
+// cancelled.
 type State string
 
 // The states of a live message.
@@ -99,8 +100,11 @@ const (
 	StateDelayed  State = "delayed"   // waits for its due time
 	StateReady    State = "ready"     // due, waits for a free slot or its handler
 	StateRetrying State = "retrying"  // an attempt failed, the next one is not due yet
+	StateHeld     State = "held"      // passed over by claims until it is let go, whether due or not
 	StateInFlight State = "in flight" // leased to an attempt; too late to cancel
 )
+
+var allStates = []State{StateDelayed, StateReady, StateRetrying, StateHeld, StateInFlight}
 
 // phase is the state that an index entry keeps; a State is derived from it,
 // the due time and the clock.
