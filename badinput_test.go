@@ -176,11 +176,23 @@ func TestBadFilters(t *testing.T) {
 	b := newBroker(t, &recall.Options{NoDispatch: true})
 	publish(t, b, recall.Message{URL: endpoint})
 	now := time.Now()
-	for field, f := range map[string]recall.Filter{
-		"Filter.From":      {From: now.Add(time.Millisecond), To: now},
-		"Filter.IDs":       {IDs: []recall.MessageID{"x"}},
-		"Filter.CallerIPs": {CallerIPs: []string{"192.0.2.1", "here"}},
+	for _, bad := range []struct {
+		field string
+		f     recall.Filter
+	}{
+		{"Filter.From", recall.Filter{From: now.Add(time.Millisecond), To: now}},
+		{"Filter.DueAfter", recall.Filter{DueAfter: now.Add(time.Millisecond), DueBefore: now}},
+		{"Filter.IDs", recall.Filter{IDs: []recall.MessageID{"x"}}},
+		{"Filter.CallerIPs", recall.Filter{CallerIPs: []string{"192.0.2.1", "here"}}},
+		{"Filter.CallerIPs", recall.Filter{CallerIPs: []string{""}}},
+		{"Filter.CallerIPs", recall.Filter{CallerIPs: []string{"10.0.0.0/33"}}},
+		{"Filter.CallerIPs", recall.Filter{CallerIPs: []string{"fe80::1%eth0/64"}}},
+		{"Filter.CallerIPs", recall.Filter{CallerIPs: []string{"10.0.0.0/"}}},
+		{"Filter.States", recall.Filter{States: []recall.State{recall.StateReady, "Ready"}}},
+		{"Filter.States", recall.Filter{States: []recall.State{""}}},
+		{"Filter.MinAttempts", recall.Filter{MinAttempts: -1}},
 	} {
+		field, f := bad.field, bad.f
 		_, err := b.CancelMatching(t.Context(), f)
 		checkInvalid(t, "CancelMatching", err, field)
 		_, err = b.Count(t.Context(), f)

@@ -3,7 +3,6 @@ package recall
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -284,31 +283,4 @@ func (b *Broker) fill(ctx context.Context, req *CancelMatchingRequest, o *cancel
 	req.Policy, req.Reason, req.Limit, req.Guard, req.DryRun = o.policy, o.reason, o.limit, o.guard, o.dryRun
 	req.Now, req.Self = b.clock.Now(), attemptOf(ctx)
 	req.Elapsed = func() time.Duration { return b.clock.Now().Sub(req.Now) }
-}
-
-// Plan says how a bulk cancellation would go about its filter.
-type Plan struct {
-	Filter     Filter
-	Index      string      // the chosen candidate's Index
-	Candidates []Candidate // every index that could be walked, narrowest first
-}
-
-// Candidate is one index that a walk could follow.
-type Candidate struct {
-	Index string // "label", "queue", …; "time" walks all messages
-	Count int    // live entries in it under the filter: exact for one value, an upper bound for several
-}
-
-// String returns the plan as a small table.
-func (p Plan) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n", p.Filter)
-	for i, c := range p.Candidates {
-		mark := " "
-		if i == 0 {
-			mark = ">"
-		}
-		fmt.Fprintf(&b, "%s %-10s %d\n", mark, c.Index, c.Count)
-	}
-	return b.String()
 }

@@ -71,11 +71,12 @@ func (e *embedded) newBulk(req CancelMatchingRequest, kind verb) *bulk {
 
 // planWalk compiles a filter and chooses the index to walk, up to the newest
 // message that is visible now.
-func (e *embedded) planWalk(f Filter, _ time.Time) (*walk, uint64) {
-	ids := e.ids.resolveAll(f.IDs)
+func (e *embedded) planWalk(f Filter, now time.Time) (*walk, uint64) {
+	q := e.newQuery(e.live, f, now)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.live.newWalk(e.live.compile(f, ids)), e.live.visible
+	e.live.compile(q)
+	return e.live.newWalk(q), e.live.visible
 }
 
 // operation starts the record of a bulk call.

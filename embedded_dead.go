@@ -54,10 +54,16 @@ func (d *deadRow) write(t *turn, _ uint64) error {
 func (d *deadRow) apply(e *embedded) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.dead.insert(d.seq, &d.rec, times{created: d.rec.Died, wall: d.rec.Wall})
+	e.insertDeadLocked(d.seq, &d.rec)
 }
 
-// ListDead implements [Engine].
+func (e *embedded) insertDeadLocked(seq uint64, rec *store.Record) {
+	en := e.dead.insert(seq, rec, times{created: rec.Died, wall: rec.Wall})
+	en.attempts = uint16(min(rec.Attempts, math.MaxUint16))
+}
+
+// ListDead implements [Engine]. The attempts of a dead letter are those that
+// were made; it has no state, and no attempt of it is due.
 func (e *embedded) ListDead(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetter, error) {
 	if err := e.checkOpen(ctx); err != nil {
 		return nil, err
@@ -69,6 +75,9 @@ func (e *embedded) ListDead(ctx context.Context, f Filter, after DeadLetterID, l
 			return nil, err
 		}
 		from = n + 1
+	}
+	if f.States != nil || f.dueBounded() {
+		return nil, nil
 	}
 	seqs := e.selectDead(f, from, limit)
 	out := make([]DeadLetter, 0, len(seqs))
@@ -116,14 +125,10 @@ func (e *embedded) DeadIDs(ctx context.Context, f Filter, after DeadLetterID, li
 // index of the dead letters has numbers of its own, so they are compared with
 // the stored id by who reads the rows.
 func (e *embedded) selectDead(f Filter, from uint64, limit int) (seqs []uint64) {
-	e.mu.Lock()
-	q := e.dead.compile(f, nil)
-	q.ids = nil
-	q.lo = max(q.lo, from)
-	w := e.dead.newWalk(q)
-	e.mu.Unlock()
 	wanted := e.wantedIDs(f)
-	w.run(&e.mu, func(p *page, en *entry, seq uint64) verdict {
+	f.IDs = nil
+	w := e.readWalk(e.dead, f, from, time.Time{})
+	w.run(&e.mu, func(_ *page, en *entry, seq uint64) verdict {
 		if en.phase != phasePending || wanted != nil && !wanted[seq] {
 			return goOn
 		}
@@ -149,9 +154,7 @@ func (e *embedded) wantedIDs(f Filter) map[uint64]bool {
 		}
 	}
 	wanted := map[uint64]bool{}
-	e.mu.Lock()
-	all := e.dead.collectTime(nil, 0, math.MaxInt)
-	e.mu.Unlock()
+	all := e.selectDead(Filter{}, 0, math.MaxInt)
 	_ = e.store.View(func(v *store.View) error { // a row that does not read is found by who lists it
 		for _, seq := range all {
 			var rec store.Record

@@ -53,7 +53,7 @@ func (e *embedded) load(now int64) (todo []crashed, err error) {
 				return err
 			}
 			if tab == store.Dead {
-				e.dead.insert(seq, &rec, times{created: rec.Died, wall: rec.Wall})
+				e.insertDeadLocked(seq, &rec)
 				return nil
 			}
 			attempts := max(st.Attempts, st.Claimed)

@@ -128,7 +128,7 @@ func (e *embedded) List(ctx context.Context, f Filter, after MessageID, limit in
 		from = r.seq + 1
 	}
 	for {
-		seqs, entries := e.selectLive(f, from, limit)
+		seqs, entries := e.selectLive(f, from, limit, now)
 		if len(seqs) == 0 {
 			return nil, nil
 		}
@@ -141,11 +141,11 @@ func (e *embedded) List(ctx context.Context, f Filter, after MessageID, limit in
 }
 
 // selectLive copies the next matches of f.
-func (e *embedded) selectLive(f Filter, from uint64, limit int) (seqs []uint64, entries []entry) {
+func (e *embedded) selectLive(f Filter, from uint64, limit int, now time.Time) (seqs []uint64, entries []entry) {
 	if limit <= 0 {
 		return nil, nil
 	}
-	w := e.readWalk(f, from)
+	w := e.readWalk(e.live, f, from, now)
 	w.run(&e.mu, func(_ *page, en *entry, seq uint64) verdict {
 		if !en.countable() {
 			return goOn
@@ -159,26 +159,27 @@ func (e *embedded) selectLive(f Filter, from uint64, limit int) (seqs []uint64, 
 	return seqs, entries
 }
 
-func (e *embedded) readWalk(f Filter, from uint64) *walk {
-	ids := e.ids.resolveAll(f.IDs)
+// readWalk walks the messages of at least from.
+func (e *embedded) readWalk(ix *index, f Filter, from uint64, now time.Time) *walk {
+	q := e.newQuery(ix, f, now)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	q := e.live.compile(f, ids)
+	ix.compile(q)
 	q.lo = max(q.lo, from)
-	return e.live.newWalk(q)
+	return ix.newWalk(q)
 }
 
 // Count implements [Engine]. One value of one field is read off its index;
 // anything else is counted by a walk.
-func (e *embedded) Count(ctx context.Context, f Filter, _ time.Time) (Count, error) {
+func (e *embedded) Count(ctx context.Context, f Filter, now time.Time) (n Count, err error) {
 	if err := e.checkOpen(ctx); err != nil {
-		return Count{}, err
+		return n, err
 	}
-	if n, ok := e.countAtOnce(f); ok {
+	n, w := e.countAtOnce(e.newQuery(e.live, f, now))
+	if w == nil {
 		return n, nil
 	}
-	var n Count
-	e.readWalk(f, 0).run(&e.mu, func(_ *page, en *entry, _ uint64) verdict {
+	w.run(&e.mu, func(_ *page, en *entry, _ uint64) verdict {
 		if en.countable() {
 			if en.phase == phaseInFlight {
 				n.InFlight++
@@ -191,34 +192,37 @@ func (e *embedded) Count(ctx context.Context, f Filter, _ time.Time) (Count, err
 	return n, nil
 }
 
-// countAtOnce answers from the live counts, unless a commit is half applied:
-// they run ahead of what is visible.
-func (e *embedded) countAtOnce(f Filter) (n Count, ok bool) {
-	ids := e.ids.resolveAll(f.IDs)
+// countAtOnce answers from the live counts, or returns the walk that has to.
+func (e *embedded) countAtOnce(q *query) (n Count, w *walk) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	q := e.live.compile(f, ids)
+	e.live.compile(q)
 	total, ok := e.live.exact(q)
-	if !ok || e.live.last != e.live.visible {
-		return n, false
+	if !ok {
+		return n, e.live.newWalk(q)
 	}
 	n.InFlight = e.inFlightLocked(q)
 	n.Pending = total - n.InFlight
-	return n, true
+	return n, nil
 }
 
 // Explain implements [Engine].
-func (e *embedded) Explain(ctx context.Context, f Filter, _ time.Time) (Plan, error) {
+func (e *embedded) Explain(ctx context.Context, f Filter, now time.Time) (Plan, error) {
 	if err := e.checkOpen(ctx); err != nil {
 		return Plan{}, err
 	}
-	ids := e.ids.resolveAll(f.IDs)
+	q := e.newQuery(e.live, f, now)
+	p := Plan{Filter: f}
+	for _, s := range e.sourcesOf(q) {
+		p.Candidates = append(p.Candidates, Candidate{Index: s.name, Count: s.count, Exact: s.exact})
+	}
+	p.Index, p.Scan = p.Candidates[0].Index, p.Candidates[0].Count
+	return p, nil
+}
+
+func (e *embedded) sourcesOf(q *query) []source {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	p := Plan{Filter: f}
-	for _, s := range e.live.sources(e.live.compile(f, ids)) {
-		p.Candidates = append(p.Candidates, Candidate{Index: s.name, Count: s.count})
-	}
-	p.Index = p.Candidates[0].Index
-	return p, nil
+	e.live.compile(q)
+	return e.live.sources(q)
 }

@@ -22,6 +22,7 @@ type index struct {
 	sets   labelSets
 
 	pages     []*page              // pages[i] holds the numbers from (firstPage+i)<<pageBits; nil when nothing in it is held
+	lives     []int32              // of each page, how many of its entries can still match: in one piece, to be summed
 	firstPage uint64               //
 	timeline  *btree.BTreeG[*page] // the timestamp index: pages are its runs
 	live      int                  // entries that can still match
@@ -48,7 +49,6 @@ const (
 type page struct {
 	base    uint64 // its first number
 	created int64  // ms: of the first entry inserted; entries count from it
-	live    int32
 	held    int32
 	entries [pageSize]entry
 	wide    map[uint64]wideTimes // times that do not fit an entry
@@ -92,6 +92,7 @@ func newIndex(ordered bool) *index {
 	for f := range ix.fields {
 		ix.fields[f] = newValueTable()
 	}
+	ix.fields[fieldIP].addrs = newAddresses()
 	return ix
 }
 
@@ -110,7 +111,7 @@ func (ix *index) insert(seq uint64, rec *store.Record, t times) *entry {
 	}
 	ix.setTimes(p, e, seq, t)
 	ix.link(e, seq, rec)
-	p.live++
+	ix.lives[seq>>pageBits-ix.firstPage]++
 	p.held++
 	ix.live++
 	ix.last = seq
@@ -221,7 +222,7 @@ func (ix *index) count(p *page, e *entry, by int32) {
 			ix.fields[fieldLabel].slab[n].live += by
 		}
 	}
-	p.live += by
+	ix.lives[p.base>>pageBits-ix.firstPage] += by
 	ix.live += int(by)
 }
 
@@ -355,7 +356,7 @@ func (ix *index) pageFor(seq uint64, created int64) *page {
 		ix.firstPage = number
 	}
 	for uint64(len(ix.pages)) <= number-ix.firstPage {
-		ix.pages = append(ix.pages, nil)
+		ix.pages, ix.lives = append(ix.pages, nil), append(ix.lives, 0)
 	}
 	p := ix.pages[number-ix.firstPage]
 	if p == nil {
@@ -378,7 +379,7 @@ func (ix *index) dropPage(p *page) {
 	for drop < len(ix.pages) && ix.pages[drop] == nil {
 		drop++
 	}
-	ix.pages = ix.pages[drop:]
+	ix.pages, ix.lives = ix.pages[drop:], ix.lives[drop:]
 	ix.firstPage += uint64(drop)
 }
 

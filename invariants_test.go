@@ -94,6 +94,8 @@ func (c *check) index(name string, ix *index) {
 	for i, p := range ix.pages {
 		if p != nil {
 			live += c.page(name, ix, p, ix.firstPage+uint64(i))
+		} else if ix.lives[i] != 0 {
+			c.fault("%s: page %d is gone and counts %d live", name, ix.firstPage+uint64(i), ix.lives[i])
 		}
 	}
 	ix.eachEntry(func(_ *page, en *entry, seq uint64) {
@@ -171,9 +173,9 @@ func (c *check) page(name string, ix *index, p *page, number uint64) (live int) 
 			c.fault("%s %d: phase %d, mark %d, the last number is %d", name, seq, en.phase, en.mark, ix.last)
 		}
 	}
-	if p.base != number<<pageBits || int(p.held) != held || int(p.live) != live || len(p.wide) != wide {
+	if p.base != number<<pageBits || int(p.held) != held || int(ix.lives[number-ix.firstPage]) != live || len(p.wide) != wide {
 		c.fault("%s: page %d at %d counts %d held, %d live, %d wide; recounted %d, %d, %d",
-			name, p.base, number<<pageBits, p.held, p.live, len(p.wide), held, live, wide)
+			name, p.base, number<<pageBits, p.held, ix.lives[number-ix.firstPage], len(p.wide), held, live, wide)
 	}
 	if found, ok := ix.timeline.Get(p); !ok || found != p {
 		c.fault("%s: page %d is not in the timeline", name, p.base)

@@ -103,6 +103,8 @@ const (
 	StateInFlight State = "in flight" // leased to an attempt; too late to cancel
 )
 
+var allStates = []State{StateDelayed, StateReady, StateRetrying, StateHeld, StateInFlight}
+
 // phase is the state that an index entry keeps; a State is derived from it,
 // the due time and the clock.
 type phase uint8

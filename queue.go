@@ -72,16 +72,6 @@ func (b *Broker) Count(ctx context.Context, f Filter) (Count, error) {
 	return b.engine.Count(ctx, f.normalise(), b.clock.Now())
 }
 
-// Explain returns the plan that [Broker.CancelMatching] would follow for f,
-// with every index that it could walk. It changes nothing.
-func (b *Broker) Explain(ctx context.Context, f Filter) (Plan, error) {
-	if err := b.checkRead(ctx, f); err != nil {
-		return Plan{}, err
-	}
-	defer b.end()
-	return b.engine.Explain(ctx, f.normalise(), b.clock.Now())
-}
-
 // checkRead validates f and begins a call, which the caller ends if there is
 // no error.
 func (b *Broker) checkRead(ctx context.Context, f Filter) error {

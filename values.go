@@ -39,6 +39,7 @@ type valueTable struct {
 	byName map[string]uint32
 	slab   []value
 	free   []uint32
+	addrs  *addresses // of caller IPs only
 }
 
 func newValueTable() valueTable {
@@ -64,6 +65,9 @@ func (t *valueTable) intern(name []byte) (n uint32, fresh bool) {
 		t.slab = append(t.slab, value{name: own})
 	}
 	t.byName[own] = n
+	if t.addrs != nil {
+		t.addrs.add(own, n)
+	}
 	return n, true
 }
 
@@ -83,6 +87,9 @@ func (t *valueTable) release(n uint32) (dirty bool) {
 	v.held--
 	if v.held == 0 {
 		delete(t.byName, v.name)
+		if t.addrs != nil {
+			t.addrs.remove(v.name, n)
+		}
 		*v = value{}
 		t.free = append(t.free, n)
 		return false

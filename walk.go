@@ -16,8 +16,7 @@ type walk struct {
 	ix      *index
 	q       *query
 	src     source
-	ids     []uint64 // of sourceIDs, ascending
-	pos     uint64   // next number to look at
+	pos     uint64 // next number to look at
 	buf     []uint64
 	page    *page // of the last entry: neighbours share it. Valid within one lock hold
 	ahead   int64 // what touch returned: only there so that it is computed
@@ -39,15 +38,7 @@ func (ix *index) touch(seqs []uint64) (sum int64) {
 
 // newWalk plans a walk. The lock is held.
 func (ix *index) newWalk(q *query) *walk {
-	w := &walk{ix: ix, q: q, src: ix.sources(q)[0], pos: q.lo}
-	if w.src.kind == sourceIDs {
-		w.ids = make([]uint64, 0, len(q.ids))
-		for seq := range q.ids {
-			w.ids = append(w.ids, seq)
-		}
-		slices.Sort(w.ids)
-	}
-	return w
+	return &walk{ix: ix, q: q, src: ix.sources(q)[0], pos: q.lo}
 }
 
 // verdict is what a visitor wants to happen after an entry.
@@ -121,8 +112,9 @@ func (w *walk) nextLocked(dst []uint64) []uint64 {
 	}
 	switch w.src.kind {
 	case sourceIDs:
-		i, _ := slices.BinarySearch(w.ids, w.pos)
-		dst = append(dst, w.ids[i:min(len(w.ids), i+walkSlice)]...)
+		ids := w.q.order
+		i, _ := slices.BinarySearch(ids, w.pos)
+		dst = append(dst, ids[i:min(len(ids), i+walkSlice)]...)
 	case sourceTime:
 		dst = w.ix.collectTime(dst, w.pos, walkSlice)
 	default:
@@ -163,13 +155,22 @@ func (w *walk) collectValues(dst []uint64) []uint64 {
 	return dst[:i]
 }
 
-// collectTime appends the next held numbers of at least from, page by page.
+// collectPages is how many pages one lock hold goes through: in most of them
+// few messages may be left.
+const collectPages = 4
+
+// collectTime appends the next held numbers of at least from, page by page,
+// and at least one if there is any.
 func (ix *index) collectTime(dst []uint64, from uint64, limit int) []uint64 {
 	first := max(from>>pageBits, ix.firstPage)
+	pages := 0
 	for i := first - ix.firstPage; i < uint64(len(ix.pages)); i++ {
 		p := ix.pages[i]
 		if p == nil {
 			continue
+		}
+		if pages++; pages > collectPages && len(dst) > 0 {
+			return dst
 		}
 		for j := range p.entries {
 			seq := p.base + uint64(j)

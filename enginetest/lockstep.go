@@ -218,7 +218,21 @@ func (p *pair) filter(t *rapid.T) (ref, x recall.Filter) {
 		URLs:      maybe("url", "https://a.test/x", "http://a.test/y", "local:job"),
 		Hosts:     maybe("host", "a.test", "b.test", "b.test:81", "b.test:82"),
 		Paths:     maybe("path", "/x", "/y"),
-		CallerIPs: maybe("ip", "10.0.0.1", "10.0.0.2"),
+		CallerIPs: maybe("ip", "10.0.0.1", "10.0.0.2", "10.0.0.2/31", "10.9.9.9/8", "::/0"),
+	}
+	if rapid.IntRange(0, 3).Draw(t, "by state") == 0 {
+		f.States = rapid.SliceOfN(rapid.SampledFrom([]recall.State{
+			recall.StateDelayed, recall.StateReady, recall.StateRetrying, recall.StateHeld, recall.StateInFlight,
+		}), 0, 3).Draw(t, "states")
+	}
+	if rapid.IntRange(0, 3).Draw(t, "by due") == 0 {
+		f.DueAfter = p.now().Add(genDelay.Draw(t, "due after"))
+	}
+	if rapid.IntRange(0, 3).Draw(t, "by due") == 0 {
+		f.DueBefore = p.now().Add(genDelay.Draw(t, "due before"))
+	}
+	if rapid.IntRange(0, 3).Draw(t, "by attempts") == 0 {
+		f.MinAttempts = rapid.IntRange(1, 3).Draw(t, "attempts")
 	}
 	if rapid.IntRange(0, 3).Draw(t, "by from") == 0 {
 		f.From = p.now().Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "from"))

@@ -56,9 +56,13 @@ type entry struct {
 
 func (e *entry) inFlight() bool { return e.lease != recall.LeaseToken{} }
 
-// matches tells whether f finds the message. What is to be cancelled when its
-// attempt ends is out of every match.
-func (e *entry) matches(f recall.Filter) bool { return !e.requested && f.Matches(&e.m) }
+// matches tells whether f finds the message at the given time. What is to be
+// cancelled when its attempt ends is out of every match.
+func (e *entry) matches(f recall.Filter, now time.Time) bool {
+	m := e.m
+	m.State = e.state(now)
+	return !e.requested && f.Matches(&m)
+}
 
 // NewReference returns an empty reference engine.
 func NewReference() *Reference {
@@ -173,19 +177,22 @@ func (r *Reference) Get(ctx context.Context, id recall.MessageID, now time.Time)
 // show returns the message as others see it at the given time.
 func (e *entry) show(now time.Time) recall.Message {
 	m := clone(e.m)
+	m.State = e.state(now)
+	return m
+}
+
+func (e *entry) state(now time.Time) recall.State {
 	switch {
 	case e.inFlight():
-		m.State = recall.StateInFlight
+		return recall.StateInFlight
 	case e.held:
-		m.State = recall.StateHeld
-	case !m.DueAt.After(millis(now)):
-		m.State = recall.StateReady
-	case m.Attempts > 0:
-		m.State = recall.StateRetrying
-	default:
-		m.State = recall.StateDelayed
+		return recall.StateHeld
+	case !e.m.DueAt.After(millis(now)):
+		return recall.StateReady
+	case e.m.Attempts > 0:
+		return recall.StateRetrying
 	}
-	return m
+	return recall.StateDelayed
 }
 
 // List implements [recall.Engine].
@@ -196,7 +203,7 @@ func (r *Reference) List(ctx context.Context, f recall.Filter, after recall.Mess
 	defer r.mu.Unlock()
 	var page []recall.Message
 	for _, e := range r.live {
-		if e.m.ID > after && e.matches(f) && len(page) < limit {
+		if e.m.ID > after && e.matches(f, now) && len(page) < limit {
 			page = append(page, e.show(now))
 		}
 	}
@@ -204,18 +211,18 @@ func (r *Reference) List(ctx context.Context, f recall.Filter, after recall.Mess
 }
 
 // Count implements [recall.Engine].
-func (r *Reference) Count(ctx context.Context, f recall.Filter, _ time.Time) (c recall.Count, err error) {
+func (r *Reference) Count(ctx context.Context, f recall.Filter, now time.Time) (c recall.Count, err error) {
 	if err := r.begin(ctx); err != nil {
 		return c, err
 	}
 	defer r.mu.Unlock()
-	return r.count(f), nil
+	return r.count(f, now), nil
 }
 
-func (r *Reference) count(f recall.Filter) (c recall.Count) {
+func (r *Reference) count(f recall.Filter, now time.Time) (c recall.Count) {
 	for _, e := range r.live {
 		switch {
-		case !e.matches(f):
+		case !e.matches(f, now):
 		case e.inFlight():
 			c.InFlight++
 		default:
@@ -227,16 +234,16 @@ func (r *Reference) count(f recall.Filter) (c recall.Count) {
 
 // Explain implements [recall.Engine]. The only index there is holds all
 // messages in the order of publication.
-func (r *Reference) Explain(ctx context.Context, f recall.Filter, _ time.Time) (recall.Plan, error) {
+func (r *Reference) Explain(ctx context.Context, f recall.Filter, now time.Time) (recall.Plan, error) {
 	if err := r.begin(ctx); err != nil {
 		return recall.Plan{}, err
 	}
 	defer r.mu.Unlock()
-	c := r.count(recall.Filter{From: f.From, To: f.To})
+	c := r.count(recall.Filter{From: f.From, To: f.To}, now)
+	n := c.Pending + c.InFlight
 	return recall.Plan{
-		Filter:     f,
-		Index:      indexName,
-		Candidates: []recall.Candidate{{Index: indexName, Count: c.Pending + c.InFlight}},
+		Filter: f, Index: indexName, Scan: n,
+		Candidates: []recall.Candidate{{Index: indexName, Count: n, Exact: true}},
 	}, nil
 }
 
@@ -351,13 +358,17 @@ func operationID(number uint64, now time.Time) recall.OperationID {
 	return recall.OperationID("op_" + u.String())
 }
 
-// ListDead implements [recall.Engine].
+// ListDead implements [recall.Engine]. A dead letter has no state, and no
+// attempt of it is due.
 func (r *Reference) ListDead(ctx context.Context, f recall.Filter, after recall.DeadLetterID, limit int) ([]recall.DeadLetter, error) {
 	if err := r.begin(ctx); err != nil {
 		return nil, err
 	}
 	defer r.mu.Unlock()
 	var page []recall.DeadLetter
+	if f.States != nil || !f.DueAfter.IsZero() || !f.DueBefore.IsZero() {
+		return nil, nil
+	}
 	for _, d := range r.dead {
 		if deathNumber(d.ID) > deathNumber(after) && f.Matches(&d.Message) && len(page) < limit {
 			page = append(page, cloneDead(d))

@@ -35,7 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		tests []contractTest
 	}{
 		{"Insert", insertTests},
-		{"Filter", filterTests},
+		{"Filter", slices.Concat(filterTests, momentTests)},
 		{"Claim", claimTests},
 		{"Finish", finishTests},
 		{"Cancel", cancelTests},

@@ -92,13 +92,15 @@ func (h *handler) explain(w http.ResponseWriter, r *http.Request, _ string) erro
 	type candidate struct {
 		Index string `json:"index"`
 		Count int    `json:"count"`
+		Exact bool   `json:"exact"`
 	}
 	body := struct {
 		Filter     string      `json:"filter"`
 		Index      string      `json:"index"`
+		Scan       int         `json:"scan"`
 		Candidates []candidate `json:"candidates"`
 		Text       string      `json:"text"` // the same for a person
-	}{plan.Filter.String(), plan.Index, []candidate{}, plan.String()}
+	}{plan.Filter.String(), plan.Index, plan.Scan, []candidate{}, plan.String()}
 	for _, c := range plan.Candidates {
 		body.Candidates = append(body.Candidates, candidate(c))
 	}

@@ -170,13 +170,13 @@ func TestCancelledIsNotDelivered(t *testing.T) {
 	}{
 		{
 			"POST", "/recall/v1/explain", `{"label":"x"}`, 200,
-			`{"filter":"label=x","index":"label","candidates":[{"index":"label","count":1},{"index":"time","count":2}],` +
-				`"text":"label=x\n> label      1\n  time       2\n"}`,
+			`{"filter":"label=x","index":"label","scan":1,"candidates":[{"index":"label","count":1,"exact":true},{"index":"time","count":2,"exact":true}],` +
+				`"text":"label=x\n> label    1\n  time     2\n1 entries to scan\n"}`,
 		},
 		{
 			"POST", "/recall/v1/explain", `{"messageIds":["none"]}`, 200,
-			`{"filter":"id=","index":"id","candidates":[{"index":"id","count":0},{"index":"time","count":2}],` +
-				`"text":"id=\n> id         0\n  time       2\n"}`,
+			`{"filter":"id=","index":"id","scan":0,"candidates":[{"index":"id","count":0,"exact":true},{"index":"time","count":2,"exact":true}],` +
+				`"text":"id=\n> id      0\n  time    2\n0 entries to scan\n"}`,
 		},
 		{"POST", "/recall/v1/count", `{"label":"x"}`, 200, `{"inFlight":0,"pending":1}`},
 		{"DELETE", "/v2/messages/", `{"label":"x"}`, 202, `{"cancelled":1}`},

@@ -102,11 +102,14 @@ func (l *List) Collect(dst []uint64, from uint64, limit int) []uint64 {
 	return dst
 }
 
-// CountRange returns how many numbers are in [from, to].
-func (l *List) CountRange(from, to uint64) int {
-	count := 0
+// CountRange returns how many numbers are in [from, to]. It takes the runs that
+// it goes through from *budget; ok is false if that was not enough.
+func (l *List) CountRange(from, to uint64, budget *int) (count int, ok bool) {
 	l.runs(from, func(r *run) bool {
 		if r.first() > to {
+			return false
+		}
+		if *budget--; *budget < 0 {
 			return false
 		}
 		i, j := r.search(from), len(r.offs)
@@ -116,7 +119,7 @@ func (l *List) CountRange(from, to uint64) int {
 		count += j - i
 		return true
 	})
-	return count
+	return count, *budget >= 0
 }
 
 // Shed goes through up to limit runs that hold numbers of at least from, keeps

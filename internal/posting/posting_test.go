@@ -56,8 +56,9 @@ func compare(t *rapid.T, list *List, model []uint64, from, to uint64) {
 			want++
 		}
 	}
-	if got := list.CountRange(from, to); got != want {
-		t.Fatalf("CountRange(%d, %d) = %d, want %d", from, to, got, want)
+	budget := len(model)
+	if got, ok := list.CountRange(from, to, &budget); !ok || got != want {
+		t.Fatalf("CountRange(%d, %d) = %d, %v, want %d", from, to, got, ok, want)
 	}
 }
 
