@@ -153,10 +153,10 @@ func readDead(v *store.View, seq uint64) (d DeadLetter, ok bool, err error) {
 	var rec store.Record
 	var body store.Body
 	if err := store.DecodeRecord(seq, row, &rec); err != nil {
-		return d, false, err
+		return d, false, store.CorruptRecord(store.Dead, seq, err)
 	}
 	if err := store.DecodeBody(bodyRow, &body); err != nil {
-		return d, false, err
+		return d, false, store.CorruptBody(store.Dead, seq, err)
 	}
 	d = DeadLetter{
 		ID: deadLetterID(rec.Died, seq), Message: messageOf(&rec), DiedAt: time.UnixMilli(rec.Died),

@@ -233,8 +233,11 @@ func (e *embedded) enqueueDue(w *insertWork) {
 	}
 }
 
-// queueLocked puts a pending entry into its lane.
+// queueLocked puts a pending entry into its lane, unless it cannot be read.
 func (e *embedded) queueLocked(en *entry, seq uint64) {
+	if en.flags&flagDamaged != 0 {
+		return
+	}
 	en.flags |= flagQueued
 	e.laneOf(en).items.ReplaceOrInsert(dueItem{en.due, seq})
 }

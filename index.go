@@ -75,6 +75,7 @@ const (
 	flagRetried               // waits for a retry
 	flagQueued                // is in a lane
 	flagLocal                 // goes to a handler of this process
+	flagDamaged               // cannot be read: never queued again
 )
 
 // newIndex returns an empty index. ordered says that created never falls as
