@@ -2,7 +2,7 @@ package recall
 
 import (
 	"context"
-	"math"
+	"runtime"
 	"slices"
 	"time"
 
@@ -70,9 +70,12 @@ func (e *embedded) ListDead(ctx context.Context, f Filter, after DeadLetterID, l
 		}
 		from = n + 1
 	}
-	seqs := e.selectDead(f, from, limit)
+	seqs, err := e.selectDead(f, from, limit)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]DeadLetter, 0, len(seqs))
-	err := e.store.View(func(v *store.View) error {
+	err = e.store.View(func(v *store.View) error {
 		for _, seq := range seqs {
 			d, ok, err := readDead(v, seq)
 			if err != nil {
@@ -88,56 +91,81 @@ func (e *embedded) ListDead(ctx context.Context, f Filter, after DeadLetterID, l
 }
 
 // selectDead returns the next matches. Ids of a filter name messages, and the
-// index of the dead letters has numbers of its own, so they are compared with
-// the stored id by who reads the rows.
-func (e *embedded) selectDead(f Filter, from uint64, limit int) (seqs []uint64) {
+// index of the dead letters has numbers of its own: they are compared with the
+// stored ids, a slice of the walk at a time.
+func (e *embedded) selectDead(f Filter, from uint64, limit int) (seqs []uint64, err error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	w := e.deadWalk(f, from)
+	names := namesOf(f.IDs)
+	for done := false; !done; runtime.Gosched() {
+		var found []uint64
+		e.mu.Lock()
+		done, _ = w.sliceLocked(func(_ *page, en *entry, seq uint64) verdict {
+			if en.phase == phasePending {
+				found = append(found, seq)
+			}
+			if names == nil && len(seqs)+len(found) == limit {
+				return stop
+			}
+			return goOn
+		})
+		e.mu.Unlock()
+		if names != nil {
+			if found, err = e.takeNamed(found, names, limit-len(seqs)); err != nil {
+				return nil, err
+			}
+			done = done || len(names) == 0
+		}
+		seqs = append(seqs, found...)
+		done = done || len(seqs) == limit
+	}
+	return seqs, nil
+}
+
+func (e *embedded) deadWalk(f Filter, from uint64) *walk {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	q := e.dead.compile(f, nil)
 	q.ids = nil
 	q.lo = max(q.lo, from)
-	w := e.dead.newWalk(q)
-	e.mu.Unlock()
-	wanted := e.wantedIDs(f)
-	w.run(&e.mu, func(p *page, en *entry, seq uint64) verdict {
-		if en.phase != phasePending || wanted != nil && !wanted[seq] {
-			return goOn
-		}
-		seqs = append(seqs, seq)
-		if len(seqs) == limit {
-			return stop
-		}
-		return goOn
-	})
-	return seqs
+	return e.dead.newWalk(q)
 }
 
-// wantedIDs finds the dead letters of the messages that f names; nil if it
-// names none.
-func (e *embedded) wantedIDs(f Filter) map[uint64]bool {
-	if f.IDs == nil {
+// namesOf returns the ids of a filter as they are stored; nil if it has none.
+func namesOf(ids []MessageID) map[[16]byte]bool {
+	if ids == nil {
 		return nil
 	}
-	names := map[[16]byte]bool{}
-	for _, id := range f.IDs {
+	names := make(map[[16]byte]bool, len(ids))
+	for _, id := range ids {
 		if u, err := id.ulid(); err == nil {
 			names[u] = true
 		}
 	}
-	wanted := map[uint64]bool{}
-	e.mu.Lock()
-	all := e.dead.collectTime(nil, 0, math.MaxInt)
-	e.mu.Unlock()
-	_ = e.store.View(func(v *store.View) error { // a row that does not read is found by who lists it
-		for _, seq := range all {
-			var rec store.Record
-			if row, err := v.Record(store.Dead, seq); err == nil && row != nil &&
-				store.DecodeRecord(seq, row, &rec) == nil && names[rec.ID] {
-				wanted[seq] = true
+	return names
+}
+
+// takeNamed returns the first dead letters among seqs, at most limit, whose
+// messages are named, and takes their names out: a message dies once. A row
+// that does not decode has no name.
+func (e *embedded) takeNamed(seqs []uint64, names map[[16]byte]bool, limit int) (named []uint64, err error) {
+	err = e.store.View(func(v *store.View) error {
+		var rec store.Record
+		for _, seq := range seqs {
+			row, err := v.Record(store.Dead, seq)
+			if err != nil || row == nil || store.DecodeRecord(seq, row, &rec) != nil || !names[rec.ID] {
+				continue
+			}
+			delete(names, rec.ID)
+			if named = append(named, seq); len(named) == limit || len(names) == 0 {
+				return nil
 			}
 		}
 		return nil
 	})
-	return wanted
+	return named, err
 }
 
 // readDead reads one dead letter; ok is false if it is gone.
