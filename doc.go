@@ -7,16 +7,25 @@
 // filter, in one durable commit. There is no server to run: one file, held by
 // one process.
 //
-//	b, err := recall.Open("queue.db", nil)
-//	…
-//	receipt, err := b.Publish(ctx, recall.Message{
+//	b, err := recall.Open(path, nil)
+//	if err != nil {
+//		return err
+//	}
+//	defer b.Close(ctx)
+//	_, err = b.Publish(ctx, recall.Message{
 //		URL:    "https://example.com/welcome",
 //		Body:   []byte(`{"user":7}`),
 //		Labels: []string{"campaign-12"},
 //		Delay:  24 * time.Hour,
 //	})
-//	…
+//	if err != nil {
+//		return err
+//	}
 //	result, err := b.CancelMatching(ctx, recall.Filter{Labels: []string{"campaign-12"}})
+//	if err != nil {
+//		return err
+//	}
+//	fmt.Println("took back:", result.Cancelled)
 //
 // # Life of a message
 //
@@ -58,6 +67,7 @@
 //
 // # Limits
 //
-// Indexes are in memory, about 150 bytes for a waiting message. One process
-// holds a file; package qstash serves others over HTTP.
+// Indexes are in memory: about 105 bytes for a waiting message, 270 if every
+// URL is different. One process holds a file; package qstash serves others over
+// HTTP.
 package recall

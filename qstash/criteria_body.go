@@ -99,22 +99,20 @@ func (c *criteria) setJSON(name string, value any) error {
 	return c.set(name, values)
 }
 
-// setIDs takes a list of ids. An empty list and null count as not given.
+// setIDs takes an id or a list of ids. An empty list and null count as not
+// given; what is no id in a list is passed over, even if it is empty.
 func (c *criteria) setIDs(value any) error {
 	if value == nil {
 		return nil
 	}
-	list, ok := value.([]any)
+	ids, ok := stringsOf(value, false, false)
 	if !ok {
-		return badRequest("messageIds must be an array of strings")
+		return badRequest("messageIds must be a string or an array of strings")
 	}
-	for _, v := range list {
-		id, ok := v.(string)
-		if !ok {
-			return badRequest("messageIds must be an array of strings")
-		}
-		c.ids = append(c.ids, id)
+	if _, one := value.(string); one {
+		return c.set("messageIds", ids)
 	}
+	c.ids = append(c.ids, ids...)
 	return nil
 }
 
