@@ -8,5 +8,6 @@
 //
 // The suite reads no clock and never sleeps: it passes fixed times to the
 // engine. With the environment variable RECALL_SOAK set, its concurrent and
-// random parts are larger.
+// random parts are larger; RECALL_SEED repeats a history of concurrent calls
+// that failed.
 package enginetest
