@@ -131,7 +131,7 @@ func TestWhoTookPrefersSets(t *testing.T) {
 			t.Errorf("who took %d: %d, want %d", seq, got, want)
 		}
 	}
-	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.Restore(id(1), 9); return err })
+	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.Restore(id(1), 9, 0); return err })
 	if got := whoTook(t, s, 5); got != 2 {
 		t.Errorf("after the undo: %d", got)
 	}
@@ -308,8 +308,18 @@ func TestRestoreLiftsOnlyItsOwnRequests(t *testing.T) {
 	}
 }
 
+// openRequests counts the requests of an operation that are open.
+func openRequests(s *Store, op [16]byte) (n int) {
+	for _, ops := range s.requested {
+		if slices.Contains(ops, op) {
+			n++
+		}
+	}
+	return n
+}
+
 func restore(s *Store, op [16]byte) (back, lifted int, err error) {
-	err = commit(s, func(tx *Tx) (err error) { back, lifted, err = tx.Restore(op, 9); return err })
+	err = commit(s, func(tx *Tx) (err error) { back, lifted, err = tx.Restore(op, 9, openRequests(s, op)); return err })
 	return back, lifted, err
 }
 
