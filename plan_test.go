@@ -121,6 +121,21 @@ func TestPlanIsBounded(t *testing.T) {
 	}
 }
 
+// TestPlanAfterDrop counts when the oldest pages have been given back.
+func TestPlanAfterDrop(t *testing.T) {
+	ix := planIndex(5000, func(int, *store.Record) {})
+	for seq := uint64(1); seq <= 3000; seq++ {
+		p, e := ix.lookup(seq)
+		ix.move(p, e, phaseMarked)
+		ix.unlink(p, e, seq)
+	}
+	for from, want := range map[int64]string{0: "time 2000 true", 2990: "time 2000 true", 3010: "time 1990 true"} {
+		if got := ix.planOf(Filter{From: time.UnixMilli(from)}); got != want {
+			t.Errorf("from %d: got %s, want %s", from, got, want)
+		}
+	}
+}
+
 // TestCollectIsBounded has a message left in each of many pages.
 func TestCollectIsBounded(t *testing.T) {
 	ix := planIndex(20*pageSize, func(int, *store.Record) {})
