@@ -63,7 +63,9 @@ func (b *bench) progress(format string, args ...any) {
 }
 
 // options are those of every broker measured here. The durability is spelled
-// out, because everything else would be another benchmark.
+// out, because everything else would be another benchmark. A sweep is measured
+// from the answer of its cancellation on: an option that puts it off belongs
+// switched off here.
 func options(slots int) *recall.Options {
 	return &recall.Options{
 		Durability: recall.SyncAlways,
