@@ -145,8 +145,8 @@ func (c *bulk) pass(ctx context.Context) (err error) {
 	c.counting = false
 	if c.seqs == nil {
 		// The count of the index bounds the set: growing it step by step would
-		// take longer than the walk.
-		most := c.walk.src.count
+		// take longer than the walk. But a filter may match few of many.
+		most := min(c.walk.src.count, 1<<20)
 		if c.req.Limit > 0 {
 			most = min(most, c.req.Limit)
 		}

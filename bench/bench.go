@@ -63,12 +63,15 @@ func (b *bench) progress(format string, args ...any) {
 }
 
 // options are those of every broker measured here. The durability is spelled
-// out, because everything else would be another benchmark.
+// out, because everything else would be another benchmark. A sweep is measured
+// from the answer of its cancellation on, so nothing can be undone: that would
+// put it off.
 func options(slots int) *recall.Options {
 	return &recall.Options{
 		Durability: recall.SyncAlways,
 		Slots:      slots,
 		NoDispatch: slots == 0,
+		UndoWindow: -1,
 		Logger:     slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 }

@@ -41,6 +41,7 @@ func TestWorkloads(t *testing.T) {
 			for _, r := range rows {
 				checkRow(t, r)
 			}
+			checkGrid(t, b.report.current().Grid)
 		})
 	}
 	if err := b.close(); err != nil {
@@ -67,6 +68,27 @@ func checkRow(t *testing.T, r *row) {
 	}
 	if q := r.Latency; q != nil && (q.P50 > q.P99 || q.P99 > q.Max) {
 		t.Errorf("%q: quantiles %v out of order", r.What, *q)
+	}
+}
+
+// checkGrid: a figure that is left out is one that no case of its kind has.
+func checkGrid(t *testing.T, g *grid) {
+	t.Helper()
+	if g == nil {
+		return
+	}
+	for _, l := range g.Lines {
+		if len(l.Figures) != len(g.Columns) {
+			t.Fatalf("%q has %d figures for %d columns", l.What, len(l.Figures), len(g.Columns))
+		}
+		for i, f := range l.Figures {
+			_, io := writtenBytes()
+			switch column := g.Columns[i]; {
+			case column == "× "+recallName && l.Of == recallName, column == "alone ms" && l.Of != recallName, column == "written B" && !io:
+			case len(f) == 0 || math.IsNaN(f.median()) || math.IsInf(f.median(), 0):
+				t.Errorf("%q, %s: %s is %v", l.What, l.Of, column, f)
+			}
+		}
 	}
 }
 

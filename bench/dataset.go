@@ -86,13 +86,18 @@ func (d *dataset) copyTo(path string) (err error) {
 
 // withCopy runs fn on a broker over a copy of the file.
 func (b *bench) withCopy(d *dataset, slots int, fn func(*recall.Broker) error) error {
+	return b.withCopyAt(d, func(path string) error { return withBroker(path, slots, fn) })
+}
+
+// withCopyAt runs fn on a copy of the file that nobody has open.
+func (b *bench) withCopyAt(d *dataset, fn func(path string) error) error {
 	path := b.path("copy.db")
 	defer os.Remove(path)
 	if err := d.copyTo(path); err != nil {
 		return err
 	}
 	b.settle()
-	return withBroker(path, slots, fn)
+	return fn(path)
 }
 
 // patience ends a wait for something that will not come.

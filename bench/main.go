@@ -28,6 +28,8 @@ var workloads = []workload{
 	{"open", "open a file with N waiting; memory per message", benchOpen},
 	{"count", "count matches at N", benchCount},
 	{"cancel", "bulk cancel, what others notice of it, and the sweep after it", benchCancel},
+	{"undo", "restore a bulk cancellation", benchUndo},
+	{"scale", "bulk cancel of a thousandth to all, against one sync and against SQLite", benchScale},
 	{"publish", "durable publish against a WAL with the same records", benchPublish},
 	{"deliver", "publish and deliver at once", benchDeliver},
 	{"drain", "deliver what was preloaded, in both orders of due times", benchDrain},
@@ -37,6 +39,7 @@ var workloads = []workload{
 type flags struct {
 	n            int
 	quick        bool
+	scaleLarge   bool
 	only         string
 	dir          string
 	json         string
@@ -49,7 +52,8 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(out)
 	set.IntVar(&f.n, "n", 0, "waiting messages in the big file (default 1,000,000; with -quick 100,000)")
-	set.BoolVar(&f.quick, "quick", false, "small sizes: a minute and a half, and noisier")
+	set.BoolVar(&f.quick, "quick", false, "small sizes: some minutes, and noisier")
+	set.BoolVar(&f.scaleLarge, "scale-large", false, "let scale also cancel a fiftieth of 5n messages: many minutes, 20 GB")
 	set.StringVar(&f.only, "only", "", "comma list of workloads to run; the others are left out")
 	set.StringVar(&f.dir, "dir", os.TempDir(), "where to put the files; it should be a real disk")
 	set.StringVar(&f.json, "json", "", "write the results here (default results/TIME.json beside the sources)")
@@ -107,6 +111,9 @@ func run(args []string, out io.Writer) (err error) {
 	if f.n != 0 {
 		sz.N = f.n
 	}
+	if f.scaleLarge {
+		sz.Large = largeFactor * sz.N
+	}
 	stopProfile, err := startProfiles(f)
 	if err != nil {
 		return err
@@ -141,6 +148,7 @@ func choose(only string) ([]workload, error) {
 // sizes are how much of everything a run does.
 type sizes struct {
 	N          int           // messages in the big file
+	Large      int           // messages in the file beyond it; none if 0
 	Reps       int           // repetitions of each measurement
 	Window     time.Duration // length of one timed stretch
 	Writers    []int         // concurrency of publish and of the WAL

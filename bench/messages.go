@@ -13,9 +13,10 @@ import (
 type shape struct {
 	n          int
 	uniqueURLs bool
-	due        func(i int) time.Time // zero means at once
-	local      bool                  // for the handler of this process, with no other field
-	url        string                // the one destination, if not empty
+	due        func(i int) time.Time          // zero means at once
+	local      bool                           // for the handler of this process, with no other field
+	url        string                         // the one destination, if not empty
+	dress      func(i int, m *recall.Message) // puts on other fields, if not nil
 }
 
 const (
@@ -125,6 +126,9 @@ func (s shape) message(i int) recall.Message {
 	m.ScheduleID = schedules[scheduleOf(i)]
 	m.CallerIP = addresses[addressOf(i)]
 	m.Labels = labelSets[i%len(labelSets)]
+	if s.dress != nil {
+		s.dress(i, &m)
+	}
 	return m
 }
 

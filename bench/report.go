@@ -32,7 +32,22 @@ type table struct {
 	What  string        `json:"what"`
 	Took  time.Duration `json:"took_ns"`
 	Rows  []*row        `json:"rows"`
+	Grid  *grid         `json:"grid,omitempty"`
 	Notes []string      `json:"notes,omitempty"`
+}
+
+// grid is for figures that many cases have in common, at each of those that are
+// compared.
+type grid struct {
+	Columns []string    `json:"columns"`
+	Lines   []*gridLine `json:"lines"`
+}
+
+// gridLine has a series per column, which is empty where there is no figure.
+type gridLine struct {
+	What    string   `json:"what"`
+	Of      string   `json:"of"`
+	Figures []series `json:"figures"`
 }
 
 // row is one line of a table: a figure over repetitions, latencies, or both;
@@ -85,6 +100,15 @@ func (r *report) add(line *row) *row {
 	t := r.current()
 	t.Rows = append(t.Rows, line)
 	return line
+}
+
+// gridLine adds a line to the grid of the table, which has these columns.
+func (r *report) gridLine(columns []string, what, of string, figures ...series) {
+	t := r.current()
+	if t.Grid == nil {
+		t.Grid = &grid{Columns: columns}
+	}
+	t.Grid.Lines = append(t.Grid.Lines, &gridLine{what, of, figures})
 }
 
 func (w *row) latency(q quantiles) *row { w.Latency = &q; return w }
@@ -151,9 +175,32 @@ func (r *report) end(out io.Writer, took time.Duration) {
 		cells = append(cells, w.cells())
 	}
 	printAligned(out, cells)
+	if t.Grid != nil {
+		fmt.Fprintln(out)
+		printAligned(out, t.Grid.cells())
+	}
 	for _, n := range t.Notes {
 		fmt.Fprintf(out, "  note: %s\n", n)
 	}
+}
+
+// cells names what the lines are about once, above its first one.
+func (g *grid) cells() [][]string {
+	cells := [][]string{append([]string{"", ""}, g.Columns...)}
+	last := ""
+	for _, l := range g.Lines {
+		what := l.What
+		if what == last {
+			what = ""
+		}
+		last = l.What
+		line := []string{what, l.Of}
+		for _, f := range l.Figures {
+			line = append(line, f.String())
+		}
+		cells = append(cells, line)
+	}
+	return cells
 }
 
 func (w *row) cells() []string {
