@@ -77,6 +77,68 @@ func (b *Broker) RetryDeadLetters(ctx context.Context, ids ...DeadLetterID) ([]R
 	return b.engine.RetryDead(ctx, ids, b.clock.Now())
 }
 
+// deadStep is how many dead letters one commit of a bulk call takes.
+const deadStep = 1000
+
+// DeleteDeadMatching removes the entries of the dead letter queue that match f,
+// oldest first, and returns how many it removed. It takes them in steps of 1,000,
+// each of them durable on its own: if it fails half-way, what was removed stays
+// removed and is counted. The dates of f are those of publication. The only
+// option is [Limit].
+//
+// Errors: [ErrEmptyFilter], [ErrInvalid], [ErrFull], [ErrFailed] (the outcome of
+// the last step is unknown), [ErrClosed], that of ctx. Safe for concurrent use.
+func (b *Broker) DeleteDeadMatching(ctx context.Context, f Filter, opts ...CancelOption) (int, error) {
+	return b.eachDead(ctx, f, opts, func(ids []DeadLetterID) (int, error) {
+		return b.engine.DeleteDead(ctx, ids)
+	})
+}
+
+// RetryDeadMatching publishes the entries of the dead letter queue that match f
+// again, like [Broker.RetryDeadLetters], in the steps of
+// [Broker.DeleteDeadMatching], and returns how many it published.
+func (b *Broker) RetryDeadMatching(ctx context.Context, f Filter, opts ...CancelOption) (int, error) {
+	return b.eachDead(ctx, f, opts, func(ids []DeadLetterID) (int, error) {
+		receipts, err := b.engine.RetryDead(ctx, ids, b.clock.Now())
+		return len(receipts), err
+	})
+}
+
+// eachDead hands the matches of f to take, a step at a time.
+func (b *Broker) eachDead(ctx context.Context, f Filter, opts []CancelOption, take func([]DeadLetterID) (int, error)) (n int, err error) {
+	o, err := collectCancel(opts)
+	switch {
+	case f.IsZero():
+		return 0, ErrEmptyFilter
+	case err != nil:
+		return 0, err
+	case o.policies > 0 || o.guard.Set || o.dryRun || o.reason != "":
+		return 0, invalid("CancelOption", "dead letters take only Limit")
+	}
+	if err := b.checkRead(ctx, f); err != nil {
+		return 0, err
+	}
+	defer b.end()
+	f = f.normalise()
+	// What is published again may die again: no more are taken than there were.
+	left := b.engine.Stats().DeadLetters
+	if o.limit > 0 {
+		left = min(left, o.limit)
+	}
+	for after := DeadLetterID(""); left > 0; {
+		ids, err := b.engine.DeadIDs(ctx, f, after, min(left, deadStep))
+		if err != nil || len(ids) == 0 {
+			return n, err
+		}
+		taken, err := take(ids)
+		if n += taken; err != nil {
+			return n, err
+		}
+		after, left = ids[len(ids)-1], left-len(ids)
+	}
+	return n, nil
+}
+
 func (b *Broker) beginDead(ctx context.Context, ids []DeadLetterID) error {
 	if len(ids) > maxBatch {
 		return invalid("ids", "%d are more than the limit of %d", len(ids), maxBatch)

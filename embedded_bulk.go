@@ -363,7 +363,7 @@ func (c *bulk) commit(ctx context.Context) error {
 	}
 	if err := c.e.submit(ctx, c.record()); err != nil {
 		if isUnknown(err) {
-			c.e.settleMarking(c.mark, false)
+			c.abandon()
 		} else {
 			c.undo()
 		}
@@ -374,6 +374,18 @@ func (c *bulk) commit(ctx context.Context) error {
 	c.result.Operation = operationID(c.op.ID)
 	c.part++
 	return nil
+}
+
+// abandon leaves what a pass has marked as it is, since the outcome of its
+// commit is unknown, and lets nobody wait for it.
+func (c *bulk) abandon() {
+	c.unmarkAsked()
+	c.e.settleMarking(c.mark, false)
+}
+
+// unmarkAsked says that what becomes of the requests is as certain as it will be.
+func (c *bulk) unmarkAsked() {
+	c.eachMarked(c.asked, func(_ *page, en *entry, _ uint64) { en.mark = 0 })
 }
 
 // count adds what a pass took to the result.

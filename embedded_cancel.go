@@ -171,7 +171,7 @@ func (w *tombstoneWork) apply(*embedded) {}
 // settleCancel follows a durable cancellation: what was in flight may be
 // finished by its attempt, and the rest is undoable for a while.
 func (c *bulk) settleCancel() {
-	c.eachMarked(c.asked, func(_ *page, en *entry, _ uint64) { en.mark = 0 })
+	c.unmarkAsked()
 	if c.req.Asked != nil && len(c.askedIDs) > 0 {
 		c.req.Asked(c.askedIDs)
 	}

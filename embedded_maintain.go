@@ -160,19 +160,31 @@ func upkeepBound(bytes int64) store.Bound {
 func (w *maintWork) write(t *turn) error { return w.step(t.tx) }
 func (w *maintWork) apply(*embedded)     {}
 
-// foldTombstoneStep folds a part of the oldest cancellation whose messages are
-// unlinked into the bitmaps.
+// foldTombstoneStep folds the oldest cancellations whose messages are unlinked
+// into the bitmaps, or a part of one.
 func (e *embedded) foldTombstoneStep(ctx context.Context) (bool, error) {
 	e.mu.Lock()
-	op, ok := e.undo.foldable()
+	ops := e.undo.foldable()
 	e.mu.Unlock()
-	if !ok {
+	if len(ops) == 0 {
 		return false, nil
 	}
-	var more bool
-	err := e.submit(ctx, &maintWork{need: upkeepBound(1 << 20), step: func(tx *store.Tx) (err error) {
-		_, more, err = tx.FoldTombstone(op, foldBatch)
-		return err
+	var folded [][16]byte
+	err := e.submit(ctx, &maintWork{need: upkeepBound(2 << 20), step: func(tx *store.Tx) error {
+		left := foldBatch
+		for _, op := range ops {
+			seqs, more, err := tx.FoldTombstone(op, left)
+			if err != nil {
+				return err
+			}
+			if !more {
+				folded = append(folded, op)
+			}
+			if left -= len(seqs); left <= 0 {
+				break
+			}
+		}
+		return nil
 	}})
 	if err != nil {
 		return false, err
@@ -180,9 +192,7 @@ func (e *embedded) foldTombstoneStep(ctx context.Context) (bool, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.upkeep.sweep = true
-	if !more {
-		e.undo.forget(op)
-	}
+	e.undo.forget(folded...)
 	return true, nil
 }
 

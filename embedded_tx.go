@@ -154,7 +154,10 @@ func (x *embeddedTx) settle() {
 // nobody wait for it.
 func (x *embeddedTx) abandon() {
 	for _, b := range x.bulks {
-		x.e.settleMarking(b.mark, false)
+		b.abandon()
+	}
+	for _, w := range x.singles {
+		w.settle(ErrFailed)
 	}
 }
 

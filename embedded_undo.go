@@ -166,7 +166,7 @@ func (e *embedded) expireStep(now time.Time) (next time.Time) {
 			continue
 		}
 		if b.until = min(b.until, now.Add(u.window).UnixMilli()); b.until <= now.UnixMilli() { // the clock may have gone back
-			u.expire(b.op)
+			u.state(b, burialExpired) // all parts of an operation expire at one time
 		} else if first == 0 || b.until < first {
 			first = b.until
 		}
@@ -212,23 +212,38 @@ func (e *embedded) unlinkSlice() bool {
 	return false
 }
 
-// foldable returns the oldest operation whose set can be folded: all of its
-// parts, since the store folds them together.
-func (u *undoState) foldable() (op [16]byte, ok bool) {
+// foldable returns the oldest operations whose sets can be folded in one
+// commit: all parts of each, since the store folds them together.
+func (u *undoState) foldable() (ops [][16]byte) {
+	const most = 256
+	if len(u.buried) == u.undoable {
+		return nil
+	}
+	waiting := map[[16]byte]bool{}
 	for _, b := range u.buried {
-		if b.state != burialUnlinked || u.running[b.op] != nil {
+		waiting[b.op] = waiting[b.op] || b.state != burialUnlinked || u.running[b.op] != nil
+	}
+	left := foldBatch
+	for _, b := range u.buried {
+		if waiting[b.op] {
 			continue
 		}
-		if !slices.ContainsFunc(u.buried, func(o *burial) bool { return o.op == b.op && o.state != burialUnlinked }) {
-			return b.op, true
+		waiting[b.op] = true // once
+		ops = append(ops, b.op)
+		if left -= b.size; left <= 0 || len(ops) == most {
+			break
 		}
 	}
-	return op, false
+	return ops
 }
 
-// forget drops an operation that is folded or undone.
-func (u *undoState) forget(op [16]byte) {
-	u.buried = slices.DeleteFunc(u.buried, func(b *burial) bool { return b.op == op })
+// forget drops operations that are folded or undone.
+func (u *undoState) forget(ops ...[16]byte) {
+	gone := make(map[[16]byte]bool, len(ops))
+	for _, op := range ops {
+		gone[op] = true
+	}
+	u.buried = slices.DeleteFunc(u.buried, func(b *burial) bool { return gone[b.op] })
 }
 
 // Restore implements [Restorer].

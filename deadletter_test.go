@@ -1,0 +1,66 @@
+package recall_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/recallmq/recall"
+)
+
+// bury makes dead letters: some with label a, some with b.
+func bury(t *testing.T, b *recall.Broker, n int) {
+	t.Helper()
+	handle(t, b, "local:bad", func(context.Context, *recall.Delivery) error {
+		return recall.Permanent(errors.New("refused"))
+	})
+	for i := range n {
+		publish(t, b, recall.Message{URL: "local:bad", Labels: []string{string(rune('a' + i%2))}})
+	}
+	synctest.Wait()
+}
+
+func TestDeadLettersByFilter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, nil)
+		bury(t, b, 2600)
+		labelled := func(l string) recall.Filter { return recall.Filter{Labels: []string{l}} }
+		if n, err := b.DeleteDeadMatching(t.Context(), labelled("a"), recall.Limit(3)); n != 3 || err != nil {
+			t.Fatalf("delete with a limit: %d, %v", n, err)
+		}
+		if n, err := b.DeleteDeadMatching(t.Context(), labelled("a")); n != 1297 || err != nil {
+			t.Fatalf("delete: %d, %v", n, err)
+		}
+		for _, d := range deadLetters(t, b) {
+			if d.Message.Labels[0] != "b" {
+				t.Fatalf("%s is left, with label %q", d.ID, d.Message.Labels)
+			}
+		}
+		// They die again at once, and are not taken again.
+		if n, err := b.RetryDeadMatching(t.Context(), labelled("b")); n != 1300 || err != nil {
+			t.Fatalf("retry: %d, %v", n, err)
+		}
+		synctest.Wait()
+		if all := deadLetters(t, b); len(all) != 1300 {
+			t.Fatalf("%d dead letters after the retry, want 1300", len(all))
+		}
+		if n, err := b.DeleteDeadMatching(t.Context(), labelled("none")); n != 0 || err != nil {
+			t.Fatalf("delete of nothing: %d, %v", n, err)
+		}
+	})
+}
+
+func TestBadDeadMatching(t *testing.T) {
+	b := newBroker(t, &recall.Options{NoDispatch: true})
+	if _, err := b.DeleteDeadMatching(t.Context(), recall.Filter{}); !errors.Is(err, recall.ErrEmptyFilter) {
+		t.Errorf("delete with an empty filter: %v", err)
+	}
+	if _, err := b.RetryDeadMatching(t.Context(), recall.Filter{}); !errors.Is(err, recall.ErrEmptyFilter) {
+		t.Errorf("retry with an empty filter: %v", err)
+	}
+	_, err := b.DeleteDeadMatching(t.Context(), recall.Filter{Labels: []string{"a"}}, recall.DryRun())
+	checkInvalid(t, "delete with DryRun", err, "CancelOption")
+	_, err = b.RetryDeadMatching(t.Context(), recall.Filter{IDs: []recall.MessageID{"no id"}})
+	checkInvalid(t, "retry with a bad filter", err, "Filter.IDs")
+}

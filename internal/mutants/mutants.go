@@ -1,0 +1,125 @@
+// Package mutants keeps a list of ways to break Recall, each of which some test
+// must notice: the proof that the tests of the guarantees can fail. A mutant is a
+// replacement in one file. The tests of this package check that every one still
+// applies, and at full size (RECALL_SOAK) run the tests that are to turn red on
+// each of them.
+package mutants
+
+// Mutant is one way to break the code.
+type Mutant struct {
+	Name string // what is wrong with it
+	File string // relative to the root of the repository
+	Old  string // occurs once in File
+	New  string // what stands in its place
+	Pkg  string // whose tests notice
+	Run  string // which of them
+}
+
+// All is the list. A mutant that survives is a missing test.
+var All = []Mutant{
+	{
+		Name: "skip the in-flight check",
+		File: "embedded_bulk.go",
+		Old:  "c.blocker, c.blockerID = seq, id\n		return c.enough(seq), nil",
+		New:  "_ = id\n		return goOn, nil",
+		Pkg:  ".", Run: "TestEmbedded/SyncNever/CancelMatching",
+	},
+	{
+		Name: "walk in the wrong order",
+		File: "walk.go",
+		Old:  "	for _, seq := range w.buf {\n		w.pos = seq + 1\n",
+		New:  "	if n := len(w.buf); n > 0 {\n		defer func(end uint64) { w.pos = max(w.pos, end) }(w.buf[n-1] + 1)\n	}\n	for _, seq := range slices.Backward(w.buf) {\n		w.pos = seq + 1\n",
+		Pkg:  ".", Run: "TestEmbedded/SyncNever/(CancelMatching|Policies)",
+	},
+	{
+		Name: "drop the as-of boundary",
+		File: "plan.go",
+		Old:  "q.lo, q.hi = 1, ix.visible",
+		New:  "q.lo, q.hi = 1, 1<<47",
+		Pkg:  ".", Run: "TestEmbedded/SyncNever/(CancelMatching|Wait|Linearizable)",
+	},
+	{
+		Name: "acknowledge before the commit",
+		File: "embedded_commit.go",
+		Old:  "			c.commit()\n			c.acknowledge()\n",
+		New:  "			c.acknowledge()\n			c.commit()\n",
+		Pkg:  ".", Run: "TestAcknowledgedAfterSync|TestFailEveryCommit",
+	},
+	{
+		Name: "forget to undo the marks of a refused commit",
+		File: "embedded_bulk.go",
+		Old:  "		} else {\n			c.undo()\n		}\n		return err\n",
+		New:  "		} else {\n			c.abandon()\n		}\n		return err\n",
+		Pkg:  ".", Run: "TestFull|TestRefused|TestCancelInAFullFile",
+	},
+	{
+		Name: "count a message twice",
+		File: "embedded_bulk.go",
+		Old:  "	c.result.Cancelled += len(c.seqs)\n	c.result.Requested += len(c.asked)\n	c.seqs",
+		New:  "	c.result.Cancelled += len(c.seqs) + len(c.asked)\n	c.result.Requested += len(c.asked)\n	c.seqs",
+		Pkg:  ".", Run: "TestEmbedded/SyncNever/(Policies|Lockstep)",
+	},
+	{
+		Name: "drop the segment of a restored message",
+		File: "embedded_undo.go",
+		Old:  "		for _, b := range w.parts {\n			e.undo.state(b, burialUnlinked)\n			delete(e.marks, b.mark)\n		}\n		e.undo.forget(w.op)\n",
+		New:  "		for _, b := range w.parts {\n			_, _ = e.send(context.Background(), &maintWork{step: func(tx *store.Tx) error { return tx.Finish(store.Live, b.seqs) }}, false)\n			e.undo.state(b, burialUnlinked)\n			delete(e.marks, b.mark)\n		}\n		e.undo.forget(w.op)\n",
+		Pkg:  ".", Run: "TestEmbedded/SyncNever/(Undo|Restore|Lockstep)",
+	},
+	{
+		Name: "free an interned value on a provisional count",
+		File: "values.go",
+		Old:  "	v.held--\n	if v.held == 0 {",
+		New:  "	v.held--\n	if v.live == 0 {",
+		Pkg:  ".", Run: "TestEmbedded/SyncNever/(CancelMatching|Undo|Lockstep)",
+	},
+	{
+		Name: "reuse a number after the newest segment was dropped",
+		File: "store/load.go",
+		Old:  "s.head.NextSeq = max(s.head.NextSeq, l.highest[Live]+1)",
+		New:  "s.head.NextSeq = l.highest[Live] + 1",
+		Pkg:  ".", Run: "TestEmbedded/SyncNever/Reopen",
+	},
+	{
+		Name: "replay the journal out of commit order",
+		File: "store/state.go",
+		Old:  "		case a.commit < b.commit:\n			return -1\n		case a.commit > b.commit:\n			return 1\n",
+		New:  "		case a.commit < b.commit:\n			return 1\n		case a.commit > b.commit:\n			return -1\n",
+		Pkg:  "./store", Run: ".",
+	},
+	{
+		Name: "answer a walk before a finishing message's commit",
+		File: "embedded_bulk.go",
+		Old:  "		if c.barrier && !c.req.DryRun {\n			return c.e.flush(ctx)\n		}\n",
+		New:  "",
+		Pkg:  ".", Run: "TestAnswersAfterTheCommit|TestEmbedded/SyncNever/(CancelMatching|Linearizable|Concurrent)|TestFail",
+	},
+	{
+		Name: "deliver what was cancelled with Sticky again after a crash",
+		File: "embedded_load.go",
+		Old:  "if st.Requested || st.Claimed > st.Attempts && attempts > rec.Retries {",
+		New:  "if st.Claimed > st.Attempts && attempts > rec.Retries {",
+		Pkg:  ".", Run: "TestEmbedded/SyncNever/(Reopen|Policies)",
+	},
+	{
+		Name: "claim what a cancellation has marked",
+		File: "index.go",
+		Old:  "return e.phase == phasePending && e.due == due && e.flags&flagHeld == 0",
+		New:  "return (e.phase == phasePending || e.phase == phaseMarked) && e.due == due && e.flags&flagHeld == 0",
+		Pkg:  ".", Run: "TestEmbedded/SyncNever/(CancelMatching|Cancel)$",
+	},
+	{
+		Name: "let a guard pass",
+		File: "engine.go",
+		Old:  "if !g.Set || found >= g.Least && found <= g.Most {",
+		New:  "if !g.Set || found >= g.Least {",
+		Pkg:  ".", Run: "TestEmbedded/SyncNever/(Guards|Lockstep)",
+	},
+	{
+		Name: "leave the marks of a transaction that was rolled back",
+		File: "embedded_tx.go",
+		Old:  "	for _, b := range x.bulks {\n		b.undo()\n	}\n",
+		New:  "	for _, b := range x.bulks {\n		b.abandon()\n	}\n",
+		Pkg:  ".", Run: "TestUpdate",
+	},
+}
