@@ -41,7 +41,9 @@ type DeadLetter struct {
 }
 
 // DeadLetters iterates over the dead letter queue, oldest first, like
-// [Broker.List]. The dates of f are those of publication.
+// [Broker.List]. From and To are about publication, MinAttempts about the
+// attempts that were made. A dead letter has no state, and no attempt of it is
+// due: a filter on either matches none.
 func (b *Broker) DeadLetters(ctx context.Context, f Filter) iter.Seq2[DeadLetter, error] {
 	return func(yield func(DeadLetter, error) bool) {
 		paged(func(after DeadLetterID) ([]DeadLetter, error) {

@@ -37,3 +37,6 @@ func Settle(engine Engine) error {
 	e.notes, e.noted = append(notes, e.notes...), noted
 	return err
 }
+
+// Normalised returns f in the spelling that engines are given.
+func Normalised(f Filter) Filter { return f.normalise() }

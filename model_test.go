@@ -404,7 +404,15 @@ func (m *model) filter(t *rapid.T) recall.Filter {
 		URLs:      maybe("url", "local:job", lateURL, "https://a.test/x"),
 		Hosts:     maybe("host", "A.test", "b.test", "b.test:81"),
 		Paths:     maybe("path", "/x", "/y"),
-		CallerIPs: maybe("ip", "10.0.0.1", "2001:db8:0::1"),
+		CallerIPs: maybe("ip", "10.0.0.1", "2001:db8:0::1", "10.0.0.0/8", "2001:db8::ffff/32"),
+	}
+	if rapid.IntRange(0, 3).Draw(t, "by state") == 0 {
+		f.States = rapid.SliceOfN(rapid.SampledFrom([]recall.State{
+			recall.StateDelayed, recall.StateReady, recall.StateRetrying, recall.StateInFlight,
+		}), 0, 3).Draw(t, "states")
+	}
+	if rapid.IntRange(0, 3).Draw(t, "by attempts") == 0 {
+		f.MinAttempts = rapid.IntRange(1, 3).Draw(t, "attempts")
 	}
 	if all := slices.Concat(m.live, m.dead, m.gone); len(all) > 0 && rapid.IntRange(0, 3).Draw(t, "by id") == 0 {
 		f.IDs = []recall.MessageID{}
@@ -437,7 +445,7 @@ func (m *model) cancelMatching(t *rapid.T) {
 	var blocker *modelMessage
 	cancelled := 0
 	for _, x := range slices.Clone(m.live) {
-		if x.requested || !f.Matches(&x.msg) {
+		if msg := x.at(time.Now()); x.requested || !f.Matches(&msg) {
 			continue
 		}
 		if x.inFlight {
@@ -539,7 +547,7 @@ func (m *model) compare(t *rapid.T) {
 		default:
 			count.Pending++
 		}
-		want = append(want, x.outline(now))
+		want = append(want, outline(x.name, x.at(now)))
 	}
 	var got []string
 	for l, err := range m.broker.List(ctx, recall.Filter{}) {
@@ -589,9 +597,8 @@ func (m *model) compareDead(t *rapid.T) {
 	}
 }
 
-// outline says what is known of a message. That of one whose attempt was cut
-// short, or that waits for a handler, leaves the due time open.
-func (x *modelMessage) outline(now time.Time) string {
+// at returns the message as it should be at the given time.
+func (x *modelMessage) at(now time.Time) recall.Message {
 	m := x.msg
 	m.Attempts, m.DueAt, m.State = x.attempts, x.due, recall.StateDelayed
 	switch {
@@ -602,9 +609,11 @@ func (x *modelMessage) outline(now time.Time) string {
 	case x.attempts > 0:
 		m.State = recall.StateRetrying
 	}
-	return outline(x.name, m)
+	return m
 }
 
+// outline says what is known of a message. That of one whose attempt was cut
+// short, or that waits for a handler, leaves the due time open.
 func outline(name string, m recall.Message) string {
 	due := "past"
 	if m.State == recall.StateDelayed || m.State == recall.StateRetrying {

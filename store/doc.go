@@ -13,12 +13,27 @@
 // Bits are not set one by one either. Each commit appends to "journal" what it
 // changed, in a few bytes per message, and each bulk cancellation is one record
 // in "tombstone" with the set of numbers it took; folding turns both into bits
-// later, many at a time. Retries and claims fold into "overlay".
+// later, many at a time. Retries, claims, holds and due times that were set by
+// hand fold into "overlay".
+//
+// The set of a cancellation stays when it is folded: it says who took a message
+// until the operation is dropped. Before the first step of its fold, a
+// cancellation is undone by deleting the set. An operation that cancels
+// messages on arrival notes their numbers too.
 //
 // Dead letters are a second set of segments with numbers of their own.
 //
 // Every row but a body fits one page, and bodies are cut to fit: rows that
 // need contiguous pages would make the file grow without bound.
+//
+// The bucket "app" holds buckets of the caller's own, see [Tx.App].
+//
+// # Versions
+//
+// Version 1 of the layout had no holds, no due times set by hand, no numbers
+// taken on arrival and fewer fields in the record of an operation, and it
+// deleted sets as they were folded. Its files are read; the first commit makes
+// them version 2, which older code refuses.
 //
 // # Use
 //

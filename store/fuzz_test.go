@@ -3,7 +3,9 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"maps"
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -62,20 +64,105 @@ func FuzzDecodeSet(f *testing.F) {
 		})
 		_ = decodeRetries(row, func(Retry) {})
 		_ = decodeClaims(row, func(Claim) {})
+		_ = decodeHolds(row, func(uint64, bool) {})
+		_ = decodeDues(row, func(uint64, int64) {})
 		_ = states{}.overlayRow(3, appendSum(bytes.Clone(row), 0, 3), map[uint64]uint64{})
 	})
 }
 
 func FuzzDecodeOperation(f *testing.F) {
-	row := encodeOperation(&decoded{Operation: Operation{Kind: 1, Filter: []byte("f")}, commit: 5})
+	row := encodeOperation(&decoded{Operation: Operation{Kind: 1, Blocker: [16]byte{1}, Filter: []byte("f"), Until: 5, Last: 9}, commit: 5})
 	f.Add(row[:len(row)-crcSize])
+	f.Add([]byte{1, 0, 1, 0, 5, 2, 9, 1, 4, 1, 'f', 0}) // version 1
 	f.Fuzz(func(t *testing.T, row []byte) {
 		d, err := decodeOperation([16]byte{}, appendSum(bytes.Clone(row), 0, keySum(headerKey([16]byte{}))))
 		if err != nil {
 			return
 		}
-		if _, err := decodeOperation([16]byte{}, encodeOperation(d)); err != nil {
+		again, err := decodeOperation([16]byte{}, encodeOperation(d))
+		if err != nil {
 			t.Fatalf("what was encoded does not decode: %v", err)
+		}
+		if !bytes.Equal(encodeOperation(again), encodeOperation(d)) {
+			t.Fatalf("%+v became %+v", d, again)
+		}
+	})
+}
+
+// FuzzTombstoneSet cuts numbers into rows, ascending by the distances given:
+// each row fits, says who took its numbers, and comes back as it was.
+func FuzzTombstoneSet(f *testing.F) {
+	f.Add(uint64(1), []byte{1, 2, 255, 0}, uint8(1))
+	f.Add(uint64(1<<63), bytes.Repeat([]byte{200}, 3000), uint8(1))
+	f.Fuzz(func(t *testing.T, first uint64, distances []byte, scale uint8) {
+		seqs := []uint64{first}
+		for i, d := range distances {
+			next := seqs[i] + uint64(d)<<(scale%64)
+			if next < seqs[i] {
+				break
+			}
+			seqs = append(seqs, next)
+		}
+		probes := []uint64{first - 1, first, first + 1, seqs[len(seqs)/2], seqs[len(seqs)/2] + 1}
+		found := map[uint64]bool{}
+		var got []uint64
+		for _, row := range chunkSet(nil, seqs) {
+			if len(row) > maxRow-crcSize {
+				t.Fatalf("a row has %d bytes", len(row))
+			}
+			if err := decodeSet(row, func(n uint64) { got = append(got, n) }); err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range probes {
+				has, err := setHas(row, n)
+				if err != nil {
+					t.Fatal(err)
+				}
+				found[n] = found[n] || has
+			}
+		}
+		if !slices.Equal(got, seqs) {
+			t.Fatalf("%d numbers came back as %d", len(seqs), len(got))
+		}
+		for _, n := range probes {
+			if _, want := slices.BinarySearch(seqs, n); found[n] != want {
+				t.Fatalf("%d is found: %v, want %v", n, found[n], want)
+			}
+		}
+	})
+}
+
+// FuzzSetHas searches a row, whatever is in it, and reads all of it.
+func FuzzSetHas(f *testing.F) {
+	f.Add(chunkSet(nil, []uint64{1, 2, 500})[0], uint64(2))
+	f.Fuzz(func(t *testing.T, row []byte, seq uint64) {
+		want := false
+		whole := decodeSet(row, func(n uint64) { want = want || n == seq })
+		if got, _ := setHas(row, seq); whole == nil && got != want {
+			t.Fatalf("%d: got %v, want %v", seq, got, want)
+		}
+	})
+}
+
+// Holds and due times come back from the journal as they were, and from the
+// overlay.
+func FuzzDecodeState(f *testing.F) {
+	f.Add(chunkSet([]byte{1}, []uint64{1, 9})[0], chunkSet(binary.AppendVarint(nil, -7), []uint64{9, 4000})[0])
+	f.Fuzz(func(t *testing.T, holds, dues []byte) {
+		all := states{}
+		newer := func(seq uint64) bool { return seq < segmentSize }
+		_ = all.apply(stateRow{kind: kindDue, row: dues}, newer)
+		_ = all.apply(stateRow{kind: kindHold, row: holds}, newer)
+		row := []byte{1} // the commit
+		for _, seq := range slices.Sorted(maps.Keys(all)) {
+			row = appendState(row, seq, all[seq])
+		}
+		again := states{}
+		if err := again.overlayRow(0, appendSum(row, 0, 0), map[uint64]uint64{}); err != nil {
+			t.Fatalf("what was encoded does not decode: %v", err)
+		}
+		if !maps.EqualFunc(all, again, func(a, b *tracked) bool { return a.State == b.State }) {
+			t.Fatalf("%v became %v", all, again)
 		}
 	})
 }
