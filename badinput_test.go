@@ -23,6 +23,7 @@ func TestBadMessages(t *testing.T) {
 	for i := range labels {
 		labels[i] = "l"
 	}
+	tenYears := time.Now().AddDate(10, 0, 0)
 	tests := []struct {
 		name, field string
 		m           recall.Message
@@ -62,6 +63,8 @@ func TestBadMessages(t *testing.T) {
 		{"long schedule", "ScheduleID", recall.Message{ScheduleID: long}},
 		{"flow key that is not UTF-8", "FlowKey", recall.Message{FlowKey: "\xc3"}},
 		{"empty label", "Labels", recall.Message{Labels: []string{"a", ""}}},
+		{"queue with a control character beyond ASCII", "Queue", recall.Message{Queue: "a\u0085b"}},
+		{"URL with a control character beyond ASCII", "URL", recall.Message{URL: "https://api.test/\u009b"}},
 		{"label with a control character", "Labels", recall.Message{Labels: []string{"\x1b[31m"}}},
 		{"long label", "Labels", recall.Message{Labels: []string{long}}},
 		{"long labels", "Labels", recall.Message{Labels: []string{long[:300], long[:300]}}},
@@ -70,8 +73,9 @@ func TestBadMessages(t *testing.T) {
 		{"address with a port", "CallerIP", recall.Message{CallerIP: "192.0.2.1:80"}},
 		{"address with a zone", "CallerIP", recall.Message{CallerIP: "fe80::1%eth0"}},
 		{"negative delay", "Delay", recall.Message{Delay: -1}},
-		{"long delay", "Delay", recall.Message{Delay: recall.MaxDelay + 1}},
-		{"far not-before", "NotBefore", recall.Message{NotBefore: time.Now().Add(recall.MaxDelay + 24*time.Hour)}},
+		{"long delay", "Delay", recall.Message{Delay: time.Until(tenYears) + time.Hour}},
+		{"longest delay", "Delay", recall.Message{Delay: 1<<63 - 1}},
+		{"far not-before", "NotBefore", recall.Message{NotBefore: tenYears.Add(time.Hour)}},
 		{"negative retries", "Retries", recall.Message{Retries: recall.Retries(-1)}},
 		{"many retries", "Retries", recall.Message{Retries: recall.Retries(recall.MaxRetries + 1)}},
 		{"negative timeout", "Timeout", recall.Message{Timeout: -1}},
@@ -112,6 +116,8 @@ func TestGoodMessages(t *testing.T) {
 		{URL: endpoint, Header: map[string][]string{"A": {"", "\t", "ä"}}},
 		{URL: endpoint, Delay: recall.MaxDelay, Retries: recall.Retries(recall.MaxRetries), Timeout: recall.MaxTimeout},
 		{URL: endpoint, NotBefore: time.Unix(0, 0)},
+		{URL: endpoint, NotBefore: time.Now().AddDate(10, 0, 0)},
+		{URL: endpoint, Delay: time.Until(time.Now().AddDate(10, 0, 0))},
 	}
 	for i, m := range tests {
 		r, err := b.Publish(t.Context(), m)

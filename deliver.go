@@ -171,10 +171,16 @@ func (d *dispatcher) answer(resp *http.Response) result {
 }
 
 // keep copies what a dead letter holds of a response, and drains a little more.
+// After 101 there is no body but a connection, and no context would end a read
+// of it.
 func (d *dispatcher) keep(resp *http.Response) *HTTPResponse {
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, int64(d.broker.opts.MaxResponse)))
+	kept := &HTTPResponse{Status: resp.StatusCode, Header: boundHeader(resp.Header)}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return kept
+	}
+	kept.Body, _ = io.ReadAll(io.LimitReader(resp.Body, int64(d.broker.opts.MaxResponse)))
 	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
-	return &HTTPResponse{Status: resp.StatusCode, Header: boundHeader(resp.Header), Body: body}
+	return kept
 }
 
 // boundHeader returns h, or of a header that is too large the part that fits,

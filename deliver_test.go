@@ -1,6 +1,7 @@
 package recall_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -222,6 +223,41 @@ func TestTimeoutInBody(t *testing.T) {
 			checkCount(t, b, recall.Count{})
 		})
 	}
+}
+
+// TestSwitchedProtocols is about an endpoint that takes the connection over,
+// unasked, and says nothing more.
+func TestSwitchedProtocols(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+		defer l.Close()
+		closed := false
+		go func() {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+				_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+			}
+			_, _ = io.Copy(io.Discard, conn)
+			closed = true
+		}()
+		start := time.Now()
+		b := newBroker(t, &recall.Options{Retries: recall.Retries(0), Transport: &http.Transport{DialContext: l.dial}})
+		publish(t, b, recall.Message{URL: "http://api.test/"})
+		synctest.Wait()
+		d := onlyDead(t, b)
+		if want := "the endpoint answered 101 Switching Protocols"; d.Reason != want || !d.DiedAt.Equal(start) {
+			t.Errorf("got %q after %v, want %q", d.Reason, d.DiedAt.Sub(start), want)
+		}
+		if d.Response == nil || d.Response.Status != 101 || d.Response.Header.Get("Upgrade") != "x" || len(d.Response.Body) > 0 {
+			t.Errorf("response: got %+v", d.Response)
+		}
+		if !closed {
+			t.Error("the connection is still open")
+		}
+	})
 }
 
 func TestResponseIsBounded(t *testing.T) {

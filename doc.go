@@ -7,16 +7,25 @@
 // filter, in one durable commit. There is no server to run: one file, held by
 // one process.
 //
-//	b, err := recall.Open("queue.db", nil)
-//	…
-//	receipt, err := b.Publish(ctx, recall.Message{
+//	b, err := recall.Open(path, nil)
+//	if err != nil {
+//		return err
+//	}
+//	defer b.Close(ctx)
+//	_, err = b.Publish(ctx, recall.Message{
 //		URL:    "https://example.com/welcome",
 //		Body:   []byte(`{"user":7}`),
 //		Labels: []string{"campaign-12"},
 //		Delay:  24 * time.Hour,
 //	})
-//	…
+//	if err != nil {
+//		return err
+//	}
 //	result, err := b.CancelMatching(ctx, recall.Filter{Labels: []string{"campaign-12"}})
+//	if err != nil {
+//		return err
+//	}
+//	fmt.Println("took back:", result.Cancelled)
 //
 // # Life of a message
 //

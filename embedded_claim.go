@@ -2,6 +2,7 @@ package recall
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -88,8 +89,22 @@ func (e *embedded) leaseLocked(p *page, en *entry, seq uint64, now time.Time) *l
 	return l
 }
 
-// readLeases reads the messages of all claims in one read transaction.
+// readLeases reads the messages of all claims, and sets those aside that are
+// damaged: back in their lane they would head every claim.
 func (e *embedded) readLeases(taken []*lease) ([]Lease, error) {
+	out, err := e.readTogether(taken)
+	if errors.Is(err, ErrCorrupt) {
+		out, err = e.readApart(taken)
+	}
+	if err != nil {
+		e.returnLeases(taken)
+		return nil, err
+	}
+	return out, nil
+}
+
+// readTogether reads the messages of claims in one read transaction.
+func (e *embedded) readTogether(taken []*lease) ([]Lease, error) {
 	out := make([]Lease, 0, len(taken))
 	err := e.store.View(func(v *store.View) error {
 		for _, l := range taken {
@@ -102,11 +117,39 @@ func (e *embedded) readLeases(taken []*lease) ([]Lease, error) {
 		}
 		return nil
 	})
-	if err != nil {
-		e.returnLeases(taken)
-		return nil, err
+	return out, err
+}
+
+// readApart reads what can be read: a page that fails ends its transaction.
+func (e *embedded) readApart(taken []*lease) (out []Lease, err error) {
+	for _, l := range taken {
+		one, err := e.readTogether([]*lease{l})
+		if errors.Is(err, ErrCorrupt) {
+			e.setAside(l, err)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, one...)
 	}
 	return out, nil
+}
+
+// setAside ends the claim of a message that is damaged. Until the next open it
+// is pending, so that it can be cancelled, and in no lane.
+func (e *embedded) setAside(l *lease, why error) {
+	e.mu.Lock()
+	var created int64
+	if p, en := e.live.lookup(l.seq); en != nil && e.leases[l.seq] == l {
+		created, _ = p.timesOf(l.seq, en)
+		en.attempts--
+		en.flags |= flagDamaged
+		e.pendLocked(p, en, l, l.dueBefore)
+	}
+	e.mu.Unlock()
+	e.log.Error("recall: a message is damaged and is not delivered",
+		"message", messageID(e.ids.make(l.seq, created)), "error", why)
 }
 
 // readMessage reads one live message, copied out of the file.
@@ -134,10 +177,10 @@ func decodeMessage(seq uint64, row, bodyRow []byte) (m Message, err error) {
 	var rec store.Record
 	var body store.Body
 	if err := store.DecodeRecord(seq, row, &rec); err != nil {
-		return m, err
+		return m, store.CorruptRecord(store.Live, seq, err)
 	}
 	if err := store.DecodeBody(bodyRow, &body); err != nil {
-		return m, err
+		return m, store.CorruptBody(store.Live, seq, err)
 	}
 	m = messageOf(&rec)
 	m.Header, m.Body = headerOf(body.Header), append([]byte(nil), body.Payload...)

@@ -3,6 +3,7 @@ package recall
 import (
 	"context"
 	"math"
+	"runtime"
 	"slices"
 	"time"
 
@@ -79,9 +80,12 @@ func (e *embedded) ListDead(ctx context.Context, f Filter, after DeadLetterID, l
 	if f.States != nil || f.dueBounded() {
 		return nil, nil
 	}
-	seqs := e.selectDead(f, from, limit)
+	seqs, err := e.selectDead(f, from, limit)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]DeadLetter, 0, len(seqs))
-	err := e.store.View(func(v *store.View) error {
+	err = e.store.View(func(v *store.View) error {
 		for _, seq := range seqs {
 			d, ok, err := readDead(v, seq)
 			if err != nil {
@@ -109,7 +113,13 @@ func (e *embedded) DeadIDs(ctx context.Context, f Filter, after DeadLetterID, li
 		}
 		from = n + 1
 	}
-	seqs := e.selectDead(f, from, limit)
+	if f.States != nil || f.dueBounded() {
+		return nil, nil
+	}
+	seqs, err := e.selectDead(f, from, limit)
+	if err != nil {
+		return nil, err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, seq := range seqs {
@@ -122,50 +132,73 @@ func (e *embedded) DeadIDs(ctx context.Context, f Filter, after DeadLetterID, li
 }
 
 // selectDead returns the next matches. Ids of a filter name messages, and the
-// index of the dead letters has numbers of its own, so they are compared with
-// the stored id by who reads the rows.
-func (e *embedded) selectDead(f Filter, from uint64, limit int) (seqs []uint64) {
-	wanted := e.wantedIDs(f)
+// index of the dead letters has numbers of its own: they are compared with the
+// stored ids, a slice of the walk at a time.
+func (e *embedded) selectDead(f Filter, from uint64, limit int) (seqs []uint64, err error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	names := namesOf(f.IDs)
 	f.IDs = nil
 	w := e.readWalk(e.dead, f, from, time.Time{})
-	w.run(&e.mu, func(_ *page, en *entry, seq uint64) verdict {
-		if en.phase != phasePending || wanted != nil && !wanted[seq] {
+	for done := false; !done; runtime.Gosched() {
+		var found []uint64
+		e.mu.Lock()
+		done, _ = w.sliceLocked(func(_ *page, en *entry, seq uint64) verdict {
+			if en.phase == phasePending {
+				found = append(found, seq)
+			}
+			if names == nil && len(seqs)+len(found) == limit {
+				return stop
+			}
 			return goOn
+		})
+		e.mu.Unlock()
+		if names != nil {
+			if found, err = e.takeNamed(found, names, limit-len(seqs)); err != nil {
+				return nil, err
+			}
+			done = done || len(names) == 0
 		}
-		seqs = append(seqs, seq)
-		if len(seqs) == limit {
-			return stop
-		}
-		return goOn
-	})
-	return seqs
+		seqs = append(seqs, found...)
+		done = done || len(seqs) == limit
+	}
+	return seqs, nil
 }
 
-// wantedIDs finds the dead letters of the messages that f names; nil if it
-// names none.
-func (e *embedded) wantedIDs(f Filter) map[uint64]bool {
-	if f.IDs == nil {
+// namesOf returns the ids of a filter as they are stored; nil if it has none.
+func namesOf(ids []MessageID) map[[16]byte]bool {
+	if ids == nil {
 		return nil
 	}
-	names := map[[16]byte]bool{}
-	for _, id := range f.IDs {
+	names := make(map[[16]byte]bool, len(ids))
+	for _, id := range ids {
 		if u, err := id.ulid(); err == nil {
 			names[u] = true
 		}
 	}
-	wanted := map[uint64]bool{}
-	all := e.selectDead(Filter{}, 0, math.MaxInt)
-	_ = e.store.View(func(v *store.View) error { // a row that does not read is found by who lists it
-		for _, seq := range all {
-			var rec store.Record
-			if row, err := v.Record(store.Dead, seq); err == nil && row != nil &&
-				store.DecodeRecord(seq, row, &rec) == nil && names[rec.ID] {
-				wanted[seq] = true
+	return names
+}
+
+// takeNamed returns the first dead letters among seqs, at most limit, whose
+// messages are named, and takes their names out: a message dies once. A row
+// that does not decode has no name.
+func (e *embedded) takeNamed(seqs []uint64, names map[[16]byte]bool, limit int) (named []uint64, err error) {
+	err = e.store.View(func(v *store.View) error {
+		var rec store.Record
+		for _, seq := range seqs {
+			row, err := v.Record(store.Dead, seq)
+			if err != nil || row == nil || store.DecodeRecord(seq, row, &rec) != nil || !names[rec.ID] {
+				continue
+			}
+			delete(names, rec.ID)
+			if named = append(named, seq); len(named) == limit || len(names) == 0 {
+				return nil
 			}
 		}
 		return nil
 	})
-	return wanted
+	return named, err
 }
 
 // readDead reads one dead letter; ok is false if it is gone.
@@ -181,10 +214,10 @@ func readDead(v *store.View, seq uint64) (d DeadLetter, ok bool, err error) {
 	var rec store.Record
 	var body store.Body
 	if err := store.DecodeRecord(seq, row, &rec); err != nil {
-		return d, false, err
+		return d, false, store.CorruptRecord(store.Dead, seq, err)
 	}
 	if err := store.DecodeBody(bodyRow, &body); err != nil {
-		return d, false, err
+		return d, false, store.CorruptBody(store.Dead, seq, err)
 	}
 	d = DeadLetter{
 		ID: deadLetterID(rec.Died, seq), Message: messageOf(&rec), DiedAt: time.UnixMilli(rec.Died),

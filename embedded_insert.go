@@ -266,10 +266,10 @@ func (e *embedded) enqueueDue(w *insertWork) {
 	}
 }
 
-// queueLocked puts a pending entry into its lane, unless it is held. An item
-// that an earlier mark has left there is alive again.
+// queueLocked puts a pending entry into its lane, unless it is held or cannot
+// be read. An item that an earlier mark has left there is alive again.
 func (e *embedded) queueLocked(en *entry, seq uint64) {
-	if en.flags&flagHeld != 0 {
+	if en.flags&(flagHeld|flagDamaged) != 0 {
 		return
 	}
 	en.flags |= flagQueued

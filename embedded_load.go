@@ -3,6 +3,7 @@ package recall
 import (
 	"bytes"
 	"context"
+	"errors"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/recallmq/recall/store"
@@ -180,6 +181,9 @@ func (e *embedded) settleCrash(todo []crashed, now int64) error {
 		w := &finishWork{seq: c.seq, end: endGone}
 		if !c.cancelled {
 			dead, err := e.crashLetter(c, now)
+			if errors.Is(err, ErrCorrupt) {
+				continue // whoever claims it sets it aside
+			}
 			if err != nil {
 				return err
 			}
@@ -212,10 +216,10 @@ func (e *embedded) crashLetter(c crashed, now int64) (d *deadRow, err error) {
 		var rec store.Record
 		var body store.Body
 		if err := store.DecodeRecord(c.seq, bytes.Clone(row), &rec); err != nil { // its fields outlive the read
-			return err
+			return store.CorruptRecord(store.Live, c.seq, err)
 		}
 		if err := store.DecodeBody(bodyRow, &body); err != nil {
-			return err
+			return store.CorruptBody(store.Live, c.seq, err)
 		}
 		rec.Died, rec.Attempts = now, c.attempts
 		rec.Reason = []byte("the process ended during the last attempt")

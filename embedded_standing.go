@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -73,15 +72,9 @@ func (e *embedded) LiftCancellation(ctx context.Context, id OperationID, now tim
 
 // wasStanding tells an expired or lifted one from what never was.
 func (e *embedded) wasStanding(op [16]byte) error {
-	err := ErrNotFound
-	if found := e.store.Operations([16]byte{}, func(o store.Operation, _ store.Progress) error {
-		if o.ID == op && verb(o.Kind) == verbStanding {
-			err = nil
-			return errEnough
-		}
-		return nil
-	}); found != nil && !errors.Is(found, errEnough) {
-		return found
+	o, _, found, err := e.store.Operation(op)
+	if err == nil && (!found || verb(o.Kind) != verbStanding) {
+		err = ErrNotFound
 	}
 	return err
 }

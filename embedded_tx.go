@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/recallmq/recall/store"
 )
 
@@ -323,7 +321,7 @@ func (x *embeddedTx) Bucket(name string) (Bucket, error) {
 	if err := x.spend(pageBytes); err != nil {
 		return nil, err
 	}
-	b, err := x.c.turn.tx.App(name, true)
+	b, err := x.c.turn.tx.App(name)
 	if err != nil {
 		return nil, x.try(err)
 	}
@@ -334,14 +332,14 @@ const pageBytes = 4096
 
 type embeddedBucket struct {
 	x *embeddedTx
-	b *bolt.Bucket
+	b store.Bucket
 }
 
 func (b *embeddedBucket) Get(key []byte) []byte { return b.b.Get(key) }
 
 func (b *embeddedBucket) Put(key, value []byte) error {
-	if len(key) == 0 || len(key) > bolt.MaxKeySize {
-		return invalid("key", "%d bytes are not between 1 and %d", len(key), bolt.MaxKeySize)
+	if len(key) == 0 || len(key) > store.MaxKey {
+		return invalid("key", "%d bytes are not between 1 and %d", len(key), store.MaxKey)
 	}
 	if err := b.x.spend(max(pageBytes, int64(len(key)+len(value)))); err != nil {
 		return err
@@ -356,16 +354,7 @@ func (b *embeddedBucket) Delete(key []byte) error {
 	return b.x.try(b.b.Delete(key))
 }
 
-func (b *embeddedBucket) All(from []byte) iter.Seq2[[]byte, []byte] {
-	return func(yield func(k, v []byte) bool) {
-		c := b.b.Cursor()
-		for k, v := c.Seek(from); k != nil; k, v = c.Next() {
-			if !yield(k, v) {
-				return
-			}
-		}
-	}
-}
+func (b *embeddedBucket) All(from []byte) iter.Seq2[[]byte, []byte] { return b.b.All(from) }
 
 func (b *embeddedBucket) NextSequence() (uint64, error) {
 	if err := b.x.spend(pageBytes); err != nil {
@@ -381,7 +370,7 @@ func (e *embedded) Lookup(ctx context.Context, bucket string, key []byte) (value
 		return nil, err
 	}
 	err = e.store.View(func(v *store.View) error {
-		if b := v.App(bucket); b != nil {
+		if b, ok := v.App(bucket); ok {
 			value = slices.Clone(b.Get(key))
 		}
 		return nil

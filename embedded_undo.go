@@ -255,6 +255,9 @@ func (e *embedded) Restore(ctx context.Context, id OperationID, now time.Time) (
 	if err != nil {
 		return RestoreResult{}, err
 	}
+	if err := e.isCancellation(op); err != nil {
+		return RestoreResult{}, err
+	}
 	w, err := e.beginRestore(ctx, op, now.UnixMilli())
 	if err != nil {
 		return RestoreResult{}, err
@@ -273,6 +276,20 @@ func (e *embedded) Restore(ctx context.Context, id OperationID, now time.Time) (
 		return RestoreResult{}, err
 	}
 	return w.result, nil
+}
+
+// isCancellation tells a cancellation from other operations, and from none.
+func (e *embedded) isCancellation(op [16]byte) error {
+	o, _, found, err := e.store.Operation(op)
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return ErrNotFound
+	case verb(o.Kind) != verbCancel:
+		return invalid("OperationID", "it names no cancellation: %s", verb(o.Kind).name())
+	}
+	return nil
 }
 
 // beginRestore takes the operation out of the background's hands.
@@ -348,7 +365,7 @@ func (w *restoreWork) bound() store.Bound {
 }
 
 func (w *restoreWork) write(t *turn) error {
-	back, lifted, err := t.tx.Restore(w.op, w.now)
+	back, lifted, err := t.tx.Restore(w.op, w.now, len(w.lifted))
 	switch {
 	case errors.Is(err, store.ErrNoOperation):
 		w.refused = ErrNotFound

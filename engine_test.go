@@ -48,37 +48,40 @@ func fileHarness(t *testing.T, d recall.Durability) enginetest.Harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return enginetest.Harness{
-		Engine: e,
-		Reopen: func(crash bool) (_ recall.Engine, err error) {
+	reopen := func(image []byte) (_ recall.Engine, err error) {
+		if err := e.Close(); err != nil {
+			return nil, err
+		}
+		if image != nil {
 			old := path()
-			var image []byte
-			if crash {
-				if err := recall.Settle(e); err != nil && !errors.Is(err, recall.ErrClosed) {
-					return nil, err
-				}
-				image = quietImage(t, old)
-			}
-			if err := e.Close(); err != nil {
+			generation++
+			if err := os.WriteFile(path(), image, 0o600); err != nil {
 				return nil, err
 			}
-			if crash {
-				generation++
-				if err := os.WriteFile(path(), image, 0o600); err != nil {
-					return nil, err
-				}
-				if err := os.Remove(old); err != nil {
-					return nil, err
-				}
+			if err := os.Remove(old); err != nil {
+				return nil, err
 			}
-			e, err = open()
-			return e, err
+		}
+		e, err = open()
+		return e, err
+	}
+	return enginetest.Harness{
+		Engine: e,
+		Reopen: func(crash bool) (recall.Engine, error) {
+			if !crash {
+				return reopen(nil)
+			}
+			if err := recall.Settle(e); err != nil && !errors.Is(err, recall.ErrClosed) {
+				return nil, err
+			}
+			return reopen(quietImage(t, path()))
 		},
+		Crash: func() (recall.Engine, error) { return reopen(quietImage(t, path())) },
 		Check: func() error { return recall.CheckInvariants(e, path()) },
 	}
 }
 
-// quietImage reads a file that nobody is writing to: what it reads twice.
+// quietImage reads a file while nobody is writing to it: what it reads twice.
 func quietImage(t *testing.T, path string) []byte {
 	t.Helper()
 	var last []byte

@@ -35,8 +35,9 @@ var (
 
 	// ErrInUse is returned by [Open] when another process holds the file.
 	ErrInUse = store.ErrInUse
-	// ErrCorrupt is returned by [Open] when the file is damaged. The error
-	// names the bucket and key. The file is not changed.
+	// ErrCorrupt is returned by [Open] when the file is damaged, and by calls
+	// that meet a damaged message later. The error names the bucket and key.
+	// The file is not changed.
 	ErrCorrupt = store.ErrCorrupt
 	// ErrForeign is returned by [Open] for a file that is not Recall's.
 	ErrForeign = store.ErrForeign

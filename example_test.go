@@ -63,6 +63,41 @@ func Example() {
 	// Output: welcome, Ada
 }
 
+// Publish for tomorrow, and take it back by its label.
+func Example_takeBack() {
+	run := func(ctx context.Context, path string) error {
+		b, err := recall.Open(path, nil)
+		if err != nil {
+			return err
+		}
+		defer b.Close(ctx)
+		_, err = b.Publish(ctx, recall.Message{
+			URL:    "https://example.com/welcome",
+			Body:   []byte(`{"user":7}`),
+			Labels: []string{"campaign-12"},
+			Delay:  24 * time.Hour,
+		})
+		if err != nil {
+			return err
+		}
+		result, err := b.CancelMatching(ctx, recall.Filter{Labels: []string{"campaign-12"}})
+		if err != nil {
+			return err
+		}
+		fmt.Println("took back:", result.Cancelled)
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "recall")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if err := run(context.Background(), filepath.Join(dir, "queue.db")); err != nil {
+		log.Fatal(err)
+	}
+	// Output: took back: 1
+}
+
 // A message can wait before it is delivered, and be taken back meanwhile.
 func ExampleBroker_Publish_delay() {
 	b, shut := openExample(nil)

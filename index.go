@@ -76,6 +76,7 @@ const (
 	flagQueued                // is in a lane
 	flagLocal                 // goes to a handler of this process
 	flagHeld                  // claims pass it over
+	flagDamaged               // cannot be read: never queued again
 )
 
 // newIndex returns an empty index. ordered says that created never falls as

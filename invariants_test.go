@@ -236,14 +236,14 @@ func (c *check) labelSets(name string, s *labelSets, want map[uint32]int32) {
 	}
 }
 
-// lanes: whatever is pending and visible waits in its lane.
+// lanes: whatever is pending, visible and readable waits in its lane.
 func (c *check) lanes() {
 	live := c.e.live
 	live.eachEntry(func(_ *page, en *entry, seq uint64) {
 		if en.phase == phasePending && en.flags&flagHeld != 0 && en.flags&flagQueued != 0 {
 			c.fault("%d is held, and in a lane", seq)
 		}
-		if en.phase == phasePending && seq <= live.visible && en.flags&flagHeld == 0 {
+		if en.phase == phasePending && seq <= live.visible && en.flags&(flagHeld|flagDamaged) == 0 {
 			if !c.e.laneOf(en).items.Has(dueItem{en.due, seq}) || en.flags&flagQueued == 0 {
 				c.fault("%d is pending, and in no lane", seq)
 			}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/oklog/ulid/v2"
@@ -28,8 +29,10 @@ const (
 	MaxHeaderBytes = 64 << 10
 	// MaxRetries bounds Message.Retries.
 	MaxRetries = 1000
-	// MaxDelay is how far ahead a message may be due.
-	MaxDelay = 10 * 366 * 24 * time.Hour
+	// MaxDelay is ten years of 365 days: a delay up to it is always accepted,
+	// and no retry is due later. The limit of what is published is ten years by
+	// the calendar, which is two or three days more.
+	MaxDelay = 10 * 365 * 24 * time.Hour
 	// MaxTimeout is the longest an attempt may take.
 	MaxTimeout = 24 * time.Hour
 )
@@ -66,7 +69,7 @@ type Message struct {
 
 	// Delay is how long to wait before the first attempt, and NotBefore the
 	// time to wait for; NotBefore wins if both are given. Millisecond
-	// resolution; at most [MaxDelay] ahead.
+	// resolution; at most ten years ahead.
 	Delay     time.Duration
 	NotBefore time.Time
 	// Retries is how many attempts may follow the first; nil means
@@ -314,7 +317,7 @@ func checkText(field, s string, limit int) error {
 		return invalid(field, "it is not valid UTF-8")
 	}
 	for _, r := range s {
-		if r < ' ' || r == 0x7f {
+		if unicode.IsControl(r) {
 			return invalid(field, "%q has control characters", clip(s))
 		}
 	}
@@ -359,12 +362,13 @@ func canonicalIP(s string) string {
 }
 
 func checkTimes(m *Message, now time.Time) error {
+	latest := now.AddDate(10, 0, 0)
 	switch {
 	case m.Delay < 0:
 		return invalid("Delay", "%v is negative", m.Delay)
-	case m.Delay > MaxDelay:
+	case now.Add(m.Delay).After(latest):
 		return invalid("Delay", "%v is more than ten years", m.Delay)
-	case m.NotBefore.After(now.Add(MaxDelay)):
+	case m.NotBefore.After(latest):
 		return invalid("NotBefore", "%s is more than ten years ahead", m.NotBefore.UTC().Format(time.RFC3339))
 	case m.Timeout < 0:
 		return invalid("Timeout", "%v is negative", m.Timeout)

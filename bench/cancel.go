@@ -30,6 +30,9 @@ func benchCancel(b *bench) error {
 	busy.report("load")
 	idle.reportIdle()
 	busy.reportLoad()
+	if err := b.benchUnlink(d); err != nil {
+		return err
+	}
 	b.report.note("ratios are to the median of single publishes that ran alone between the cancellations")
 	b.report.note("load: %d publishers, %d slots; their pauses around each cancellation are in no figure", loadPublishers, loadSlots)
 	return nil

@@ -2,15 +2,12 @@
 // that every engine passes unchanged, a naive engine to compare others with,
 // and a wrapper that makes an engine fail or hesitate.
 //
-// An engine's own test opens it and hands it over:
+// An engine's own test hands over a function that opens one:
 //
-//	func TestContract(t *testing.T) {
-//		enginetest.Run(t, func(t testing.TB) enginetest.Harness {
-//			return enginetest.Harness{Engine: open(t)}
-//		})
-//	}
+//	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return fileHarness(t, recall.SyncNever) })
 //
 // The suite reads no clock and never sleeps: it passes fixed times to the
 // engine. With the environment variable RECALL_SOAK set, its concurrent and
-// random parts are larger.
+// random parts are larger; RECALL_SEED repeats a history of concurrent calls
+// that failed.
 package enginetest

@@ -22,6 +22,9 @@ type Harness struct {
 	// Close, and returns a new one on what it left. Nil if there is no such
 	// thing; then what has to survive a restart is not tested.
 	Reopen func(crash bool) (recall.Engine, error)
+	// Crash, if set, is Reopen of a crash that may come in the middle of calls,
+	// and does not wait until what was queued is durable.
+	Crash func() (recall.Engine, error)
 	// Check, if set, looks into the engine that was handed out last for broken
 	// invariants, at the end of every test and before it is closed.
 	Check func() error
@@ -57,6 +60,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		})
 	}
 	t.Run("Lockstep", func(t *testing.T) { lockstep(t, open) })
+	t.Run("Linearizable", func(t *testing.T) { linearizable(t, open) })
 }
 
 // contractTest is one promise of the contract, and the test of it.

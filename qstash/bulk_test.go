@@ -184,6 +184,7 @@ func TestOwnRefused(t *testing.T) {
 		{"token alone", "?qstash_token=t", "", "there is no filter"},
 		{"no ids", "", `{"messageIds":[]}`, `filter "messageIds" is empty`},
 		{"no ids beside a filter", "", `{"messageIds":[],"queueName":"q1"}`, `filter "messageIds" is empty`},
+		{"an empty id", "", `{"messageIds":["{a}",""]}`, `filter "messageIds" is empty`},
 		{"null for the ids", "", `{"messageIds":null,"queueName":"q1"}`, "array of strings"},
 		{"broken JSON", "", `{"queueName":"q1"`, "not valid JSON"},
 		{"two objects", "", `{"queueName":"q1"}{}`, "follows"},

@@ -135,6 +135,9 @@ func (c *criteria) set(name string, values []string) error {
 	}
 	switch name {
 	case "messageIds":
+		if len(values) == 0 || slices.Contains(values, "") {
+			return badRequest("filter %q is empty", name)
+		}
 		c.ids = append(c.ids, values...)
 		return nil
 	case "fromDate":

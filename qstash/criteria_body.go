@@ -100,26 +100,21 @@ var (
 	boolNames = map[string]bool{"all": true, "async": true, "dryRun": true}
 )
 
-// setIDs takes a list of ids. On QStash's wire an empty list and null count as
-// not given.
+// setIDs takes an id or a list of ids. On QStash's wire an empty list and null
+// count as not given, and what is no id in a list is passed over, even if it is
+// empty.
 func (c *criteria) setIDs(value any) error {
 	if value == nil && !c.dialect.own {
 		return nil
 	}
-	list, ok := value.([]any)
-	if ok && len(list) == 0 && c.dialect.own {
-		return badRequest("filter %q is empty", "messageIds")
-	}
+	ids, ok := stringsOf(value, false, false)
 	if !ok {
-		return badRequest("messageIds must be an array of strings")
+		return badRequest("messageIds must be a string or an array of strings")
 	}
-	for _, v := range list {
-		id, ok := v.(string)
-		if !ok {
-			return badRequest("messageIds must be an array of strings")
-		}
-		c.ids = append(c.ids, id)
+	if _, one := value.(string); one || c.dialect.own {
+		return c.set("messageIds", ids)
 	}
+	c.ids = append(c.ids, ids...)
 	return nil
 }
 

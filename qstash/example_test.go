@@ -68,3 +68,16 @@ func ExampleNewHandler() {
 	// publish: 200
 	// cancel: 202 {"cancelled":1}
 }
+
+// A program that serves the API until it is stopped.
+func ExampleNewHandler_listen() {
+	serve := func(ctx context.Context, token string) error {
+		b, err := recall.Open("queue.db", &recall.Options{OnRequest: qstash.OnRequest})
+		if err != nil {
+			return err
+		}
+		defer b.Close(ctx)
+		return http.ListenAndServe("127.0.0.1:8080", qstash.NewHandler(b, &qstash.Options{Token: token}))
+	}
+	log.Fatal(serve(context.Background(), os.Getenv("QSTASH_TOKEN")))
+}

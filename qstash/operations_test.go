@@ -42,6 +42,9 @@ func TestRestore(t *testing.T) {
 		s.checkGone("")
 	})
 	s := newServer(t, nil)
+	s.publish("a", recall.Message{})
+	held := decode[bulkAnswer](t, s.call("POST", own+"hold", `{"host":"example.com"}`)).Operation
+	checkError(t, s.call("POST", own+"restore", `{"operation":"`+string(held)+`"}`), 400, "operation: ")
 	for body, want := range map[string]struct {
 		status int
 		err    string

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"testing"
 
-	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 )
 
@@ -14,21 +13,14 @@ import (
 func TestAppBuckets(t *testing.T) {
 	file := path(t)
 	s := open(t, file, &Options{NoSync: true})
-	mustCommit(t, s, func(tx *Tx) error {
-		b, err := tx.App("mine", false)
-		if b != nil || err != nil {
-			t.Errorf("a bucket that was not made: %v, %v", b, err)
-		}
-		return err
-	})
-	longKey := bytes.Repeat([]byte("k"), bolt.MaxKeySize)
+	longKey := bytes.Repeat([]byte("k"), MaxKey)
 	values := map[string][]byte{"empty": {}, "small": []byte("v"), "large": bytes.Repeat([]byte("v"), 3<<20), string(longKey): []byte("l")}
 	tx, err := s.Begin(Bound{Bytes: 8 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tx.Rollback()
-	b, err := tx.App("mine", true)
+	b, err := tx.App("mine")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,14 +29,14 @@ func TestAppBuckets(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	nested, err := b.CreateBucket([]byte("nested"))
+	nested, err := b.b.CreateBucket([]byte("nested"))
 	if err == nil {
 		err = errors.Join(nested.Put([]byte("deep"), []byte("value")), nested.SetSequence(7))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.App("", true); !errors.Is(err, berrors.ErrBucketNameRequired) {
+	if _, err := tx.App(""); !errors.Is(err, berrors.ErrBucketNameRequired) {
 		t.Errorf("a bucket without a name: %v", err)
 	}
 	if err := tx.Commit(); err != nil {
@@ -59,16 +51,19 @@ func TestAppBuckets(t *testing.T) {
 		s := open(t, file, quick)
 		mustLoad(t, s)
 		err := s.View(func(v *View) error {
-			if v.App("yours") != nil {
+			if _, ok := v.App("yours"); ok {
 				t.Errorf("%s: there is a bucket that was never made", name)
 			}
-			b := v.App("mine")
+			b, ok := v.App("mine")
+			if !ok {
+				t.Fatalf("%s: the bucket is gone", name)
+			}
 			for k, want := range values {
 				if got := b.Get([]byte(k)); got == nil || !bytes.Equal(got, want) {
 					t.Errorf("%s: value of %.10q has %d bytes", name, k, len(got))
 				}
 			}
-			if got := b.Bucket([]byte("nested")).Get([]byte("deep")); string(got) != "value" {
+			if got := b.b.Bucket([]byte("nested")).Get([]byte("deep")); string(got) != "value" {
 				t.Errorf("%s: nested value %q", name, got)
 			}
 			return b.Put([]byte("x"), nil)
@@ -84,7 +79,7 @@ func TestAppBucketRolledBack(t *testing.T) {
 	s := open(t, path(t), quick)
 	gaveUp := errors.New("gave up")
 	err := commit(s, func(tx *Tx) error {
-		if _, err := tx.App("mine", true); err != nil {
+		if _, err := tx.App("mine"); err != nil {
 			return err
 		}
 		return gaveUp
@@ -93,7 +88,7 @@ func TestAppBucketRolledBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.View(func(v *View) error {
-		if v.App("mine") != nil || v.tx.Bucket(bucketApp) != nil {
+		if _, ok := v.App("mine"); ok || v.tx.Bucket(bucketApp) != nil {
 			t.Error("the bucket is there")
 		}
 		return nil

@@ -64,3 +64,14 @@ func corrupt(bucket string, key []byte, err error) error {
 	}
 	return &CorruptError{Bucket: bucket, Key: fmt.Sprintf("%x", key), Err: err}
 }
+
+// CorruptRecord returns err as damage of the record row of a message; nil if
+// err is nil.
+func CorruptRecord(tab Table, seq uint64, err error) error {
+	return corrupt(string(tableNames[tab].record), seqKey(seq), err)
+}
+
+// CorruptBody is CorruptRecord for the body row.
+func CorruptBody(tab Table, seq uint64, err error) error {
+	return corrupt(string(tableNames[tab].body), seqKey(seq), err)
+}

@@ -41,7 +41,7 @@ func TestFailEveryCommit(t *testing.T) {
 		func(tx *Tx) error { return tx.Tombstone(Operation{ID: [16]byte{2}}, 0, []uint64{4}, []uint64{3}) },
 		func(tx *Tx) error { return tx.Hold([]uint64{3, 4}, true) },
 		func(tx *Tx) error { return tx.Reschedule([]uint64{4}, 9) },
-		func(tx *Tx) error { _, _, err := tx.Restore([16]byte{2}, 1); return err },
+		func(tx *Tx) error { _, _, err := tx.Restore([16]byte{2}, 1, 0); return err },
 		func(tx *Tx) error { return tx.PutOperation(Operation{ID: [16]byte{3}}) },
 		func(tx *Tx) error { return tx.Taken([16]byte{3}, []uint64{2}) },
 		func(tx *Tx) error { _, err := tx.DropOperation([16]byte{1}); return err },

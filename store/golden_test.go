@@ -145,7 +145,11 @@ func TestGoldenFile(t *testing.T) {
 	}
 	checkGoldenRows(t, s)
 	err := s.View(func(v *View) error {
-		if got := v.App("mine").Get([]byte("small")); string(got) != "value" {
+		b, ok := v.App("mine")
+		if !ok {
+			t.Fatal("the caller's own bucket is gone")
+		}
+		if got := b.Get([]byte("small")); string(got) != "value" {
 			t.Errorf("the caller's own value is %q", got)
 		}
 		return nil
@@ -215,14 +219,14 @@ var goldenSteps = []func(*Tx) error{
 	func(tx *Tx) error { _, _, err := tx.FoldTombstone([16]byte{5}, 1); return err },
 	func(tx *Tx) error { _, _, err := tx.FoldTombstone([16]byte{7}, 100); return err },
 	func(tx *Tx) error { _, err := tx.FoldState(1 << 20); return err },
-	func(tx *Tx) error { _, _, err := tx.Restore([16]byte{6}, 55); return err },
+	func(tx *Tx) error { _, _, err := tx.Restore([16]byte{6}, 55, 1); return err },
 	func(tx *Tx) error { // what is not folded yet
 		h := tx.head
 		h.NextSeq = 4206
 		standing := Operation{ID: [16]byte{10}, Kind: 3, Until: 9000}
 		lifted := standing
 		lifted.Lifted = 8000
-		app, err := tx.App("mine", true)
+		app, err := tx.App("mine")
 		return errors.Join(
 			err, app.Put([]byte("small"), []byte("value")), app.Put([]byte("large"), make([]byte, 5000)),
 			putRow(tx, Live, 4200, "second segment"), putRow(tx, Live, 4201, "cancelled"), tx.SetHead(h),

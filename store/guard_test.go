@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,18 +25,18 @@ func TestFilesThatAreNotOurs(t *testing.T) {
 		return file
 	}
 	other := filepath.Join(dir, "other.db")
-	db, err := bolt.Open(other, 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	newBolt(t, other, func(tx *bolt.Tx) error {
+		_, err := tx.CreateBucket([]byte("theirs"))
+		return err
+	})
+	empty := filepath.Join(dir, "empty.db")
+	newBolt(t, empty, func(tx *bolt.Tx) error { return nil })
 	for name, file := range map[string]string{
 		"short text":        write("short", []byte("hello")),
 		"long text":         write("long", bytes.Repeat([]byte("hello "), 10_000)),
 		"zeros":             write("zeros", make([]byte, 1<<16)),
 		"another's bbolt":   other,
+		"an emptied bbolt":  empty,
 		"a folder":          dir,
 		"the start of ours": write("part", golden(t)[:10]),
 	} {
@@ -49,6 +50,66 @@ func TestFilesThatAreNotOurs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// newBolt makes a bbolt file, with one commit if there is something to do.
+func newBolt(t *testing.T, file string, do func(*bolt.Tx) error) {
+	t.Helper()
+	db, err := bolt.Open(file, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if do != nil {
+		err = db.Update(do)
+	}
+	if err = errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestKilledCreation opens what a process leaves that dies while it creates a
+// file: as bbolt begins it, with room added, and with all of the first commit
+// but the page that makes it valid.
+func TestKilledCreation(t *testing.T) {
+	file := path(t)
+	newBolt(t, file, nil)
+	begun := read(t, file)
+	open(t, file, quick)
+	metas, first := 2*os.Getpagesize(), read(t, file)
+	for name, data := range map[string][]byte{
+		"begun":         begun,
+		"with room":     append(bytes.Clone(begun), make([]byte, len(begun))...),
+		"not committed": append(bytes.Clone(begun[:metas]), first[metas:]...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := path(t)
+			if err := os.WriteFile(file, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s := open(t, file, quick)
+			mustCommit(t, s, func(tx *Tx) error { return put(tx, 1, "x") })
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got := mustLoad(t, open(t, file, quick)); len(got.Live) != 1 {
+				t.Errorf("got %d messages, want 1", len(got.Live))
+			}
+		})
+	}
+	for size := 1; size < len(begun); size += 317 {
+		if !damaged(t, fmt.Sprintf("the first %d bytes", size), begun[:size], content{}) {
+			t.Errorf("the first %d bytes are a file", size)
+		}
+	}
+}
+
+func read(t *testing.T, file string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 func TestEmptyFileIsCreated(t *testing.T) {
@@ -70,6 +131,12 @@ func TestReadOnlyFile(t *testing.T) {
 	}
 }
 
+func TestReadOnlyFileSystem(t *testing.T) {
+	if err := openError(&os.PathError{Op: "open", Path: "q.db", Err: syscall.EROFS}); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("got %v, want ErrReadOnly", err)
+	}
+}
+
 func TestFileInUse(t *testing.T) {
 	file := path(t)
 	open(t, file, quick)
@@ -80,6 +147,37 @@ func TestFileInUse(t *testing.T) {
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("it took %v to say so", took)
 	}
+}
+
+// TestFileInUseIsNotRead is about a large file: whether it is free must not
+// take as long as reading it.
+func TestFileInUseIsNotRead(t *testing.T) {
+	const size = 64 << 20
+	file := path(t)
+	open(t, file, quick)
+	if err := os.Truncate(file, size); err != nil {
+		t.Fatal(err)
+	}
+	before := bytesRead(t)
+	if _, err := Open(file, quick); !errors.Is(err, ErrInUse) {
+		t.Errorf("got %v, want ErrInUse", err)
+	}
+	if n := bytesRead(t) - before; n > size/2 {
+		t.Errorf("%d bytes were read", n)
+	}
+}
+
+// bytesRead is how much this process has read in its life.
+func bytesRead(t *testing.T) (n int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		t.Skip("the system does not tell what was read")
+	}
+	if _, err := fmt.Sscanf(string(text), "rchar: %d", &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestNewerVersionIsRefused(t *testing.T) {
@@ -220,6 +318,25 @@ func TestFlippedBits(t *testing.T) {
 		}
 		if refused == 0 {
 			t.Errorf("%s: no flipped bit was noticed", name)
+		}
+	}
+}
+
+// TestDamagedLargeFile flips bits of a file that would not stay in memory.
+// After an unclean end bbolt goes through all of it by itself, and its panic
+// would end the process.
+func TestDamagedLargeFile(t *testing.T) {
+	defer func(was int64) { largeFile = was }(largeFile)
+	largeFile = 1
+	clean, crashed, want := images(t)
+	if damaged(t, "clean", clean, want) || damaged(t, "crashed", crashed, want) {
+		t.Error("a whole file is refused")
+	}
+	for at := 0; at < len(crashed); at += 7 {
+		if crashed[at] != 0 {
+			bad := bytes.Clone(crashed)
+			bad[at] ^= 1 << (at % 8)
+			damaged(t, fmt.Sprintf("byte %d", at), bad, want)
 		}
 	}
 }

@@ -439,22 +439,12 @@ func (m *model) anyOp(t *rapid.T) *modelOp {
 	return rapid.SampledFrom(m.ops).Draw(t, "operation")
 }
 
-// openRequests counts the requests of an operation that are open.
-func (m *model) openRequests(op *modelOp) (n int) {
-	for _, ops := range m.s.requested {
-		if slices.Contains(ops, op.ID) {
-			n++
-		}
-	}
-	return n
-}
-
 func (m *model) restore(t *rapid.T) {
 	op := m.anyOp(t)
-	lifts := m.openRequests(op)
+	lifts := openRequests(m.s, op.ID)
 	var back, lifted int
 	var err error
-	m.commit(t, func(tx *Tx) error { back, lifted, err = tx.Restore(op.ID, 77); return nil })
+	m.commit(t, func(tx *Tx) error { back, lifted, err = tx.Restore(op.ID, 77, lifts); return nil })
 	switch {
 	case op.Restored != 0:
 		if back != int(op.Back) || lifted != int(op.Lifts) || err != nil {
@@ -509,7 +499,7 @@ func (m *model) taken(t *rapid.T) {
 
 func (m *model) drop(t *rapid.T) {
 	op := m.anyOp(t)
-	want := (op.progress == SetFolded || len(op.set) == 0 || op.Restored != 0) && m.openRequests(op) == 0
+	want := (op.progress == SetFolded || len(op.set) == 0 || op.Restored != 0) && openRequests(m.s, op.ID) == 0
 	var got bool
 	m.commit(t, func(tx *Tx) (err error) { got, err = tx.DropOperation(op.ID); return err })
 	if got != want {

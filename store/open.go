@@ -22,7 +22,7 @@ const defaultLockTimeout = 100 * time.Millisecond
 //
 // bbolt's own open of a damaged file can panic in a goroutine where nobody can
 // catch it, so the file is first opened read-only, and the tree of its pages is
-// checked. It returns ErrInUse, ErrForeign, ErrVersion,
+// checked, unless it is large and was closed cleanly. It returns ErrInUse, ErrForeign, ErrVersion,
 // ErrReadOnly, a *CorruptError, or an error of the file system; then the file
 // is as it was.
 func Open(path string, o *Options) (*Store, error) {
@@ -64,7 +64,7 @@ func (o *Options) withDefaults() Options {
 }
 
 // inspect looks at the file without changing it, and reports whether there is
-// none yet.
+// none yet, or nothing in it.
 func (s *Store) inspect(path string) (fresh bool, err error) {
 	info, err := os.Stat(path)
 	switch {
@@ -82,7 +82,11 @@ func (s *Store) inspect(path string) (fresh bool, err error) {
 	if err := checkMagic(path); err != nil {
 		return false, err
 	}
-	return false, guarded(func() error { return s.check(path, info.Size()) })
+	err = guarded(func() (err error) {
+		fresh, err = s.check(path, info.Size())
+		return err
+	})
+	return fresh && err == nil, err
 }
 
 // magic is what the first page of a bbolt file holds behind the page header.
@@ -91,11 +95,8 @@ const magic, magicAt = 0xED0CDAED, 16
 // checkMagic tells a file that was never bbolt's from a damaged one.
 func checkMagic(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: %w", ErrReadOnly, err)
-	case err != nil:
-		return err
+	if err != nil {
+		return openError(err)
 	}
 	defer f.Close()
 	var head [2]uint32
@@ -112,48 +113,82 @@ func checkMagic(path string) error {
 	return nil
 }
 
-// check opens the file read-only: its lock, structure and version.
-func (s *Store) check(path string, size int64) error {
-	small, err := readAhead(path, size)
-	if err != nil {
-		return err
-	}
+// check opens the file read-only: its lock, structure and version. It reports
+// whether nothing has been stored in it yet.
+func (s *Store) check(path string, size int64) (fresh bool, err error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: s.opts.LockTimeout, ReadOnly: true})
 	if err != nil {
-		return openError(err)
+		return false, openError(err)
 	}
 	defer db.Close()
-	if small {
-		if err := checkFile(path, size); err != nil {
-			return err
-		}
+	if err := checkFile(path, size); err != nil {
+		return false, err
 	}
 	tx, err := db.Begin(false)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer rollback(tx)
 	if tx.Size() > size {
-		return &CorruptError{Err: fmt.Errorf("%d bytes are missing at the end", tx.Size()-size)}
+		return false, &CorruptError{Err: fmt.Errorf("%d bytes are missing at the end", tx.Size()-size)}
+	}
+	if untouched(tx) {
+		return true, nil
 	}
 	if err := checkFormat(tx); err != nil {
-		return err
+		return false, err
 	}
 	s.clean = tx.Bucket(bucketMeta).Get(keyClean) != nil
-	return nil
+	return false, nil
 }
 
-// checkFile checks the pages while the lock is held.
+// untouched tells a file to which nothing was ever committed: whoever created
+// it was killed before. bbolt starts a file with transactions 0 and 1. A file
+// that was cut short within the four pages of this start is refused as
+// damaged: to begin anew it would have to be emptied, perhaps under the hands
+// of a process that is just creating it.
+func untouched(tx *bolt.Tx) bool {
+	first, _ := tx.Cursor().First()
+	return first == nil && tx.ID() <= 1
+}
+
+// largeFile is the size in bytes from which on a file would not stay in
+// memory; 0 if that is unknown.
+var largeFile = memorySize() / 2
+
+// checkFile reads the file once in order, and checks its pages, while the lock
+// is held. A large file is not read ahead, and is checked only after an
+// unclean end, when it does not list its free pages: then bbolt searches all
+// of it, in a goroutine whose panic nobody could catch.
 func checkFile(path string, size int64) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return openError(err)
 	}
 	defer f.Close()
+	l, err := readLayout(f)
+	if err != nil {
+		return &CorruptError{Err: err}
+	}
+	if large := largeFile > 0 && size > largeFile; !large {
+		err = readAhead(f)
+	} else if l.freelist != noFreelist {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	if err := checkStructure(f, size); err != nil {
 		return &CorruptError{Err: err}
 	}
 	return nil
+}
+
+// readAhead reads the file once in order: bbolt's map is read at random, page
+// by page, and a cold open of 0.9 GB took 29 s instead of half a second.
+func readAhead(f *os.File) error {
+	_, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{f}, make([]byte, 1<<20))
+	return err
 }
 
 // checkFormat makes sure that the file is Recall's and not newer than us.
@@ -208,7 +243,7 @@ func openError(err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return ErrInUse
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("%w: %w", ErrReadOnly, err)
 	case err == nil, isSystem(err):
 		return err
@@ -221,22 +256,6 @@ func isSystem(err error) bool {
 	var path *fs.PathError
 	var number syscall.Errno
 	return errors.As(err, &path) || errors.As(err, &number)
-}
-
-// readAhead reads the file once in order: bbolt's map is read at random, page
-// by page, and a cold open of 0.9 GB took 29 s instead of half a second. A
-// file that would not stay in memory is left alone; small is false for it.
-func readAhead(path string, size int64) (small bool, err error) {
-	if limit := memorySize() / 2; limit > 0 && size > limit {
-		return false, nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return false, openError(err)
-	}
-	defer f.Close()
-	_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{f}, make([]byte, 1<<20))
-	return true, err
 }
 
 // open is the real one. What the walk has not noticed, such as a page that two

@@ -306,6 +306,19 @@ func eachOperation(b *bolt.Bucket, from [16]byte, visit func(*decoded) error) er
 	return nil
 }
 
+// Operation returns the record of one operation; found is false if there is
+// none.
+func (s *Store) Operation(id [16]byte) (op Operation, progress Progress, found bool, err error) {
+	err = s.View(func(v *View) error {
+		d, err := readOperation(v.tx.Bucket(bucketTombstone), id)
+		if d != nil {
+			op, progress, found = d.Operation, d.progress, true
+		}
+		return err
+	})
+	return op, progress, found, err
+}
+
 // Operations visits the records of the operations behind one, oldest first; of
 // all behind the zero id. An error of fn ends it and is returned. fn runs in a
 // read transaction and must not block.

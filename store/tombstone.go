@@ -102,10 +102,11 @@ func putSet(b *bolt.Bucket, id [16]byte, mark byte, part uint16, chunk uint32, s
 }
 
 // Restore undoes a cancellation: the messages of its set live again, unless
-// they ended otherwise, and its open requests are lifted. It returns the sizes
-// of the two, again if it was undone before. at, in ms, is not 0. It returns
-// ErrNoOperation, or ErrFolded when it is too late.
-func (t *Tx) Restore(op [16]byte, at int64) (back, lifted int, err error) {
+// they ended otherwise, and its requests are gone; the caller knows how many of
+// them mattered, and lifts keeps that. It returns the size of the set and lifts,
+// those of the first time if it was undone before. at, in ms, is not 0. It
+// returns ErrNoOperation, or ErrFolded when it is too late.
+func (t *Tx) Restore(op [16]byte, at int64, lifts int) (back, lifted int, err error) {
 	b := t.tx.Bucket(bucketTombstone)
 	d, err := readOperation(b, op)
 	switch {
@@ -127,8 +128,8 @@ func (t *Tx) Restore(op [16]byte, at int64) (back, lifted int, err error) {
 		return 0, 0, err
 	}
 	t.learn(func() { t.s.requested.lift(op, open) })
-	d.Restored, d.Back, d.Lifts = at, uint64(len(set)), uint64(len(open))
-	return len(set), len(open), writeOperation(b, d)
+	d.Restored, d.Back, d.Lifts = at, uint64(len(set)), uint64(lifts)
+	return len(set), lifts, writeOperation(b, d)
 }
 
 // takeSet deletes the rows of one kind and returns their numbers.

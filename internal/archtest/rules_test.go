@@ -42,6 +42,8 @@ func TestImportRules(t *testing.T) {
 		{"enginetest", "testing", true},
 		{"enginetest", Module, true},
 		{"enginetest", Module + "/store", false},
+		{"enginetest", porcupine, true},
+		{"postgres", porcupine, false},
 		{"recalltest", Module + "/qstash", true},
 		{"recalltest", Module + "/enginetest", false},
 		{"postgres", "github.com/jackc/pgx/v5", true},
@@ -60,7 +62,7 @@ func TestImportRules(t *testing.T) {
 		}
 	}
 	for imported, ok := range map[string]bool{
-		"testing": true, Module + "/enginetest": true, "pgregory.net/rapid": true, Module + "/bench": false,
+		"testing": true, Module + "/enginetest": true, "pgregory.net/rapid": true, Module + "/bench": false, porcupine: false,
 	} {
 		if fault := CheckImport("", true, imported); (fault == "") != ok {
 			t.Errorf("CheckImport of %q in a test = %q, want ok %v", imported, fault, ok)
@@ -68,7 +70,7 @@ func TestImportRules(t *testing.T) {
 	}
 	for linked, ok := range map[string]bool{
 		"fmt": true, Module: true, "go.etcd.io/bbolt/internal/common": true, "golang.org/x/sys/unix": true,
-		"golang.org/x/term": false, "github.com/spf13/cobra": false, Module + "/qstash": false, Module + "/storefront": false,
+		"golang.org/x/term": false, "github.com/spf13/cobra": false, porcupine: false, Module + "/qstash": false, Module + "/storefront": false,
 	} {
 		if fault := CheckLinked(linked); (fault == "") != ok {
 			t.Errorf("CheckLinked(%q) = %q, want ok %v", linked, fault, ok)

@@ -1,0 +1,136 @@
+package recall_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/store"
+	bolt "go.etcd.io/bbolt"
+)
+
+// damageBody flips a bit of the body row of the n-th message of a file.
+func damageBody(t *testing.T, path string, n uint64) {
+	t.Helper()
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		segment := binary.BigEndian.AppendUint64(nil, n>>12)
+		b := tx.Bucket([]byte("body")).Bucket(segment)
+		key, row := b.Cursor().Seek(binary.BigEndian.AppendUint32(nil, uint32(n)<<16))
+		row = slices.Clone(row)
+		row[len(row)/2] ^= 4
+		return b.Put(slices.Clone(key), row)
+	})
+	if err = errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// damagedFile returns a file with messages 1, 2 and 3, of which the first is
+// damaged, and its id.
+func damagedFile(t *testing.T) (path string, bad recall.MessageID) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "q.db")
+	b, err := recall.Open(path, &recall.Options{NoDispatch: true, Logger: quietLogger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range []string{"1", "2", "3"} {
+		if id := publish(t, b, recall.Message{URL: "local:x", Body: []byte(body), Retries: recall.Retries(0)}); bad == "" {
+			bad = id
+		}
+	}
+	closeNow(t, b, t.Context())
+	damageBody(t, path, 1)
+	return path, bad
+}
+
+// TestDamagedMessage is about a message that cannot be read: it holds nothing
+// else up, people are told which it is, and it can be taken back.
+func TestDamagedMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path, bad := damagedFile(t)
+		var log logs
+		opts := &recall.Options{Logger: log.logger(), Durability: recall.SyncNever}
+		e, err := recall.OpenEngine(path, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := recall.New(e, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		handle(t, b, "local:x", func(_ context.Context, d *recall.Delivery) error {
+			got = append(got, string(d.Body))
+			return nil
+		})
+		publish(t, b, recall.Message{URL: "local:x", Body: []byte("4")})
+		sleep(time.Hour)
+		slices.Sort(got)
+		if want := []string{"2", "3", "4"}; !slices.Equal(got, want) {
+			t.Errorf("delivered: got %q, want %q", got, want)
+		}
+		for _, text := range []string{"is not delivered", string(bad), `bucket \"body\", key 0000000000000001`} {
+			if n := log.count(text); n != 1 {
+				t.Errorf("%q is in the log %d times:\n%s", text, n, log.String())
+			}
+		}
+		_, err = b.Get(t.Context(), bad)
+		var damage *store.CorruptError
+		if !errors.As(err, &damage) || damage.Bucket != "body" || damage.Key != "0000000000000001" {
+			t.Errorf("Get: got %v", err)
+		}
+		checkCount(t, b, recall.Count{Pending: 1})
+		if err := recall.CheckInvariants(e, path); err != nil {
+			t.Error(err)
+		}
+		if r, err := b.CancelAll(t.Context()); err != nil || r.Cancelled != 1 {
+			t.Errorf("CancelAll: got %+v, %v", r, err)
+		}
+		closeNow(t, b, t.Context())
+	})
+}
+
+// TestDamagedMessageAfterCrash is about one whose last attempt was under way
+// when its process died: there is no body to make a dead letter of.
+func TestDamagedMessageAfterCrash(t *testing.T) {
+	path, bad := damagedFile(t)
+	damageBody(t, path, 1) // as it was
+	opts := &recall.Options{Logger: quietLogger}
+	e, err := recall.OpenEngine(path, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	res, err := e.Claim(t.Context(), recall.ClaimRequest{Now: now, Max: 1, Handlers: []string{"local:x"}})
+	if err != nil || len(res.Leases) != 1 || res.Leases[0].Message.ID != bad {
+		t.Fatalf("Claim: got %+v, %v", res, err)
+	}
+	if _, err := e.Maintain(t.Context(), now.Add(time.Minute)); err != nil { // notes the claim
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	damageBody(t, path, 1)
+	if e, err = recall.OpenEngine(path, opts); err != nil {
+		t.Fatal(err)
+	}
+	res, err = e.Claim(t.Context(), recall.ClaimRequest{Now: now, Max: 9, Handlers: []string{"local:x"}})
+	if err != nil || len(res.Leases) != 2 {
+		t.Errorf("Claim: got %+v, %v", res, err)
+	}
+	if err := errors.Join(recall.CheckInvariants(e, path), e.Close()); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,66 @@
+package recall_test
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestDocsShowTheExamples keeps the Go code of the documentation what is
+// compiled as an example. That of the README is in examples/readme.
+func TestDocsShowTheExamples(t *testing.T) {
+	for doc, source := range map[string]string{
+		"doc.go":            "example_test.go",
+		"enginetest/doc.go": "engine_test.go",
+		"qstash/doc.go":     "qstash/example_test.go",
+		"docs/http.md":      "qstash/example_test.go",
+	} {
+		compiled := flat(readFile(t, source))
+		blocks := goBlocks(doc, readFile(t, doc))
+		if len(blocks) == 0 {
+			t.Errorf("%s has no code", doc)
+		}
+		for _, block := range blocks {
+			if !strings.Contains(compiled, flat(block)) {
+				t.Errorf("%s: no code of %s:\n%s", doc, source, block)
+			}
+		}
+	}
+}
+
+var fenced = regexp.MustCompile("(?s)```go\n(.*?)```")
+
+// goBlocks returns the code of a page, or of a package's comment.
+func goBlocks(name, text string) (blocks []string) {
+	if strings.HasSuffix(name, ".md") {
+		for _, m := range fenced.FindAllStringSubmatch(text, -1) {
+			blocks = append(blocks, m[1])
+		}
+		return blocks
+	}
+	block := ""
+	for line := range strings.Lines(text) {
+		code, ok := strings.CutPrefix(line, "//\t")
+		switch {
+		case ok:
+			block += code
+		case strings.TrimSpace(line) == "//": // a blank line, of the code perhaps
+		case block != "":
+			blocks, block = append(blocks, block), ""
+		}
+	}
+	return blocks
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// flat makes indentation and blank lines alike.
+func flat(s string) string { return strings.Join(strings.Fields(s), " ") }
