@@ -55,8 +55,35 @@
 // [Broker.Cancel] takes back one message, [Broker.CancelMatching] all that
 // match a [Filter], [Broker.CancelAll] everything. A bulk call walks the
 // narrowest index, oldest message first, and stops at the first match that is
-// in flight; what was cancelled before it stays cancelled. [Broker.Count] and
-// [Broker.Explain] tell beforehand what a filter would meet.
+// in flight, which the [NotCancellableError] names; what was cancelled before
+// it stays cancelled. A [Policy] changes that: [Wait] for such attempts, [Skip]
+// them, or make them the last with [Sticky] and [Abort].
+//
+// [Broker.Count] and [Broker.Explain] tell beforehand what a filter would meet.
+// [ExpectExactly] and [ExpectAtMost] refuse a call that finds another number,
+// [Limit] takes the oldest, [DryRun] only looks.
+//
+// # Undo and records
+//
+// [Broker.Restore] undoes a bulk cancellation, whole, for [Options].UndoWindow
+// and as far as [Options].UndoBytes goes. [Broker.Cancellations] lists what was
+// done, by which filter and with which [Reason]; [Broker.WhoCancelled] says
+// which operation took a message.
+//
+// # Other changes by filter
+//
+// [Broker.CancelFuture] cancels what arrives from now on, until it expires or
+// [Broker.LiftCancellation] ends it. [Broker.Hold] and [Broker.Release] pause
+// what waits, [Broker.Reschedule] moves it, and [Broker.RetryNow] makes retries
+// due at once, by the same filters, options and records as a cancellation.
+// [Broker.DeleteDeadMatching] and [Broker.RetryDeadMatching] are for the dead
+// letter queue.
+//
+// # Transactions
+//
+// [Broker.Update] makes several changes one: publish and cancel together, to
+// replace messages, and keep the program's own data in the same file, in a
+// [Bucket] of the [Tx]. [Broker.Lookup] reads such data outside.
 //
 // # Durability
 //
@@ -68,6 +95,6 @@
 // # Limits
 //
 // Indexes are in memory: about 105 bytes for a waiting message, 270 if every
-// URL is different. One process holds a file; package qstash serves others over
-// HTTP.
+// URL is different. What can still be undone keeps its entry, and 8 bytes more.
+// One process holds a file; package qstash serves others over HTTP.
 package recall

@@ -65,8 +65,8 @@ func (h *handler) cancelOne(w http.ResponseWriter, r *http.Request, rest string)
 	return nil
 }
 
-// count and explain tell what a bulk cancellation with the same request would
-// meet, and how it would go about it.
+// count and explain tell what a bulk call with the same filter would meet, and
+// how it would go about it.
 func (h *handler) count(w http.ResponseWriter, r *http.Request, _ string) error {
 	f, err := readFilter(r)
 	if err != nil {
@@ -109,7 +109,7 @@ func (h *handler) explain(w http.ResponseWriter, r *http.Request, _ string) erro
 }
 
 func readFilter(r *http.Request) (recall.Filter, error) {
-	c, err := readCriteria(r)
+	c, err := read(r, &looking)
 	if err != nil {
 		return recall.Filter{}, err
 	}

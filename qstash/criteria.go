@@ -1,10 +1,10 @@
 package qstash
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -17,12 +17,16 @@ import (
 // criteria are what a request says about the messages that it means, before
 // body and query are put together.
 type criteria struct {
-	ids    []string            // nil: none given
-	values map[string][]string // by canonical name
-	from   *int64              // ms
-	to     *int64
-	all    *bool // said in so many words
-	limit  int   // 0: none
+	dialect     *dialect
+	ids         []string            // nil: none given
+	values      map[string][]string // by canonical name
+	from, to    *int64              // ms
+	dueAfter    *int64              // ms
+	dueBefore   *int64
+	minAttempts int
+	all         *bool             // said in so many words
+	limit       int               // of a count; 0: none
+	options     map[string]string // what is said about the call
 }
 
 // filterNames are the fields of a filter as the wire spells them, with the
@@ -41,9 +45,12 @@ const sdkCount = 100
 // ids.
 const maxCriteria = 16 << 20
 
-// readCriteria reads body and query of a request. A body that cannot be read
-// must never pass for none: it would cancel everything.
-func readCriteria(r *http.Request) (criteria, error) {
+// readCriteria reads body and query of a request of QStash's.
+func readCriteria(r *http.Request) (criteria, error) { return read(r, &wire) }
+
+// read reads body and query of a request. A body that cannot be read must
+// never pass for none: it would cancel everything.
+func read(r *http.Request, d *dialect) (criteria, error) {
 	if _, odd := r.Header["Body"]; odd {
 		return criteria{}, badRequest("the request has a header named body: the filter seems to have been put among the headers")
 	}
@@ -55,11 +62,11 @@ func readCriteria(r *http.Request) (criteria, error) {
 		}
 		return criteria{}, badRequest("the body could not be read: %v", err)
 	}
-	body, err := parseBody(data)
+	body, err := parseBody(data, d)
 	if err != nil {
 		return criteria{}, err
 	}
-	query, err := parseQuery(r.URL.RawQuery)
+	query, err := parseQuery(r.URL.RawQuery, d)
 	if err != nil {
 		return criteria{}, err
 	}
@@ -68,14 +75,20 @@ func readCriteria(r *http.Request) (criteria, error) {
 
 // parseQuery reads criteria from a query string or a form. Repeated names and
 // comma lists say the same.
-func parseQuery(raw string) (criteria, error) {
-	c := criteria{values: map[string][]string{}}
+func parseQuery(raw string, d *dialect) (criteria, error) {
+	c := criteria{dialect: d, values: map[string][]string{}}
 	params, err := url.ParseQuery(raw)
 	if err != nil {
 		return c, badRequest("the query cannot be read: %v", err)
 	}
 	for name, given := range params {
 		if name == tokenParam {
+			continue
+		}
+		if d.isOption(name) {
+			if err := c.setOption(name, given); err != nil {
+				return c, err
+			}
 			continue
 		}
 		var values []string
@@ -114,6 +127,12 @@ func splitList(name, v string) []string {
 
 // set takes one name with its values.
 func (c *criteria) set(name string, values []string) error {
+	switch {
+	case c.dialect.isOption(name):
+		return c.setOption(name, values)
+	case !c.dialect.knows(name):
+		return badRequest("unknown filter %q", name)
+	}
 	switch name {
 	case "messageIds":
 		if len(values) == 0 || slices.Contains(values, "") {
@@ -125,6 +144,12 @@ func (c *criteria) set(name string, values []string) error {
 		return setDate(&c.from, name, values)
 	case "toDate":
 		return setDate(&c.to, name, values)
+	case "dueAfter":
+		return setDate(&c.dueAfter, name, values)
+	case "dueBefore":
+		return setDate(&c.dueBefore, name, values)
+	case "minAttempts":
+		return setNumber(&c.minAttempts, name, values)
 	case "count":
 		return c.setCount(values)
 	case "all":
@@ -132,21 +157,26 @@ func (c *criteria) set(name string, values []string) error {
 	case "async":
 		return checkAsync(values)
 	}
-	canonical, ok := filterNames[name]
-	if !ok {
-		return badRequest("unknown filter %q", name)
-	}
 	if len(values) == 0 || slices.Contains(values, "") {
 		return badRequest("filter %q is empty", name)
 	}
+	canonical := canonicalName(name)
 	if canonical == "callerIP" {
-		for _, v := range values {
-			if _, err := netip.ParseAddr(v); err != nil {
-				return badRequest("filter %q: %q is not an IP address", name, v)
-			}
+		if err := c.dialect.checkAddresses(name, values); err != nil {
+			return err
 		}
 	}
 	c.values[canonical] = append(c.values[canonical], values...)
+	return nil
+}
+
+// setNumber takes a number of at least 1.
+func setNumber(at *int, name string, values []string) error {
+	n, err := strconv.Atoi(strings.Join(values, ","))
+	if err != nil || n < 1 {
+		return badRequest("%s must be a number of at least 1", name)
+	}
+	*at = n
 	return nil
 }
 
@@ -166,14 +196,12 @@ func setDate(at **int64, name string, values []string) error {
 const maxDate = 253402300799999
 
 func (c *criteria) setCount(values []string) error {
-	n, err := strconv.Atoi(strings.Join(values, ","))
-	if err != nil || n < 1 {
-		return badRequest("count must be a number of at least 1")
-	}
+	var n int
+	err := setNumber(&n, "count", values)
 	if n != sdkCount {
 		c.limit = n
 	}
-	return nil
+	return err
 }
 
 func (c *criteria) setAll(values []string) error {
@@ -202,18 +230,28 @@ func parseBool(name string, values []string) (bool, error) {
 }
 
 func (c *criteria) restricts() bool {
-	return c.ids != nil || len(c.values) > 0 || c.from != nil || c.to != nil
+	return c.ids != nil || len(c.values) > 0 || c.from != nil || c.to != nil ||
+		c.dueAfter != nil || c.dueBefore != nil || c.minAttempts > 0
 }
 
-// backwards tells whether no time is in the range.
-func (c *criteria) backwards() bool {
-	return c.from != nil && c.to != nil && *c.from > *c.to
+// backwards names a range that no time is in.
+func (c *criteria) backwards() (what string) {
+	switch {
+	case c.from != nil && c.to != nil && *c.from > *c.to:
+		return "fromDate is after toDate"
+	case c.dueAfter != nil && c.dueBefore != nil && *c.dueAfter > *c.dueBefore:
+		return "dueAfter is after dueBefore"
+	}
+	return ""
 }
 
-// merge puts body and query together: ids win over everything else, and
-// otherwise a message must match both.
+// idsWin tells whether ids make everything else not count.
+func (c *criteria) idsWin() bool { return c.ids != nil && !c.dialect.own }
+
+// merge puts body and query together: a message must match both, but on
+// QStash's wire ids win over everything else.
 func merge(a, b criteria) (criteria, error) {
-	out := criteria{all: a.all, limit: max(a.limit, b.limit), values: map[string][]string{}}
+	out := criteria{dialect: b.dialect, all: a.all, limit: max(a.limit, b.limit), values: map[string][]string{}}
 	if a.limit > 0 && b.limit > 0 {
 		out.limit = min(a.limit, b.limit)
 	}
@@ -235,8 +273,13 @@ func merge(a, b criteria) (criteria, error) {
 		out.values[name] = values
 	}
 	out.from, out.to = later(a.from, b.from), earlier(a.to, b.to)
-	if out.ids == nil && (a.backwards() || b.backwards()) {
-		return out, badRequest("fromDate is after toDate")
+	out.dueAfter, out.dueBefore = later(a.dueAfter, b.dueAfter), earlier(a.dueBefore, b.dueBefore)
+	out.minAttempts = max(a.minAttempts, b.minAttempts)
+	if what := cmp.Or(a.backwards(), b.backwards()); what != "" && !out.idsWin() {
+		return out, badRequest("%s", what)
+	}
+	if err := out.mergeOptions(a.options, b.options); err != nil {
+		return out, err
 	}
 	if out.all == nil {
 		out.all = b.all
@@ -283,31 +326,48 @@ func earlier(a, b *int64) *int64 {
 }
 
 // filter returns what the criteria mean; all is true if they restrict nothing.
-// Ids that are none name no message, so they are left out: the list stays a
-// list, and an empty one matches nothing.
 func (c *criteria) filter() (f recall.Filter, all bool) {
-	if c.ids != nil {
-		f.IDs = []recall.MessageID{}
-		for _, s := range c.ids {
-			if id, err := recall.ParseMessageID(s); err == nil {
-				f.IDs = append(f.IDs, id)
-			}
-		}
-		return f, false
+	if c.idsWin() {
+		return recall.Filter{IDs: c.messageIDs()}, false
 	}
-	if c.backwards() { // body and query allow different times: nothing is in both
+	if c.backwards() != "" { // body and query allow different times: nothing is in both
 		return recall.Filter{IDs: []recall.MessageID{}}, false
 	}
 	f = recall.Filter{
-		Queues: c.values["queueName"], URLs: c.values["url"], Topics: c.values["topicName"],
+		IDs: c.messageIDs(), Queues: c.values["queueName"], URLs: c.values["url"], Topics: c.values["topicName"],
 		Schedules: c.values["scheduleId"], CallerIPs: c.values["callerIP"], Labels: c.values["label"],
 		FlowKeys: c.values["flowControlKey"], Hosts: c.values["host"], Paths: c.values["path"],
-	}
-	if c.from != nil {
-		f.From = time.UnixMilli(*c.from)
-	}
-	if c.to != nil {
-		f.To = time.UnixMilli(*c.to)
+		From: timeOf(c.from), To: timeOf(c.to), DueAfter: timeOf(c.dueAfter), DueBefore: timeOf(c.dueBefore),
+		States: states(c.values["states"]), MinAttempts: c.minAttempts,
 	}
 	return f, f.IsZero()
+}
+
+// messageIDs leaves out what is no id, since it names no message. The list
+// stays a list, and an empty one matches nothing.
+func (c *criteria) messageIDs() []recall.MessageID {
+	if c.ids == nil {
+		return nil
+	}
+	ids := []recall.MessageID{}
+	for _, s := range c.ids {
+		if id, err := recall.ParseMessageID(s); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func states(names []string) (list []recall.State) {
+	for _, s := range names {
+		list = append(list, recall.State(s))
+	}
+	return list
+}
+
+func timeOf(ms *int64) time.Time {
+	if ms == nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(*ms)
 }

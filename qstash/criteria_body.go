@@ -11,16 +11,16 @@ import (
 
 // parseBody reads criteria from a body: JSON, or, because a widespread way to
 // call the API from Python sends that, a form, whatever the Content-Type says.
-func parseBody(data []byte) (criteria, error) {
+func parseBody(data []byte, d *dialect) (criteria, error) {
 	if len(data) == 0 {
 		return criteria{}, nil
 	}
 	data = bytes.TrimSpace(data) // white space alone is a body, and no filter: it is refused below
 	if bytes.HasPrefix(data, []byte("{")) {
-		return parseJSON(data)
+		return parseJSON(data, d)
 	}
-	c, err := parseQuery(string(data))
-	if err != nil || !c.restricts() && c.all == nil && c.limit == 0 {
+	c, err := parseQuery(string(data), d)
+	if err != nil || !c.restricts() && c.all == nil && c.limit == 0 && len(c.options) == 0 {
 		return criteria{}, badRequest("the body is neither a JSON object nor a form with known names")
 	}
 	return c, nil
@@ -28,8 +28,8 @@ func parseBody(data []byte) (criteria, error) {
 
 // parseJSON reads one object, and nothing but it. A name that is given twice
 // is refused: which of the two is meant?
-func parseJSON(data []byte) (criteria, error) {
-	c := criteria{values: map[string][]string{}}
+func parseJSON(data []byte, d *dialect) (criteria, error) {
+	c := criteria{dialect: d, values: map[string][]string{}}
 	if !utf8.Valid(data) { // the decoder would put other characters in its place
 		return c, badRequest("the body is not valid UTF-8")
 	}
@@ -78,38 +78,40 @@ func canonicalName(name string) string {
 // setJSON takes one member of the object. Elements of an array are never cut
 // at commas.
 func (c *criteria) setJSON(name string, value any) error {
+	if !c.dialect.knows(name) && !c.dialect.isOption(name) {
+		return badRequest("unknown filter %q", name)
+	}
 	if name == "messageIds" {
 		return c.setIDs(value)
 	}
-	var number, boolean bool // what the value may be besides strings
-	switch name {
-	case "fromDate", "toDate", "count":
-		number = true
-	case "all", "async":
-		boolean = true
-	default:
-		if _, known := filterNames[name]; !known {
-			return badRequest("unknown filter %q", name)
-		}
-	}
-	values, ok := stringsOf(value, number, boolean)
+	values, ok := stringsOf(value, numberNames[name], boolNames[name])
 	if !ok {
 		return badRequest("%s has a value of the wrong type", name)
 	}
 	return c.set(name, values)
 }
 
-// setIDs takes an id or a list of ids. An empty list and null count as not
-// given; what is no id in a list is passed over, even if it is empty.
+// numberNames and boolNames have values other than strings.
+var (
+	numberNames = map[string]bool{
+		"fromDate": true, "toDate": true, "dueAfter": true, "dueBefore": true, "minAttempts": true, "count": true,
+		"limit": true, "expectAtMost": true, "expectExactly": true, "wait": true, "due": true, "until": true,
+	}
+	boolNames = map[string]bool{"all": true, "async": true, "dryRun": true}
+)
+
+// setIDs takes an id or a list of ids. On QStash's wire an empty list and null
+// count as not given, and what is no id in a list is passed over, even if it is
+// empty.
 func (c *criteria) setIDs(value any) error {
-	if value == nil {
+	if value == nil && !c.dialect.own {
 		return nil
 	}
 	ids, ok := stringsOf(value, false, false)
 	if !ok {
 		return badRequest("messageIds must be a string or an array of strings")
 	}
-	if _, one := value.(string); one {
+	if _, one := value.(string); one || c.dialect.own {
 		return c.set("messageIds", ids)
 	}
 	c.ids = append(c.ids, ids...)

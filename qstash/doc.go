@@ -16,8 +16,11 @@
 // limits of flow control are the exception: they are checked, and the log says
 // that nothing enforces them.
 //
-// Two endpoints of Recall's own stand beside it, under /recall/v1: count and
-// explain, which take the same filters as a bulk cancellation. The document
+// Recall's own endpoints stand beside it, under /recall/v1, for the same token:
+// count and explain; cancel, with every policy and guard that
+// [recall.Broker.CancelMatching] has; restore, and the records of what was
+// cancelled; standing cancellations; hold, release, reschedule and retry-now.
+// They take the filters of a bulk cancellation, and newer fields. The document
 // docs/http.md in the repository describes all of it.
 //
 // Names, headers and status codes of the wire are known in this package only.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"runtime/debug"
 
@@ -21,6 +22,8 @@ var statusOf = []struct {
 	{recall.ErrEmptyFilter, http.StatusBadRequest},
 	{recall.ErrNotFound, http.StatusNotFound},
 	{recall.ErrNotCancellable, http.StatusConflict},
+	{recall.ErrUnexpectedCount, http.StatusPreconditionFailed},
+	{recall.ErrUndoExpired, http.StatusGone},
 	{recall.ErrFailed, http.StatusInternalServerError},
 	{recall.ErrFull, http.StatusInsufficientStorage},
 	{recall.ErrClosed, http.StatusServiceUnavailable},
@@ -36,7 +39,8 @@ var wireNames = map[string]string{
 	"URL": "destination", "Method": "Upstash-Method", "Header": "headers", "Body": "body", "Queue": "queue",
 	"Labels": "Upstash-Label", "FlowKey": "Upstash-Flow-Control-Key", "Delay": "Upstash-Delay",
 	"NotBefore": "Upstash-Not-Before", "Timeout": "Upstash-Timeout", "Retries": "Upstash-Retries",
-	"Filter.CallerIPs": "callerIP",
+	"Filter.CallerIPs": "callerIP", "Filter.States": "states", "Policy": "policy", "OperationID": "operation",
+	"Reason": "reason", "ExpectAtMost": "expectAtMost", "ExpectExactly": "expectExactly",
 }
 
 // text is what an error says on the wire.
@@ -91,13 +95,17 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var own *statusError
 	var blocked *recall.NotCancellableError
 	var crash *panicError
+	var facts *factsError
+	if errors.As(err, &facts) {
+		maps.Copy(body, facts.facts)
+	}
 	switch {
 	case errors.As(err, &own):
 		status = own.status
 		if own.allow != "" {
 			w.Header().Set("Allow", own.allow)
 		}
-	case errors.As(err, &blocked):
+	case errors.As(err, &blocked) && facts == nil:
 		body = blockedBody(blocked)
 	case errors.As(err, &crash):
 		h.o.Logger.Error("qstash: a request panicked", "path", r.URL.Path, "panic", crash.value, "stack", string(crash.stack))

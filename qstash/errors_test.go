@@ -111,3 +111,20 @@ func TestAbort(t *testing.T) {
 	}()
 	handler.ServeHTTP(w, request("GET", "/v2/messages/"+unknownID, ""))
 }
+
+// TestUnsupported has an engine that can do no more than all can.
+func TestUnsupported(t *testing.T) {
+	handler, _ := newFaulty(t, func(enginetest.Call) error { return nil })
+	for _, target := range []string{
+		"POST /recall/v1/hold?queueName=q", "POST /recall/v1/release?queueName=q", "POST /recall/v1/retry-now?queueName=q",
+		"POST /recall/v1/reschedule?queueName=q&due=1", "POST /recall/v1/restore?operation=" + unknownOp,
+		"GET /recall/v1/cancellations", "GET /recall/v1/cancellations/by-message/" + unknownID,
+		"GET /recall/v1/standing", "POST /recall/v1/standing?queueName=q&until=253402300799999",
+		"DELETE /recall/v1/standing/" + unknownOp,
+	} {
+		method, path, _ := strings.Cut(target, " ")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, request(method, path, ""))
+		checkError(t, w, 501, "not supported")
+	}
+}

@@ -114,6 +114,42 @@ func FuzzCriteria(f *testing.F) {
 	})
 }
 
+// FuzzOwnCriteria checks that Recall's own cancellation means everything only
+// if it says so, and that nothing is both a filter and an option.
+func FuzzOwnCriteria(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"", ""},
+		{"{}", ""},
+		{`{"all":true,"limit":1}`, ""},
+		{"", "all=1&policy=skip"},
+		{`{"messageIds":[]}`, ""},
+		{`{"messageIds":["a"],"queueName":"q","wait":"2s"}`, "expectAtMost=1"},
+		{`{"states":["held"],"dueAfter":1,"minAttempts":2}`, "dueBefore=2&callerIP=10.0.0.0/8"},
+		{"dryRun=true&reason=a,b", ""},
+		{`{"limit":1}`, "limit=1"},
+	} {
+		f.Add([]byte(seed[0]), seed[1])
+	}
+	f.Fuzz(func(t *testing.T, body []byte, query string) {
+		r := httptest.NewRequest("POST", "/recall/v1/cancel", bytes.NewReader(body))
+		r.URL.RawQuery = query
+		c, err := read(r, &cancelling)
+		if err != nil {
+			return
+		}
+		filter, all := c.filter()
+		if filter.IsZero() != all {
+			t.Errorf("all is %v, but the filter is %v", all, filter)
+		}
+		if c.all != nil && *c.all != all {
+			t.Errorf("body %q, query %q: says %v, means %v", body, query, *c.all, all)
+		}
+		if opts, err := c.cancelOptions(); err == nil && len(opts) > len(c.options) {
+			t.Errorf("body %q, query %q: %d options from %v", body, query, len(opts), c.options)
+		}
+	})
+}
+
 func bodyRestrictsNothing(body []byte) bool {
 	if len(body) == 0 {
 		return true

@@ -27,6 +27,16 @@ var routes = []struct {
 	{"v2/keys", map[string]call{http.MethodGet: (*handler).keys}},
 	{"recall/v1/count", map[string]call{http.MethodPost: (*handler).count}},
 	{"recall/v1/explain", map[string]call{http.MethodPost: (*handler).explain}},
+	{"recall/v1/cancel", map[string]call{http.MethodPost: (*handler).cancelBulk}},
+	{"recall/v1/restore", map[string]call{http.MethodPost: (*handler).restore}},
+	{"recall/v1/hold", map[string]call{http.MethodPost: (*handler).hold}},
+	{"recall/v1/release", map[string]call{http.MethodPost: (*handler).release}},
+	{"recall/v1/reschedule", map[string]call{http.MethodPost: (*handler).reschedule}},
+	{"recall/v1/retry-now", map[string]call{http.MethodPost: (*handler).retryNow}},
+	{"recall/v1/cancellations", map[string]call{http.MethodGet: (*handler).cancellations}},
+	{"recall/v1/cancellations/by-message/", map[string]call{http.MethodGet: (*handler).whoCancelled}},
+	{"recall/v1/standing", map[string]call{http.MethodGet: (*handler).listStanding, http.MethodPost: (*handler).cancelFuture}},
+	{"recall/v1/standing/", map[string]call{http.MethodDelete: (*handler).lift}},
 }
 
 // find matches the path without cleaning it: a destination is part of it, byte
