@@ -315,6 +315,15 @@ func (x *embeddedTx) takeOwn(b *bulk) {
 	}
 }
 
+// unmarkOwn undoes takeOwn.
+func (x *embeddedTx) unmarkOwn(seqs []uint64) {
+	for _, seq := range seqs {
+		if row := x.own[seq]; row != nil {
+			row.mark = 0
+		}
+	}
+}
+
 // Bucket implements [EngineTx].
 func (x *embeddedTx) Bucket(name string) (Bucket, error) {
 	if err := x.spend(pageBytes); err != nil {

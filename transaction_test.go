@@ -435,6 +435,35 @@ func TestGuardsInTransaction(t *testing.T) {
 	f.wantBodies(t, "a2 a3")
 }
 
+// TestRefusedGuardInTransaction: a guard that refuses leaves the messages as
+// they were, those of the transaction too.
+func TestRefusedGuardInTransaction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := openFile(t, nil)
+		publishAll(t, f.Broker, notes("a1 a2"))
+		f.update(t, func(tx *recall.Tx) error {
+			if _, err := tx.Publish(note("a3")); err != nil {
+				return err
+			}
+			for _, guard := range []recall.CancelOption{recall.ExpectAtMost(2), recall.ExpectExactly(2), recall.ExpectExactly(4)} {
+				for _, limit := range []recall.CancelOption{nil, recall.Limit(1)} {
+					res, err := tx.CancelMatching(label("a"), guard, limit)
+					var unexpected *recall.UnexpectedCountError
+					if !errors.As(err, &unexpected) || unexpected.Found != 3 || res.Cancelled != 0 {
+						t.Errorf("got %+v, %v, want that 3 were found", res, err)
+					}
+				}
+			}
+			return nil
+		})
+		f.wantBodies(t, "a1 a2 a3")
+		f.check(t)
+		if res, err := f.CancelMatching(t.Context(), label("a")); err != nil || res.Cancelled != 3 {
+			t.Errorf("CancelMatching afterwards: got %+v, %v, want 3", res, err)
+		}
+	})
+}
+
 // inFlight publishes messages to a handler that keeps them until its end is
 // told, and waits until all are running.
 func (f *onFile) inFlight(t *testing.T, bodies string) (ids []recall.MessageID, end chan error) {
