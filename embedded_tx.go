@@ -84,6 +84,7 @@ type embeddedTx struct {
 	works   []work // to apply
 	bulks   []*bulk
 	singles []*cancelOneWork
+	asking  *marking              // of those that are requests; nil: none
 	own     map[uint64]*insertRow // published here, by number
 	ownMsgs []ownMessage
 	left    int64
@@ -127,8 +128,11 @@ func (x *embeddedTx) commit() error {
 	}
 	err := c.turn.tx.Commit()
 	x.done = err == nil || isUnknown(err)
-	if err != nil {
-		x.abandon()
+	switch {
+	case isUnknown(err):
+		x.abandon(err)
+		return err
+	case err != nil:
 		return err
 	}
 	c.batch = c.batch[:0]
@@ -142,17 +146,26 @@ func (x *embeddedTx) commit() error {
 
 // settle follows the commit: marks are durable.
 func (x *embeddedTx) settle() {
-	for _, w := range x.singles {
-		w.settle(nil)
-	}
+	x.settleSingles(nil)
 	for _, b := range x.bulks {
 		b.settle()
 	}
 }
 
+// settleSingles tells who waits for a request how it has ended.
+func (x *embeddedTx) settleSingles(err error) {
+	for _, w := range x.singles {
+		w.settle(err)
+	}
+	if x.asking != nil {
+		x.e.settleMarking(x.asking, true)
+	}
+}
+
 // abandon leaves the marks of a commit whose outcome is unknown, and lets
 // nobody wait for it.
-func (x *embeddedTx) abandon() {
+func (x *embeddedTx) abandon(err error) {
+	x.settleSingles(err)
 	for _, b := range x.bulks {
 		x.e.settleMarking(b.mark, false)
 	}
@@ -163,9 +176,7 @@ func (x *embeddedTx) end() {
 	if x.done {
 		return
 	}
-	for _, w := range x.singles {
-		w.settle(errUncommitted)
-	}
+	x.settleSingles(errUncommitted)
 	for _, b := range x.bulks {
 		b.undo()
 	}
@@ -223,28 +234,52 @@ func (x *embeddedTx) Cancel(req CancelRequest) error {
 	if row := x.own[r.seq]; row != nil {
 		return x.cancelOwn(r.seq, row)
 	}
-	asking, err := x.e.newMarking()
-	if err != nil {
+	w, err := x.takeOne(r, req)
+	if w == nil || err != nil {
 		return err
-	}
-	w, wait, err := x.e.takeOne(r, req, asking)
-	x.e.settleMarking(asking, true)
-	switch {
-	case err != nil:
-		return err
-	case wait != nil && x.inFlight(r):
-		return &NotCancellableError{ID: req.ID, State: StateInFlight}
-	case wait != nil: // its end is decided, and waits for this transaction
-		x.barrier = true
-		return ErrNotFound
 	}
 	x.singles = append(x.singles, w)
 	return x.try(w.write(&x.c.turn))
 }
 
-func (x *embeddedTx) inFlight(r resolvedID) bool {
-	en, _ := x.e.peek(r)
-	return en.phase == phaseInFlight
+// takeOne is that of the engine, but cannot wait for the committer, whose place
+// the transaction has. It returns nothing at all for a message that the
+// transaction has asked for before.
+func (x *embeddedTx) takeOne(r resolvedID, req CancelRequest) (w *cancelOneWork, err error) {
+	if req.Sticky && x.asking == nil {
+		if x.asking, err = x.e.newMarking(); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		w, wait, err := x.e.takeOne(r, req, x.asking)
+		if wait == nil || err != nil {
+			return w, err
+		}
+		if again, err := x.uncertain(r, req); !again {
+			return nil, err
+		}
+	}
+}
+
+// uncertain says what is known of a message that others would have to wait for;
+// again, that this has changed meanwhile.
+func (x *embeddedTx) uncertain(r resolvedID, req CancelRequest) (again bool, err error) {
+	x.e.mu.Lock()
+	defer x.e.mu.Unlock()
+	_, en := x.e.findLocked(r)
+	switch {
+	case en == nil || en.phase == phaseMarked:
+		return false, ErrNotFound
+	case en.phase == phasePending:
+		return true, nil
+	case en.phase == phaseFinishing || x.e.leases[r.seq].final: // its end waits for this transaction
+		x.barrier = true
+		return false, ErrNotFound
+	case en.mark != 0 && req.Sticky:
+		return false, nil
+	}
+	return false, &NotCancellableError{ID: req.ID, State: StateInFlight}
 }
 
 // cancelOwn takes back a message of the transaction: its row is dead from the

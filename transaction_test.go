@@ -553,6 +553,78 @@ func TestPoliciesInTransaction(t *testing.T) {
 	}
 }
 
+// TestRequestInTransaction asks for a message in flight, whose attempt fails
+// before the transaction ends: what becomes of it follows from that end.
+func TestRequestInTransaction(t *testing.T) {
+	for _, commits := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			f := openFile(t, &recall.Options{Backoff: func(int) time.Duration { return time.Minute }})
+			ids, end := f.inFlight(t, "s1")
+			err := f.Update(t.Context(), func(tx *recall.Tx) error {
+				for range 2 {
+					if err := tx.Cancel(ids[0], recall.Sticky); err != nil {
+						t.Errorf("Cancel with Sticky: %v", err)
+					}
+				}
+				if err := tx.Cancel(ids[0]); !errors.Is(err, recall.ErrNotCancellable) {
+					t.Errorf("Cancel: got %v, want ErrNotCancellable", err)
+				}
+				if res, err := tx.CancelMatching(label("s")); err != nil || res.Cancelled+res.Requested != 0 {
+					t.Errorf("CancelMatching: got %+v, %v, want none", res, err)
+				}
+				end <- errNoRoom
+				synctest.Wait()
+				if commits {
+					return nil
+				}
+				return errNoRoom
+			})
+			if (err == nil) != commits {
+				t.Errorf("Update: %v", err)
+			}
+			synctest.Wait()
+			if commits {
+				checkCount(t, f.Broker, recall.Count{})
+				return
+			}
+			checkCount(t, f.Broker, recall.Count{Pending: 1})
+			sleep(time.Minute)
+			end <- nil
+			synctest.Wait()
+			checkCount(t, f.Broker, recall.Count{})
+		})
+	}
+}
+
+// TestEndedDuringTransaction cancels a message whose attempt has just ended, and
+// whose end waits for the transaction.
+func TestEndedDuringTransaction(t *testing.T) {
+	for _, sticky := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			f := openFile(t, nil)
+			ids, end := f.inFlight(t, "s1 s2")
+			var opts []recall.CancelOption
+			if sticky {
+				opts = append(opts, recall.Sticky)
+			}
+			f.update(t, func(tx *recall.Tx) error {
+				end <- nil
+				end <- recall.RetryAfter(time.Hour, errNoRoom)
+				synctest.Wait()
+				got := []error{tx.Cancel(ids[0], opts...), tx.Cancel(ids[1], opts...)}
+				if got[0] != nil {
+					got[0], got[1] = got[1], got[0]
+				}
+				if got[0] != nil || !errors.Is(got[1], recall.ErrNotFound) {
+					t.Errorf("Cancel: got %v, want one to be pending and one to be gone", got)
+				}
+				return nil
+			})
+			checkCount(t, f.Broker, recall.Count{})
+		})
+	}
+}
+
 func TestStandingInTransaction(t *testing.T) {
 	f := openFile(t, waiting)
 	op, err := f.CancelFuture(t.Context(), label("a"), time.Now().Add(time.Hour))
