@@ -38,14 +38,23 @@ func (b *Broker) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	}
 	defer b.end()
 	return u.Update(ctx, func(e EngineTx) error {
-		tx := &Tx{b: b, engine: e, now: b.clock.Now(), ctx: context.WithValue(ctx, txKey{}, b)}
+		tx := &Tx{b: b, engine: e, now: b.clock.Now(), ctx: context.WithValue(ctx, txKey{b}, true)}
 		defer tx.close()
 		return fn(tx)
 	})
 }
 
-// txKey marks the context of a transaction.
-type txKey struct{}
+// txKey marks the context of a transaction, which may be within one of another
+// broker.
+type txKey struct{ b *Broker }
+
+// checkTx refuses what would wait for the transaction that it is called in.
+func (b *Broker) checkTx(ctx context.Context) error {
+	if ctx.Value(txKey{b}) != nil {
+		return invalid("ctx", "inside a transaction, use the Tx")
+	}
+	return nil
+}
 
 // Tx is a transaction of [Broker.Update].
 type Tx struct {

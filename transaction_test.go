@@ -759,6 +759,7 @@ func TestTransactionIsOver(t *testing.T) {
 // which would wait for ever.
 func TestBrokerInTransaction(t *testing.T) {
 	f := openFile(t, waiting)
+	other := openFile(t, waiting)
 	f.update(t, func(tx *recall.Tx) error {
 		ctx := tx.Context()
 		for name, call := range brokerCalls(f.Broker) {
@@ -766,7 +767,12 @@ func TestBrokerInTransaction(t *testing.T) {
 				t.Errorf("%s: got %v, want ErrInvalid", name, err)
 			}
 		}
-		return nil
+		return other.Update(ctx, func(within *recall.Tx) error {
+			if _, err := f.Publish(within.Context(), note("a")); !errors.Is(err, recall.ErrInvalid) {
+				t.Errorf("Publish within another's transaction: got %v, want ErrInvalid", err)
+			}
+			return nil
+		})
 	})
 	checkCount(t, f.Broker, recall.Count{})
 }
@@ -780,6 +786,7 @@ func brokerCalls(b *recall.Broker) map[string]func(context.Context) error {
 		return err
 	}
 	return map[string]func(context.Context) error{
+		"Close":        b.Close,
 		"Update":       func(ctx context.Context) error { return b.Update(ctx, func(*recall.Tx) error { return nil }) },
 		"Lookup":       func(ctx context.Context) error { _, err := b.Lookup(ctx, "app", nil); return err },
 		"Publish":      func(ctx context.Context) error { _, err := b.Publish(ctx, note("a")); return err },
