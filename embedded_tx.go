@@ -43,7 +43,7 @@ func (e *embedded) Update(ctx context.Context, fn func(EngineTx) error) error {
 	if err != nil {
 		return err
 	}
-	barrier, err := e.borrow(<-l.lent, l, fn)
+	barrier, err := e.borrow(ctx, <-l.lent, l, fn)
 	<-r.ack
 	e.requests.Put(r)
 	if err == nil && barrier {
@@ -55,8 +55,11 @@ func (e *embedded) Update(ctx context.Context, fn func(EngineTx) error) error {
 
 // borrow runs a transaction in the committer's place and gives it back, also
 // when fn panics or ends its goroutine.
-func (e *embedded) borrow(c *committer, l *loan, fn func(EngineTx) error) (barrier bool, err error) {
+func (e *embedded) borrow(ctx context.Context, c *committer, l *loan, fn func(EngineTx) error) (barrier bool, err error) {
 	defer close(l.back)
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
 	tx, err := e.store.Begin(transactionBound)
 	if err != nil {
 		return false, err

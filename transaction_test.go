@@ -910,6 +910,41 @@ func TestTransactionIsRefused(t *testing.T) {
 	}
 }
 
+// TestTransactionIsLate waits for a commit, and is given up before its turn.
+func TestTransactionIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		commit := make(chan struct{})
+		f := &onFile{path: filepath.Join(t.TempDir(), "q.db")}
+		opts := &recall.Options{Durability: recall.SyncNever, Logger: quietLogger, NoDispatch: true}
+		var err error
+		if f.engine, err = recall.OpenFaulty(f.path, opts, func() error { <-commit; return nil }, nil); err != nil {
+			t.Fatal(err)
+		}
+		if f.Broker, err = recall.New(f.engine, opts); err != nil {
+			t.Fatal(err)
+		}
+		var calls sync.WaitGroup
+		calls.Go(func() { publish(t, f.Broker, note("a")) })
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		calls.Go(func() {
+			err := f.Update(ctx, func(*recall.Tx) error {
+				t.Error("fn was called")
+				return nil
+			})
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("Update: got %v, want it cancelled", err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		close(commit)
+		calls.Wait()
+		f.wantBodies(t, "a")
+		closeNow(t, f.Broker, context.Background())
+	})
+}
+
 // TestTransactionKeepsOthersWaiting ends the patience of who waits for a slow
 // fn, and shows how long it was in Stats.
 func TestTransactionKeepsOthersWaiting(t *testing.T) {
