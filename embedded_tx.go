@@ -68,13 +68,19 @@ func (e *embedded) borrow(ctx context.Context, c *committer, l *loan, fn func(En
 	defer x.end()
 	defer tx.Rollback() // does nothing after Commit
 	c.start(tx)
-	if err := fn(x); err != nil {
+	if err := x.run(fn); err != nil {
 		return false, err
 	}
 	if x.err != nil {
 		return false, x.err
 	}
 	return x.barrier, x.commit()
+}
+
+// run calls fn, after which what it has kept of the transaction is of no use.
+func (x *embeddedTx) run(fn func(EngineTx) error) error {
+	defer func() { x.over = true }()
+	return fn(x)
 }
 
 var transactionBound = store.Bound{Rows: 4096, Bytes: MaxTransaction}
@@ -94,6 +100,7 @@ type embeddedTx struct {
 	barrier bool
 	err     error // a write has failed: nothing can be committed
 	done    bool
+	over    bool // fn has returned
 }
 
 type ownMessage struct {
@@ -104,7 +111,10 @@ type ownMessage struct {
 
 // spend keeps the transaction within its bound.
 func (x *embeddedTx) spend(bytes int64) error {
-	if x.err != nil {
+	switch {
+	case x.over:
+		return ErrClosed
+	case x.err != nil:
 		return x.err
 	}
 	if bytes > x.left {
@@ -381,7 +391,12 @@ type embeddedBucket struct {
 	b *bolt.Bucket
 }
 
-func (b *embeddedBucket) Get(key []byte) []byte { return b.b.Get(key) }
+func (b *embeddedBucket) Get(key []byte) []byte {
+	if b.x.over {
+		return nil
+	}
+	return b.b.Get(key)
+}
 
 func (b *embeddedBucket) Put(key, value []byte) error {
 	if len(key) == 0 || len(key) > bolt.MaxKeySize {
@@ -402,6 +417,9 @@ func (b *embeddedBucket) Delete(key []byte) error {
 
 func (b *embeddedBucket) All(from []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(k, v []byte) bool) {
+		if b.x.over {
+			return
+		}
 		c := b.b.Cursor()
 		for k, v := c.Seek(from); k != nil; k, v = c.Next() {
 			if !yield(k, v) {

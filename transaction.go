@@ -173,8 +173,9 @@ func checkBucket(name string) error {
 }
 
 // Bucket holds keys and values of the program, in the order of the keys. It is
-// valid within its transaction only, and so are the slices that it returns,
-// which must not be written to.
+// valid within its transaction only – afterwards it is empty and refuses writes
+// with [ErrClosed] – and so are the slices that it returns, which must not be
+// written to.
 type Bucket interface {
 	// Get returns the value of a key, nil if there is none.
 	Get(key []byte) []byte

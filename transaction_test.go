@@ -736,9 +736,11 @@ func everything(t *testing.T, tx *recall.Tx, pending, running recall.MessageID) 
 func TestTransactionIsOver(t *testing.T) {
 	f := openFile(t, waiting)
 	var late *recall.Tx
-	f.update(t, func(tx *recall.Tx) error {
+	var bucket recall.Bucket
+	f.update(t, func(tx *recall.Tx) (err error) {
 		late = tx
-		return nil
+		bucket, err = tx.Bucket("app")
+		return errors.Join(err, bucket.Put([]byte("k"), []byte("v")))
 	})
 	calls := map[string]func() error{
 		"Publish":        func() error { _, err := late.Publish(note("a")); return err },
@@ -746,11 +748,20 @@ func TestTransactionIsOver(t *testing.T) {
 		"Cancel":         func() error { return late.Cancel(someID) },
 		"CancelMatching": func() error { _, err := late.CancelMatching(label("a")); return err },
 		"Bucket":         func() error { _, err := late.Bucket("app"); return err },
+		"Put":            func() error { return bucket.Put([]byte("k"), nil) },
+		"Delete":         func() error { return bucket.Delete([]byte("k")) },
+		"NextSequence":   func() error { _, err := bucket.NextSequence(); return err },
 	}
 	for name, call := range calls {
 		if err := call(); !errors.Is(err, recall.ErrClosed) {
 			t.Errorf("%s after the end: got %v, want ErrClosed", name, err)
 		}
+	}
+	if got := bucket.Get([]byte("k")); got != nil {
+		t.Errorf("Get after the end: got %q", got)
+	}
+	for k := range bucket.All(nil) {
+		t.Errorf("All after the end: got %q", k)
 	}
 	checkCount(t, f.Broker, recall.Count{})
 }
