@@ -189,6 +189,7 @@ func (x *embeddedTx) end() {
 	if x.done {
 		return
 	}
+	x.c.next = max(x.c.next, x.c.turn.head.NextSeq) // fn has seen the ids up to there
 	x.settleSingles(errUncommitted)
 	for _, b := range x.bulks {
 		b.undo()
@@ -244,7 +245,7 @@ func (x *embeddedTx) Cancel(req CancelRequest) error {
 	if err := x.spend(1024); err != nil {
 		return err
 	}
-	if row := x.own[r.seq]; row != nil {
+	if row := x.own[r.seq]; row != nil && messageID(row.id) == req.ID {
 		return x.cancelOwn(r.seq, row)
 	}
 	w, err := x.takeOne(r, req)

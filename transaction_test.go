@@ -732,6 +732,47 @@ func everything(t *testing.T, tx *recall.Tx, pending, running recall.MessageID) 
 	}
 }
 
+// TestIDsOfNothing: the ids that fn was given before it failed name no message,
+// not even when the next one is published in the same millisecond.
+func TestIDsOfNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := openFile(t, waiting)
+		var lost []recall.MessageID
+		for range 2 {
+			err := f.Update(t.Context(), func(tx *recall.Tx) error {
+				r, err := tx.PublishBatch(notes("a1 a2"))
+				lost = append(lost, r[0].ID, r[1].ID)
+				return errors.Join(err, errNoRoom)
+			})
+			if !errors.Is(err, errNoRoom) {
+				t.Fatal(err)
+			}
+		}
+		f.update(t, func(tx *recall.Tx) error {
+			if _, err := tx.PublishBatch(notes("b1 b2")); err != nil {
+				return err
+			}
+			for _, id := range lost {
+				if err := tx.Cancel(id); !errors.Is(err, recall.ErrNotFound) {
+					t.Errorf("Cancel in a transaction: got %v, want ErrNotFound", err)
+				}
+			}
+			return nil
+		})
+		publish(t, f.Broker, note("b3"))
+		for _, id := range lost {
+			if err := f.Cancel(t.Context(), id); !errors.Is(err, recall.ErrNotFound) {
+				t.Errorf("Cancel: got %v, want ErrNotFound", err)
+			}
+		}
+		for range 2 {
+			f.wantBodies(t, "b1 b2 b3")
+			f.check(t)
+			f.reopen(t)
+		}
+	})
+}
+
 // TestTransactionIsOver uses a Tx after fn has returned.
 func TestTransactionIsOver(t *testing.T) {
 	f := openFile(t, waiting)
