@@ -60,7 +60,7 @@ func (e *embedded) borrow(ctx context.Context, c *committer, l *loan, fn func(En
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	tx, err := e.store.Begin(transactionBound)
+	tx, err := e.store.Begin(smallTransaction)
 	if err != nil {
 		return false, err
 	}
@@ -83,7 +83,16 @@ func (x *embeddedTx) run(fn func(EngineTx) error) error {
 	return fn(x)
 }
 
-var transactionBound = store.Bound{Rows: 4096, Bytes: MaxTransaction}
+// smallTransaction is the room that every transaction begins with. What it
+// writes beyond that is known at its end only; the most that it may write would
+// refuse one that cancels in a file which is nearly full.
+var smallTransaction = store.Bound{Rows: 64, Bytes: 256 << 10, Essential: true}
+
+// bound is the room that the transaction needs. Without messages and data of
+// the program it is a cancellation like any other.
+func (x *embeddedTx) bound() store.Bound {
+	return store.Bound{Rows: 4096, Bytes: MaxTransaction - x.left, Essential: x.own == nil && !x.keeps}
+}
 
 // embeddedTx is a transaction under way. Its changes are in the write
 // transaction of the store; memory only has marks until it is committed.
@@ -101,6 +110,7 @@ type embeddedTx struct {
 	err     error // a write has failed: nothing can be committed
 	done    bool
 	over    bool // fn has returned
+	keeps   bool // it has written to buckets of the program
 }
 
 type ownMessage struct {
@@ -135,6 +145,9 @@ func (x *embeddedTx) try(err error) error {
 // commit makes the transaction durable and brings memory up to it.
 func (x *embeddedTx) commit() error {
 	c := x.c
+	if err := c.turn.tx.Room(x.bound()); err != nil {
+		return err
+	}
 	c.turn.notes = x.e.takeNotes(c.turn.notes[:0])
 	if err := c.turn.flush(); err != nil {
 		return err
@@ -378,6 +391,7 @@ func (x *embeddedTx) Bucket(name string) (Bucket, error) {
 	if err := x.spend(pageBytes); err != nil {
 		return nil, err
 	}
+	x.keeps = true
 	b, err := x.c.turn.tx.App(name, true)
 	if err != nil {
 		return nil, x.try(err)

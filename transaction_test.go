@@ -921,19 +921,53 @@ func TestLargeTransaction(t *testing.T) {
 	}
 }
 
+// TestTransactionInFullFile: without room for it a transaction is refused, and
+// one that only cancels goes on as long as other cancellations do.
 func TestTransactionInFullFile(t *testing.T) {
 	f := openFile(t, &recall.Options{NoDispatch: true, MaxFileSize: 20 << 20})
-	publishAll(t, f.Broker, notes("a1 a2"))
-	called := false
-	err := f.Update(t.Context(), func(*recall.Tx) error {
-		called = true
-		return nil
-	})
-	if called || !errors.Is(err, recall.ErrFull) || errors.Is(err, recall.ErrFailed) {
-		t.Errorf("got %v, want ErrFull; fn was called: %v", err, called)
+	ids := publishAll(t, f.Broker, notes("a1 a2 b1"))
+	full := &story{e: f.engine, ids: map[string]recall.MessageID{}}
+	filled := full.fill(t)
+	for name, write := range map[string]func(tx *recall.Tx) error{
+		"messages": func(tx *recall.Tx) error { _, err := tx.Publish(note("a3")); return err },
+		"data": func(tx *recall.Tx) error {
+			b, err := tx.Bucket("app")
+			return errors.Join(err, b.Put([]byte("k"), make([]byte, 1<<20)))
+		},
+	} {
+		err := f.Update(t.Context(), func(tx *recall.Tx) error {
+			if _, err := tx.CancelMatching(label("a")); err != nil {
+				return err
+			}
+			return errors.Join(tx.Cancel(ids[2]), write(tx))
+		})
+		if !errors.Is(err, recall.ErrFull) || errors.Is(err, recall.ErrFailed) {
+			t.Errorf("%s: got %v, want ErrFull", name, err)
+		}
+		full.wantPending(t, filled+3)
 	}
-	if res, err := f.CancelMatching(t.Context(), label("a")); err != nil || res.Cancelled != 2 {
-		t.Errorf("CancelMatching afterwards: got %+v, %v, want 2", res, err)
+	f.update(t, func(tx *recall.Tx) error {
+		res, err := tx.CancelMatching(label("a"))
+		if res.Cancelled != 2 {
+			t.Errorf("CancelMatching: got %+v, want 2", res)
+		}
+		return errors.Join(err, tx.Cancel(ids[2]))
+	})
+	full.wantPending(t, filled)
+}
+
+// TestTransactionTakesLittleRoom: a file does not grow by what a transaction
+// might have written.
+func TestTransactionTakesLittleRoom(t *testing.T) {
+	f := openFile(t, waiting)
+	publish(t, f.Broker, note("a"))
+	before := f.Stats().FileBytes
+	f.update(t, func(tx *recall.Tx) error {
+		b, err := tx.Bucket("app")
+		return errors.Join(err, b.Put([]byte("k"), []byte("v")))
+	})
+	if after := f.Stats().FileBytes; after > before+2<<20 {
+		t.Errorf("the file has grown from %d to %d bytes", before, after)
 	}
 }
 
