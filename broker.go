@@ -251,8 +251,8 @@ func (b *Broker) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if ctx.Value(txKey{}) == b {
-		return invalid("ctx", "inside a transaction, use the Tx")
+	if err := b.checkTx(ctx); err != nil {
+		return err
 	}
 	b.life.RLock()
 	defer b.life.RUnlock()
@@ -275,10 +275,14 @@ func (b *Broker) end() { b.inCalls.Done() }
 // with the context of their attempt; every other call is [ErrClosed] at once.
 // A handler that ignores its context is waited for, also when ctx is done. A
 // handler cannot close the broker that runs it, as that would wait for the
-// handler: with its own context it is refused ([ErrInvalid]).
+// handler: with its own context it is refused ([ErrInvalid]). So is a
+// transaction.
 func (b *Broker) Close(ctx context.Context) error {
 	if b.isAttempt(ctx) {
 		return invalid("ctx", "a handler cannot close the broker that runs it")
+	}
+	if err := b.checkTx(ctx); err != nil {
+		return err
 	}
 	b.life.Lock()
 	already := b.closed

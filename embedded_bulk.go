@@ -429,6 +429,9 @@ func (c *bulk) undo() {
 			en.mark = 0
 			c.e.live.request(p, en, false)
 		})
+		if c.tx != nil {
+			c.tx.unmarkOwn(c.seqs)
+		}
 	}
 	c.seqs, c.asked, c.askedIDs = nil, nil, nil
 	c.e.settleMarking(c.mark, true)

@@ -90,6 +90,7 @@ type committer struct {
 	kept  []*request // outcomes that found no room: they are part of every later commit until they do
 	loan  *request   // a transaction that is next
 	turn  turn
+	next  uint64 // numbers below were given out, by transactions that have left nothing
 }
 
 // commitLoop takes everything that is queued, makes it one commit, and starts
@@ -213,6 +214,7 @@ func (c *committer) start(tx *store.Tx) {
 		retries: c.turn.retries[:0], notes: c.turn.notes[:0],
 		standing: c.e.standing,
 	}
+	c.turn.head.NextSeq = max(c.turn.head.NextSeq, c.next)
 }
 
 // idle tells whether there is nothing to write: only barriers, no notes.

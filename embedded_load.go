@@ -67,7 +67,6 @@ func (e *embedded) load(now int64) (todo []crashed, err error) {
 			}
 			en := e.loadRow(seq, &rec, st, attempts)
 			if st.Held {
-				en.flags |= flagHeld
 				return nil
 			}
 			en.flags |= flagQueued
@@ -106,6 +105,9 @@ func (e *embedded) loadRow(seq uint64, rec *store.Record, st store.State, attemp
 	en.attempts = uint16(attempts)
 	if attempts > 0 {
 		en.flags |= flagRetried
+	}
+	if st.Held {
+		en.flags |= flagHeld
 	}
 	return en
 }

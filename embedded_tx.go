@@ -41,7 +41,7 @@ func (e *embedded) Update(ctx context.Context, fn func(EngineTx) error) error {
 	if err != nil {
 		return err
 	}
-	barrier, err := e.borrow(<-l.lent, l, fn)
+	barrier, err := e.borrow(ctx, <-l.lent, l, fn)
 	<-r.ack
 	e.requests.Put(r)
 	if err == nil && barrier {
@@ -53,9 +53,12 @@ func (e *embedded) Update(ctx context.Context, fn func(EngineTx) error) error {
 
 // borrow runs a transaction in the committer's place and gives it back, also
 // when fn panics or ends its goroutine.
-func (e *embedded) borrow(c *committer, l *loan, fn func(EngineTx) error) (barrier bool, err error) {
+func (e *embedded) borrow(ctx context.Context, c *committer, l *loan, fn func(EngineTx) error) (barrier bool, err error) {
 	defer close(l.back)
-	tx, err := e.store.Begin(transactionBound)
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	tx, err := e.store.Begin(smallTransaction)
 	if err != nil {
 		return false, err
 	}
@@ -63,7 +66,7 @@ func (e *embedded) borrow(c *committer, l *loan, fn func(EngineTx) error) (barri
 	defer x.end()
 	defer tx.Rollback() // does nothing after Commit
 	c.start(tx)
-	if err := fn(x); err != nil {
+	if err := x.run(fn); err != nil {
 		return false, err
 	}
 	if x.err != nil {
@@ -72,7 +75,22 @@ func (e *embedded) borrow(c *committer, l *loan, fn func(EngineTx) error) (barri
 	return x.barrier, x.commit()
 }
 
-var transactionBound = store.Bound{Rows: 4096, Bytes: MaxTransaction}
+// run calls fn, after which what it has kept of the transaction is of no use.
+func (x *embeddedTx) run(fn func(EngineTx) error) error {
+	defer func() { x.over = true }()
+	return fn(x)
+}
+
+// smallTransaction is the room that every transaction begins with. What it
+// writes beyond that is known at its end only; the most that it may write would
+// refuse one that cancels in a file which is nearly full.
+var smallTransaction = store.Bound{Rows: 64, Bytes: 256 << 10, Essential: true}
+
+// bound is the room that the transaction needs. Without messages and data of
+// the program it is a cancellation like any other.
+func (x *embeddedTx) bound() store.Bound {
+	return store.Bound{Rows: 4096, Bytes: MaxTransaction - x.left, Essential: x.own == nil && !x.keeps}
+}
 
 // embeddedTx is a transaction under way. Its changes are in the write
 // transaction of the store; memory only has marks until it is committed.
@@ -82,12 +100,15 @@ type embeddedTx struct {
 	works   []work // to apply
 	bulks   []*bulk
 	singles []*cancelOneWork
+	asking  *marking              // of those that are requests; nil: none
 	own     map[uint64]*insertRow // published here, by number
 	ownMsgs []ownMessage
 	left    int64
 	barrier bool
 	err     error // a write has failed: nothing can be committed
 	done    bool
+	over    bool // fn has returned
+	keeps   bool // it has written to buckets of the program
 }
 
 type ownMessage struct {
@@ -98,7 +119,10 @@ type ownMessage struct {
 
 // spend keeps the transaction within its bound.
 func (x *embeddedTx) spend(bytes int64) error {
-	if x.err != nil {
+	switch {
+	case x.over:
+		return ErrClosed
+	case x.err != nil:
 		return x.err
 	}
 	if bytes > x.left {
@@ -119,14 +143,20 @@ func (x *embeddedTx) try(err error) error {
 // commit makes the transaction durable and brings memory up to it.
 func (x *embeddedTx) commit() error {
 	c := x.c
+	if err := c.turn.tx.Room(x.bound()); err != nil {
+		return err
+	}
 	c.turn.notes = x.e.takeNotes(c.turn.notes[:0])
 	if err := c.turn.flush(); err != nil {
 		return err
 	}
 	err := c.turn.tx.Commit()
 	x.done = err == nil || isUnknown(err)
-	if err != nil {
-		x.abandon()
+	switch {
+	case isUnknown(err):
+		x.abandon(err)
+		return err
+	case err != nil:
 		return err
 	}
 	c.batch = c.batch[:0]
@@ -140,22 +170,28 @@ func (x *embeddedTx) commit() error {
 
 // settle follows the commit: marks are durable.
 func (x *embeddedTx) settle() {
-	for _, w := range x.singles {
-		w.settle(nil)
-	}
+	x.settleSingles(nil)
 	for _, b := range x.bulks {
 		b.settle()
 	}
 }
 
+// settleSingles tells who waits for a request how it has ended.
+func (x *embeddedTx) settleSingles(err error) {
+	for _, w := range x.singles {
+		w.settle(err)
+	}
+	if x.asking != nil {
+		x.e.settleMarking(x.asking, true)
+	}
+}
+
 // abandon leaves the marks of a commit whose outcome is unknown, and lets
 // nobody wait for it.
-func (x *embeddedTx) abandon() {
+func (x *embeddedTx) abandon(err error) {
+	x.settleSingles(err)
 	for _, b := range x.bulks {
 		b.abandon()
-	}
-	for _, w := range x.singles {
-		w.settle(ErrFailed)
 	}
 }
 
@@ -164,9 +200,8 @@ func (x *embeddedTx) end() {
 	if x.done {
 		return
 	}
-	for _, w := range x.singles {
-		w.settle(errUncommitted)
-	}
+	x.c.next = max(x.c.next, x.c.turn.head.NextSeq) // fn has seen the ids up to there
+	x.settleSingles(errUncommitted)
 	for _, b := range x.bulks {
 		b.undo()
 	}
@@ -221,31 +256,55 @@ func (x *embeddedTx) Cancel(req CancelRequest) error {
 	if err := x.spend(1024); err != nil {
 		return err
 	}
-	if row := x.own[r.seq]; row != nil {
+	if row := x.own[r.seq]; row != nil && messageID(row.id) == req.ID {
 		return x.cancelOwn(r.seq, row)
 	}
-	asking, err := x.e.newMarking()
-	if err != nil {
+	w, err := x.takeOne(r, req)
+	if w == nil || err != nil {
 		return err
-	}
-	w, wait, err := x.e.takeOne(r, req, asking)
-	x.e.settleMarking(asking, true)
-	switch {
-	case err != nil:
-		return err
-	case wait != nil && x.inFlight(r):
-		return &NotCancellableError{ID: req.ID, State: StateInFlight}
-	case wait != nil: // its end is decided, and waits for this transaction
-		x.barrier = true
-		return ErrNotFound
 	}
 	x.singles = append(x.singles, w)
 	return x.try(w.write(&x.c.turn))
 }
 
-func (x *embeddedTx) inFlight(r resolvedID) bool {
-	en, _ := x.e.peek(r)
-	return en.phase == phaseInFlight
+// takeOne is that of the engine, but cannot wait for the committer, whose place
+// the transaction has. It returns nothing at all for a message that the
+// transaction has asked for before.
+func (x *embeddedTx) takeOne(r resolvedID, req CancelRequest) (w *cancelOneWork, err error) {
+	if req.Sticky && x.asking == nil {
+		if x.asking, err = x.e.newMarking(); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		w, wait, err := x.e.takeOne(r, req, x.asking)
+		if wait == nil || err != nil {
+			return w, err
+		}
+		if again, err := x.uncertain(r, req); !again {
+			return nil, err
+		}
+	}
+}
+
+// uncertain says what is known of a message that others would have to wait for;
+// again, that this has changed meanwhile.
+func (x *embeddedTx) uncertain(r resolvedID, req CancelRequest) (again bool, err error) {
+	x.e.mu.Lock()
+	defer x.e.mu.Unlock()
+	_, en := x.e.findLocked(r)
+	switch {
+	case en == nil || en.phase == phaseMarked:
+		return false, ErrNotFound
+	case en.phase == phasePending:
+		return true, nil
+	case en.phase == phaseFinishing || x.e.leases[r.seq].final: // its end waits for this transaction
+		x.barrier = true
+		return false, ErrNotFound
+	case en.mark != 0 && req.Sticky:
+		return false, nil
+	}
+	return false, &NotCancellableError{ID: req.ID, State: StateInFlight}
 }
 
 // cancelOwn takes back a message of the transaction: its row is dead from the
@@ -316,11 +375,21 @@ func (x *embeddedTx) takeOwn(b *bulk) {
 	}
 }
 
+// unmarkOwn undoes takeOwn.
+func (x *embeddedTx) unmarkOwn(seqs []uint64) {
+	for _, seq := range seqs {
+		if row := x.own[seq]; row != nil {
+			row.mark = 0
+		}
+	}
+}
+
 // Bucket implements [EngineTx].
 func (x *embeddedTx) Bucket(name string) (Bucket, error) {
 	if err := x.spend(pageBytes); err != nil {
 		return nil, err
 	}
+	x.keeps = true
 	b, err := x.c.turn.tx.App(name)
 	if err != nil {
 		return nil, x.try(err)
@@ -335,7 +404,12 @@ type embeddedBucket struct {
 	b store.Bucket
 }
 
-func (b *embeddedBucket) Get(key []byte) []byte { return b.b.Get(key) }
+func (b *embeddedBucket) Get(key []byte) []byte {
+	if b.x.over {
+		return nil
+	}
+	return b.b.Get(key)
+}
 
 func (b *embeddedBucket) Put(key, value []byte) error {
 	if len(key) == 0 || len(key) > store.MaxKey {
@@ -354,7 +428,13 @@ func (b *embeddedBucket) Delete(key []byte) error {
 	return b.x.try(b.b.Delete(key))
 }
 
-func (b *embeddedBucket) All(from []byte) iter.Seq2[[]byte, []byte] { return b.b.All(from) }
+func (b *embeddedBucket) All(from []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
+		if !b.x.over {
+			b.b.All(from)(yield)
+		}
+	}
+}
 
 func (b *embeddedBucket) NextSequence() (uint64, error) {
 	if err := b.x.spend(pageBytes); err != nil {

@@ -21,6 +21,10 @@ const MaxTransaction = 16 << 20
 // message about the change cannot come apart: the transactional outbox, without
 // a second database.
 //
+// What others see of it while fn runs is that the messages which it has
+// cancelled are out of lists and counts, as with any cancellation under way, and
+// not delivered; they are back if it fails.
+//
 // fn runs in the place of the committer: everything else that writes waits for
 // it, so it should do no more than what belongs together. It must not call the
 // broker: with the context of the transaction such calls are refused
@@ -38,14 +42,23 @@ func (b *Broker) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	}
 	defer b.end()
 	return u.Update(ctx, func(e EngineTx) error {
-		tx := &Tx{b: b, engine: e, now: b.clock.Now(), ctx: context.WithValue(ctx, txKey{}, b)}
+		tx := &Tx{b: b, engine: e, now: b.clock.Now(), ctx: context.WithValue(ctx, txKey{b}, true)}
 		defer tx.close()
 		return fn(tx)
 	})
 }
 
-// txKey marks the context of a transaction.
-type txKey struct{}
+// txKey marks the context of a transaction, which may be within one of another
+// broker.
+type txKey struct{ b *Broker }
+
+// checkTx refuses what would wait for the transaction that it is called in.
+func (b *Broker) checkTx(ctx context.Context) error {
+	if ctx.Value(txKey{b}) != nil {
+		return invalid("ctx", "inside a transaction, use the Tx")
+	}
+	return nil
+}
 
 // Tx is a transaction of [Broker.Update].
 type Tx struct {
@@ -164,8 +177,9 @@ func checkBucket(name string) error {
 }
 
 // Bucket holds keys and values of the program, in the order of the keys. It is
-// valid within its transaction only, and so are the slices that it returns,
-// which must not be written to.
+// valid within its transaction only – afterwards it is empty and refuses writes
+// with [ErrClosed] – and so are the slices that it returns, which must not be
+// written to.
 type Bucket interface {
 	// Get returns the value of a key, nil if there is none.
 	Get(key []byte) []byte

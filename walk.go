@@ -18,8 +18,9 @@ type walk struct {
 	src     source
 	pos     uint64 // next number to look at
 	buf     []uint64
-	page    *page // of the last entry: neighbours share it. Valid within one lock hold
-	ahead   int64 // what touch returned: only there so that it is computed
+	merged  *merge // of a union
+	page    *page  // of the last entry: neighbours share it. Valid within one lock hold
+	ahead   int64  // what touch returned: only there so that it is computed
 	scanned int
 }
 
@@ -126,33 +127,20 @@ func (w *walk) nextLocked(dst []uint64) []uint64 {
 	return dst
 }
 
-// collectValues merges the posting lists of the chosen field. A list that was
-// cut at its share may hold more before the others' last number, so the merge
-// ends at the first cut.
+// collectValues appends the next numbers of the chosen field's values. A walk
+// that went back begins its merge anew.
 func (w *walk) collectValues(dst []uint64) []uint64 {
-	set := w.q.sets[w.src.field]
-	if len(set) == 0 {
+	set, table := w.q.sets[w.src.field], &w.ix.fields[w.src.field]
+	switch len(set) {
+	case 0:
 		return dst
+	case 1:
+		return table.slab[set[0]].list.Collect(dst, w.pos, walkSlice)
 	}
-	share := max(8, walkSlice/len(set))
-	cut := w.q.hi
-	for _, n := range set {
-		from := len(dst)
-		dst = w.ix.fields[w.src.field].slab[n].list.Collect(dst, w.pos, share)
-		if len(dst)-from == share {
-			cut = min(cut, dst[len(dst)-1])
-		}
+	if w.merged == nil || w.merged.next != w.pos {
+		w.merged = newMerge(table, set, w.pos)
 	}
-	if len(set) == 1 {
-		return dst
-	}
-	slices.Sort(dst)
-	dst = slices.Compact(dst)
-	i, found := slices.BinarySearch(dst, cut)
-	if found {
-		i++
-	}
-	return dst[:i]
+	return w.merged.collect(dst, walkSlice)
 }
 
 // collectPages is how many pages one lock hold goes through: in most of them

@@ -30,6 +30,17 @@ func (s *Store) limit() int64 {
 	return limit
 }
 
+// Room makes room for what the transaction has written, if that is more than
+// was said at its beginning. bbolt needs it at the commit. ErrFull means that it
+// must not be committed.
+func (t *Tx) Room(bound Bound) error {
+	need, err := t.s.need(bound)
+	if err != nil {
+		return err
+	}
+	return t.s.reach(need)
+}
+
 // makeRoom extends the file so that the transaction finds every page it can
 // need either free or already there.
 func (s *Store) makeRoom(bound Bound) error {
@@ -43,6 +54,11 @@ func (s *Store) makeRoom(bound Bound) error {
 	if err != nil {
 		return err
 	}
+	return s.reach(need)
+}
+
+// reach makes the file as long as it has to be.
+func (s *Store) reach(need int64) error {
 	if limit := s.limit(); limit > 0 && need > limit {
 		return fmt.Errorf("%w: it would exceed %d bytes", ErrFull, limit)
 	}
