@@ -214,8 +214,8 @@ func (b *Broker) Cancel(ctx context.Context, id MessageID, opts ...CancelOption)
 	}
 	defer b.end()
 	err = b.engine.Cancel(ctx, CancelRequest{ID: id, Sticky: o.policy.asks(), Reason: o.reason, Now: b.clock.Now()})
-	if err == nil && o.policy == Abort {
-		b.abort([]MessageID{id})
+	if err == nil && o.policy.asks() {
+		b.asked([]MessageID{id}, o.policy)
 	}
 	return err
 }
@@ -272,8 +272,8 @@ func (b *Broker) cancelMatching(ctx context.Context, req CancelMatchingRequest, 
 		stop := b.clock.AfterFunc(o.wait, func() { close(expired) })
 		defer stop()
 	}
-	if o.policy == Abort && !o.dryRun {
-		req.Asked = b.abort
+	if o.policy.asks() && !o.dryRun {
+		req.Asked = func(ids []MessageID) { b.asked(ids, o.policy) }
 	}
 	return b.engine.CancelMatching(ctx, req)
 }

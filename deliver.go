@@ -49,6 +49,7 @@ type result struct {
 	next      time.Duration // until the next attempt, if hasNext
 	hasNext   bool
 	released  bool // the attempt was not made
+	cancelled bool // the message is not to be tried again
 }
 
 // deliver makes one attempt.

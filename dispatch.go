@@ -201,7 +201,7 @@ func (d *dispatcher) attempt(ctx context.Context, cancel context.CancelCauseFunc
 	// Deferred, because a handler may end the goroutine instead of returning.
 	r := result{failure: FailureHandler, reason: "the handler ended its goroutine"}
 	defer func() {
-		d.reach.remove(l.Message.ID)
+		r.cancelled = d.reach.remove(l.Message.ID)
 		d.end(l, r, r.wasCut(ctx), started)
 	}()
 	r = d.deliver(context.WithValue(ctx, attemptKey{}, &attemptMark{b, l.Message.ID}), &l.Message)
@@ -243,7 +243,7 @@ func (d *dispatcher) end(l *Lease, r result, cut bool, started time.Time) {
 	case Retry, Dead:
 		d.failed.Add(1)
 	}
-	d.logEnd(&l.Message, f, now.Sub(started))
+	d.logEnd(&l.Message, f, r.cancelled, now.Sub(started))
 }
 
 // finish hands an outcome to the engine, whatever the attempt's context, and
@@ -265,14 +265,17 @@ func (d *dispatcher) finish(l *Lease, f Finish) bool {
 }
 
 // logEnd tells people how an attempt ended.
-func (d *dispatcher) logEnd(m *Message, f Finish, took time.Duration) {
+func (d *dispatcher) logEnd(m *Message, f Finish, cancelled bool, took time.Duration) {
 	level, text := slog.LevelDebug, "recall: delivered"
-	switch f.Outcome {
-	case Retry:
+	cancelled = cancelled && (f.Outcome == Retry || f.Outcome == Dead)
+	switch {
+	case cancelled:
+		level, text = slog.LevelInfo, "recall: attempt failed, and the message is cancelled"
+	case f.Outcome == Retry:
 		level, text = slog.LevelInfo, "recall: attempt failed, another one follows"
-	case Dead:
+	case f.Outcome == Dead:
 		level, text = slog.LevelWarn, "recall: message is dead"
-	case Release:
+	case f.Outcome == Release:
 		text = "recall: message was not tried"
 	}
 	ctx := context.Background()
@@ -289,7 +292,7 @@ func (d *dispatcher) logEnd(m *Message, f Finish, took time.Duration) {
 	if f.Response != nil {
 		attrs = append(attrs, slog.Int("status", f.Response.Status))
 	}
-	if f.Outcome == Retry {
+	if f.Outcome == Retry && !cancelled {
 		attrs = append(attrs, slog.Time("due", f.Due))
 	}
 	d.broker.log.LogAttrs(ctx, level, text, attrs...)

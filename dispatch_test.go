@@ -631,3 +631,32 @@ func TestReopenAfterClose(t *testing.T) {
 		closeNow(t, b, context.Background())
 	})
 }
+
+// What the log says of an attempt that fails is true of a message that is not
+// to be tried again.
+func TestLogOfCancelledAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logs
+		b := newBroker(t, &recall.Options{Logger: log.logger()})
+		release := make(chan struct{})
+		handle(t, b, "local:job", func(context.Context, *recall.Delivery) error {
+			<-release
+			return errors.New("failed")
+		})
+		for _, label := range []string{"sticky", "none"} {
+			publish(t, b, recall.Message{URL: "local:job", Labels: []string{label}, Retries: recall.Retries(1)})
+		}
+		synctest.Wait()
+		res, err := b.CancelMatching(t.Context(), recall.Filter{Labels: []string{"sticky"}}, recall.Sticky)
+		if res.Requested != 1 || err != nil {
+			t.Fatalf("CancelMatching: %+v, %v", res, err)
+		}
+		close(release)
+		sleep(time.Hour)
+		for text, want := range map[string]int{"and the message is cancelled": 1, "another one follows": 1, "message is dead": 1} {
+			if got := log.count(text); got != want {
+				t.Errorf("%q is logged %d times, want %d:\n%s", text, got, want, log.String())
+			}
+		}
+	})
+}

@@ -9,15 +9,21 @@ import (
 // errAborted is the cause of an attempt's context that a cancellation ended.
 var errAborted = errors.New("recall: the message was cancelled during the attempt")
 
-// reach lets a cancellation get at the attempts that are running. The zero
-// value is ready for use.
+// reach lets a cancellation get at the attempts that are running: to end them,
+// and so that what is said of them is true. The zero value is ready for use.
 type reach struct {
 	mu      sync.Mutex
-	running map[MessageID]context.CancelCauseFunc
+	running map[MessageID]*running
 	// Between a claim and the start of its attempts a message is in flight and
-	// not running yet: who is asked for then is cut short when it starts.
+	// not running yet: what is asked of it then holds when it starts.
 	open  bool
-	early map[MessageID]struct{}
+	early map[MessageID]Policy
+}
+
+// running is one attempt.
+type running struct {
+	cancel context.CancelCauseFunc
+	asked  bool // the message is not to be tried again
 }
 
 // claiming brackets a claim and the start of what it leased.
@@ -31,42 +37,54 @@ func (r *reach) add(id MessageID, cancel context.CancelCauseFunc) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.running == nil {
-		r.running = map[MessageID]context.CancelCauseFunc{}
+		r.running = map[MessageID]*running{}
 	}
-	r.running[id] = cancel
-	if _, asked := r.early[id]; asked {
-		cancel(errAborted)
+	r.running[id] = &running{cancel: cancel}
+	if policy, asked := r.early[id]; asked {
+		r.running[id].ask(policy)
 	}
 }
 
-func (r *reach) remove(id MessageID) {
+func (a *running) ask(p Policy) {
+	a.asked = true
+	if p == Abort {
+		a.cancel(errAborted)
+	}
+}
+
+// remove ends what is known of an attempt, and reports whether its message is
+// not to be tried again.
+func (r *reach) remove(id MessageID) (asked bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	asked = r.running[id].asked
 	delete(r.running, id)
+	return asked
 }
 
-// abort cancels the contexts of the attempts at some messages. Attempts that
-// have ended are passed over.
-func (r *reach) abort(ids []MessageID) {
+// ask tells the attempts at some messages that these are not to be tried again,
+// and ends them with Abort. Attempts that have ended are passed over.
+func (r *reach) ask(ids []MessageID, p Policy) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, id := range ids {
-		if cancel := r.running[id]; cancel != nil {
-			cancel(errAborted)
+		if a := r.running[id]; a != nil {
+			a.ask(p)
 			continue
 		}
 		if r.open {
 			if r.early == nil {
-				r.early = map[MessageID]struct{}{}
+				r.early = map[MessageID]Policy{}
 			}
-			r.early[id] = struct{}{}
+			r.early[id] = p
 		}
 	}
 }
 
-// abort ends the running attempts at messages that are not to be tried again.
-func (b *Broker) abort(ids []MessageID) {
+// asked tells the attempts that are running at some messages what was asked of
+// these.
+func (b *Broker) asked(ids []MessageID, p Policy) {
 	if b.dispatch != nil {
-		b.dispatch.reach.abort(ids)
+		b.dispatch.reach.ask(ids, p)
 	}
 }
