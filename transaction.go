@@ -21,6 +21,10 @@ const MaxTransaction = 16 << 20
 // message about the change cannot come apart: the transactional outbox, without
 // a second database.
 //
+// What others see of it while fn runs is that the messages which it has
+// cancelled are out of lists and counts, as with any cancellation under way, and
+// not delivered; they are back if it fails.
+//
 // fn runs in the place of the committer: everything else that writes waits for
 // it, so it should do no more than what belongs together. It must not call the
 // broker: with the context of the transaction such calls are refused

@@ -5,11 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -1079,4 +1082,125 @@ func TestTransactionKeepsOthersWaiting(t *testing.T) {
 		}
 		f.wantBodies(t, "a2 b")
 	})
+}
+
+// TestTransactionsAtOnce moves messages between two labels in transactions, and
+// counts them in a bucket, while others publish, cancel, deliver and look.
+// Nobody sees what comes beside what goes.
+func TestTransactionsAtOnce(t *testing.T) {
+	rounds := 60
+	if os.Getenv("RECALL_SOAK") != "" {
+		rounds = 300
+	}
+	f := openFile(t, &recall.Options{Slots: 8, Backoff: func(int) time.Duration { return time.Millisecond }})
+	var delivered atomic.Int64
+	handle(t, f.Broker, "local:h", func(_ context.Context, d *recall.Delivery) error {
+		if d.Attempt == 1 && len(d.Body)%2 == 0 {
+			return errNoRoom
+		}
+		delivered.Add(1)
+		return nil
+	})
+	const pairs = 3 // messages that are replaced together
+	replace := func(tx *recall.Tx, who, round int) error {
+		name := fmt.Sprint("set", who)
+		if round > 0 {
+			if res, err := tx.CancelMatching(label(name), recall.ExpectExactly(pairs)); err != nil || res.Cancelled != pairs {
+				return fmt.Errorf("round %d: %d cancelled, %w", round, res.Cancelled, err)
+			}
+		}
+		for range pairs {
+			m := recall.Message{URL: endpoint, Delay: time.Hour, Labels: []string{name, fmt.Sprint(name, ".", round)}}
+			if _, err := tx.Publish(m); err != nil {
+				return err
+			}
+		}
+		b, err := tx.Bucket("app")
+		if err != nil {
+			return err
+		}
+		return b.Put([]byte(name), []byte(fmt.Sprint(round)))
+	}
+	var writers, readers sync.WaitGroup
+	var published, cancelled atomic.Int64
+	over := make(chan struct{})
+	for who := range 2 {
+		writers.Go(func() {
+			for round := range rounds {
+				if err := f.Update(t.Context(), func(tx *recall.Tx) error { return replace(tx, who, round) }); err != nil {
+					t.Error(err)
+					return
+				}
+				err := f.Update(t.Context(), func(tx *recall.Tx) error {
+					return errors.Join(replace(tx, who, round+1), errNoRoom)
+				})
+				if !errors.Is(err, errNoRoom) {
+					t.Error(err)
+				}
+			}
+		})
+		readers.Go(func() { // sees the messages of one round, and not before its number
+			name := fmt.Sprint("set", who)
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				before, _ := strconv.Atoi(f.value(t, "app", name))
+				seen := map[string]int{}
+				page, err := f.engine.List(t.Context(), label(name), "", 100, time.Now())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, m := range page {
+					seen[m.Labels[1]]++
+				}
+				after, _ := strconv.Atoi(f.value(t, "app", name))
+				if len(seen) > 1 {
+					t.Errorf("messages of several rounds at once: %v", seen)
+				}
+				for l, n := range seen {
+					_, text, _ := strings.Cut(l, ".")
+					if round, _ := strconv.Atoi(text); round < before || round > after+1 || n > pairs {
+						t.Errorf("%d messages of round %d; the bucket had %d before and %d after", n, round, before, after)
+					}
+				}
+			}
+		})
+	}
+	for who := range 2 {
+		writers.Go(func() {
+			for i := range rounds {
+				publish(t, f.Broker, recall.Message{URL: "local:h", Body: make([]byte, i), Labels: []string{"job"}, Delay: time.Duration(i%3) * time.Millisecond})
+				published.Add(1)
+				if i%5 != who {
+					continue
+				}
+				res, err := f.CancelMatching(t.Context(), label("job"), []recall.Policy{recall.Skip, recall.Stop}[who])
+				if err != nil && !errors.Is(err, recall.ErrNotCancellable) {
+					t.Error(err)
+				}
+				cancelled.Add(int64(res.Cancelled))
+			}
+		})
+	}
+	writers.Wait()
+	close(over)
+	readers.Wait()
+	for f.Stats().Pending > 2*pairs || f.Stats().InFlight > 0 { // real time of a real file
+		runtime.Gosched()
+	}
+	if got := delivered.Load() + cancelled.Load(); got != published.Load() {
+		t.Errorf("%d delivered and %d cancelled are not the %d published", delivered.Load(), cancelled.Load(), published.Load())
+	}
+	for who := range 2 {
+		if got := f.value(t, "app", fmt.Sprint("set", who)); got != fmt.Sprint(rounds-1) {
+			t.Errorf("the bucket has %s, want %d", got, rounds-1)
+		}
+		if c, err := f.Count(t.Context(), label(fmt.Sprint("set", who, ".", rounds-1))); err != nil || c.Pending != pairs {
+			t.Errorf("the last round: %+v, %v", c, err)
+		}
+	}
 }
