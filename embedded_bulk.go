@@ -363,7 +363,7 @@ func (c *bulk) commit(ctx context.Context) error {
 	}
 	if err := c.e.submit(ctx, c.record()); err != nil {
 		if isUnknown(err) {
-			c.e.settleMarking(c.mark, false)
+			c.abandon()
 		} else {
 			c.undo()
 		}
@@ -424,6 +424,13 @@ func (c *bulk) undo() {
 	c.seqs, c.asked, c.askedIDs = nil, nil, nil
 	c.e.settleMarking(c.mark, true)
 	hint(c.e.claimHint)
+}
+
+// abandon leaves what a pass has marked as it is, since the outcome of its commit
+// is unknown, and lets nobody wait for it: no attempt that ends either.
+func (c *bulk) abandon() {
+	c.eachMarked(c.asked, func(_ *page, en *entry, _ uint64) { en.mark = 0 })
+	c.e.settleMarking(c.mark, false)
 }
 
 // unmarkLocked makes a marked message pending again.

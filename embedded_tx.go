@@ -193,7 +193,7 @@ func (x *embeddedTx) settleSingles(err error) {
 func (x *embeddedTx) abandon(err error) {
 	x.settleSingles(err)
 	for _, b := range x.bulks {
-		x.e.settleMarking(b.mark, false)
+		b.abandon()
 	}
 }
 
