@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/recallmq/recall"
@@ -542,6 +543,90 @@ func TestFull(t *testing.T) {
 	if again := s.fill(t); again < n/2 {
 		t.Errorf("after the cancellation %d found room, %d at first", again, n)
 	}
+}
+
+// TestRefusedCancellation cancels in a file in which even the reserve is used
+// up: it is refused, its marks and requests are taken back, and an attempt that
+// has failed meanwhile goes on as if nobody had asked.
+func TestRefusedCancellation(t *testing.T) {
+	for name, cancel := range map[string]func(*story) error{
+		"bulk": func(s *story) error { return s.cancelSticky("a") },
+		"single": func(s *story) error {
+			return errors.Join(
+				s.e.Cancel(context.Background(), recall.CancelRequest{ID: s.ids["a1"], Sticky: true, Now: storyBase}),
+				s.e.Cancel(context.Background(), recall.CancelRequest{ID: s.ids["a2"], Now: storyBase}))
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "q.db")
+			opts := &recall.Options{Durability: recall.SyncNever, MaxFileSize: 12 << 20, Logger: quietLogger}
+			e, err := recall.OpenEngine(path, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &story{e: e, ids: map[string]recall.MessageID{}, lease: map[string]recall.Lease{}}
+			s.fillReserve(t)
+			release, err := recall.Occupy(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cancelled, failed := make(chan error, 1), make(chan error, 1)
+			go func() { cancelled <- cancel(s) }()
+			synctest.Wait()
+			go func() {
+				failed <- e.Finish(context.Background(), s.lease["a1"], recall.Finish{Outcome: recall.Retry, Due: storyBase.Add(time.Minute), Now: storyBase})
+			}()
+			synctest.Wait()
+			release()
+			if err := <-cancelled; !errors.Is(err, recall.ErrFull) || errors.Is(err, recall.ErrFailed) {
+				t.Errorf("%s: got %v, want ErrFull", name, err)
+			}
+			if err := <-failed; err != nil {
+				t.Errorf("%s: the attempt: %v", name, err)
+			}
+			if n, err := e.Count(t.Context(), recall.Filter{Labels: []string{"a"}}, storyBase); err != nil || n != (recall.Count{Pending: 2}) {
+				t.Errorf("%s: got %+v, %v, want both pending", name, n, err)
+			}
+			if err := e.Close(); err != nil {
+				t.Error(err)
+			}
+			opts.MaxFileSize = 0
+			for _, left := range bodiesAfterReopen(t, path, opts) {
+				delete(s.ids, left)
+			}
+			if s.ids["a1"] != "" || s.ids["a2"] != "" {
+				t.Errorf("%s: after the next open %v are gone", name, s.ids)
+			}
+		})
+	}
+}
+
+// fillReserve publishes a1 and a2, of which the first is in flight then, and lets
+// other messages die with an answer that takes room, until there is none for the
+// smallest.
+func (s *story) fillReserve(t *testing.T) {
+	t.Helper()
+	var names []string
+	for i := range 100 {
+		names = append(names, fmt.Sprint("x", i))
+	}
+	if err := errors.Join(s.insert("a1"), s.insertDue(storyBase.Add(2*time.Hour), "a2"), s.insert(names...), s.claim(1+len(names))); err != nil {
+		t.Fatal(err)
+	}
+	size := 1 << 20
+	for _, name := range names {
+		err := s.finish(name, recall.Finish{Outcome: recall.Dead, Response: &recall.HTTPResponse{Status: 500, Body: make([]byte, size)}})
+		switch {
+		case err == nil:
+		case !errors.Is(err, recall.ErrFull) || errors.Is(err, recall.ErrFailed):
+			t.Fatal(err)
+		case size == 0:
+			return
+		default:
+			size /= 4
+		}
+	}
+	t.Fatal("there is still room")
 }
 
 // fill publishes until there is no room, not for the smallest message.
