@@ -40,3 +40,19 @@ func Settle(engine Engine) error {
 
 // Normalised returns f in the spelling that engines are given.
 func Normalised(f Filter) Filter { return f.normalise() }
+
+// Occupy takes the committer's place, also in a file that is full, until release
+// is called: what is queued meanwhile waits.
+func Occupy(engine Engine) (release func(), err error) {
+	e := engine.(*embedded)
+	l := &loan{lent: make(chan *committer), back: make(chan struct{})}
+	r, err := e.send(context.Background(), l, true)
+	if err != nil {
+		return nil, err
+	}
+	<-l.lent
+	return func() {
+		close(l.back)
+		<-r.ack
+	}, nil
+}

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/recallmq/recall"
@@ -25,6 +26,7 @@ type story struct {
 	e     recall.Engine
 	ids   map[string]recall.MessageID
 	lease map[string]recall.Lease
+	op    recall.OperationID // of the last cancellation that can be undone, or of the standing one
 }
 
 type storyStep struct {
@@ -37,16 +39,20 @@ type storyStep struct {
 func (s *story) insert(names ...string) error {
 	var msgs []recall.Message
 	for _, n := range names {
-		msgs = append(msgs, recall.Message{
-			URL: "http://host/" + n, Method: "POST", Body: []byte(n), Labels: []string{n[:1]}, Retries: recall.Retries(1),
-			DueAt: storyBase, CreatedAt: storyBase,
-		})
+		msgs = append(msgs, storyMessage(n, storyBase))
 	}
 	receipts, err := s.e.Insert(context.Background(), msgs, storyBase)
 	for i, r := range receipts {
 		s.ids[names[i]] = r.ID
 	}
 	return err
+}
+
+func storyMessage(name string, due time.Time) recall.Message {
+	return recall.Message{
+		URL: "http://host/" + name, Method: "POST", Body: []byte(name), Labels: []string{name[:1]}, Retries: recall.Retries(1),
+		DueAt: due, CreatedAt: storyBase,
+	}
 }
 
 func (s *story) claim(n int) error {
@@ -75,6 +81,49 @@ func (s *story) upkeep() error {
 func (s *story) cancelLabel(label string) error {
 	_, err := s.e.CancelMatching(context.Background(), recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{label}}, Now: storyBase})
 	return err
+}
+
+// cancelSticky cancels what waits, and asks for what is in flight.
+func (s *story) cancelSticky(label string) error {
+	res, err := s.e.CancelMatching(context.Background(), recall.CancelMatchingRequest{
+		Filter: recall.Filter{Labels: []string{label}}, Policy: recall.Sticky, Now: storyBase,
+	})
+	s.op = res.Operation
+	return err
+}
+
+func (s *story) restore() error {
+	_, err := s.e.(recall.Restorer).Restore(context.Background(), s.op, storyBase)
+	return err
+}
+
+func (s *story) change(kind recall.OperationKind, label string) error {
+	req := recall.ChangeRequest{Kind: kind, Due: storyBase.Add(time.Minute)}
+	req.Filter, req.Policy, req.Now = recall.Filter{Labels: []string{label}}, recall.Skip, storyBase
+	_, err := s.e.(recall.Changer).Change(context.Background(), req)
+	return err
+}
+
+func (s *story) cancelFuture(label string) (err error) {
+	s.op, err = s.e.(recall.Stander).CancelFuture(context.Background(), recall.Filter{Labels: []string{label}}, storyBase.Add(time.Hour), "", storyBase)
+	return err
+}
+
+func (s *story) lift() error {
+	return s.e.(recall.Stander).LiftCancellation(context.Background(), s.op, storyBase)
+}
+
+// transaction publishes t1, cancels h in bulk, e2, and e1 in flight, and notes in
+// a bucket that it did.
+func (s *story) transaction() error {
+	return s.e.(recall.Transactor).Update(context.Background(), func(tx recall.EngineTx) error {
+		_, published := tx.Insert([]recall.Message{storyMessage("t1", storyBase), storyMessage("h2", storyBase)}, storyBase)
+		_, bulk := tx.CancelMatching(recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{"h"}}, Now: storyBase})
+		b, made := tx.Bucket("app")
+		return errors.Join(published, bulk, made, b.Put([]byte("t"), []byte("done")),
+			tx.Cancel(recall.CancelRequest{ID: s.ids["e2"], Now: storyBase}),
+			tx.Cancel(recall.CancelRequest{ID: s.ids["e1"], Sticky: true, Now: storyBase}))
+	})
 }
 
 func (s *story) dead() (ids []recall.DeadLetterID, err error) {
@@ -145,6 +194,20 @@ var faultSteps = []storyStep{
 	}, nil, 1},
 	{"delete the dead letter", (*story).deleteDead, nil, 0},
 	{"publish again", func(s *story) error { return s.insert("e1", "e2") }, []string{"e1", "e2"}, 0},
+	{"cancel with Sticky", func(s *story) error { return errors.Join(s.claim(1), s.cancelSticky("e")) }, nil, 0},
+	{"restore", (*story).restore, []string{"e1", "e2"}, 0},
+	{"hold", func(s *story) error { return s.change(recall.OperationHold, "e") }, []string{"e1", "e2 held"}, 0},
+	{"reschedule", func(s *story) error { return s.change(recall.OperationReschedule, "e") }, []string{"e1", "e2+1m held"}, 0},
+	{"release", func(s *story) error { return s.change(recall.OperationRelease, "e") }, []string{"e1", "e2+1m"}, 0},
+	{"cancel the future", func(s *story) error { return s.cancelFuture("g") }, []string{"e1", "e2+1m"}, 0},
+	{"publish into it", func(s *story) error { return s.insert("g1", "h1") }, []string{"e1", "e2+1m", "h1"}, 0},
+	{"lift", (*story).lift, []string{"e1", "e2+1m", "h1"}, 0},
+	{"publish after it", func(s *story) error { return s.insert("g2") }, []string{"e1", "e2+1m", "h1", "g2"}, 0},
+	{"transaction", (*story).transaction, []string{"g2", "t1"}, 0},
+	{"end of the requested in it", func(s *story) error {
+		return s.finish("e1", recall.Finish{Outcome: recall.Dead, Reason: "no"})
+	}, []string{"g2", "t1"}, 0},
+	{"fold the transaction", (*story).upkeep, []string{"g2", "t1"}, 0},
 }
 
 // TestFailEveryCommit fails the n-th commit of a story, for every n until one
@@ -235,11 +298,20 @@ func (s *story) wantFailed(t *testing.T, after string) {
 		}
 	}
 	refused("publish", s.insert("z1"))
+	refused("cancel the future", s.cancelFuture("z"))
+	refused("transaction", s.e.(recall.Transactor).Update(ctx, func(recall.EngineTx) error { return nil }))
 	refused("claim", s.claim(1))
 	live, err := s.e.List(ctx, recall.Filter{}, "", 10, storyBase)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { // attempts that fail now, requested ones too
+		for name := range s.lease {
+			if err := s.finish(name, recall.Finish{Outcome: recall.Retry}); !errors.Is(err, recall.ErrFailed) && !errors.Is(err, recall.ErrLeaseLost) {
+				t.Errorf("retry of %s after %q has failed: %v", name, after, err)
+			}
+		}
+	}()
 	for _, m := range live {
 		if m.State == recall.StateInFlight {
 			refused("finish", s.finish(string(m.Body), recall.Finish{Outcome: recall.Delivered}))
@@ -286,6 +358,13 @@ func wantAfterReopen(t *testing.T, path string, opts *recall.Options, name strin
 		default:
 			got = append(got, string(m.Body))
 		}
+		if m.State == recall.StateHeld {
+			got[len(got)-1] += " held"
+		}
+	}
+	noted, err := e.(recall.Transactor).Lookup(context.Background(), "app", []byte("t"))
+	if err != nil || (noted != nil) != slices.Contains(got, "t1") {
+		t.Errorf("%s: the bucket has %q, %v; live %v", name, noted, err, got)
 	}
 	if large > 0 {
 		got = append(got, fmt.Sprint(large, " m"))
@@ -355,9 +434,7 @@ func failWait(t *testing.T, n int, before bool) (clean bool) {
 
 // insertDue publishes one message that is due at a time of its own.
 func (s *story) insertDue(due time.Time, name string) error {
-	r, err := s.e.Insert(context.Background(), []recall.Message{{
-		URL: "http://host/", Method: "POST", Body: []byte(name), Labels: []string{name[:1]}, Retries: recall.Retries(1), DueAt: due, CreatedAt: storyBase,
-	}}, storyBase)
+	r, err := s.e.Insert(context.Background(), []recall.Message{storyMessage(name, due)}, storyBase)
 	if err == nil {
 		s.ids[name] = r[0].ID
 	}
@@ -466,6 +543,90 @@ func TestFull(t *testing.T) {
 	if again := s.fill(t); again < n/2 {
 		t.Errorf("after the cancellation %d found room, %d at first", again, n)
 	}
+}
+
+// TestRefusedCancellation cancels in a file in which even the reserve is used
+// up: it is refused, its marks and requests are taken back, and an attempt that
+// has failed meanwhile goes on as if nobody had asked.
+func TestRefusedCancellation(t *testing.T) {
+	for name, cancel := range map[string]func(*story) error{
+		"bulk": func(s *story) error { return s.cancelSticky("a") },
+		"single": func(s *story) error {
+			return errors.Join(
+				s.e.Cancel(context.Background(), recall.CancelRequest{ID: s.ids["a1"], Sticky: true, Now: storyBase}),
+				s.e.Cancel(context.Background(), recall.CancelRequest{ID: s.ids["a2"], Now: storyBase}))
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "q.db")
+			opts := &recall.Options{Durability: recall.SyncNever, MaxFileSize: 12 << 20, Logger: quietLogger}
+			e, err := recall.OpenEngine(path, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &story{e: e, ids: map[string]recall.MessageID{}, lease: map[string]recall.Lease{}}
+			s.fillReserve(t)
+			release, err := recall.Occupy(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cancelled, failed := make(chan error, 1), make(chan error, 1)
+			go func() { cancelled <- cancel(s) }()
+			synctest.Wait()
+			go func() {
+				failed <- e.Finish(context.Background(), s.lease["a1"], recall.Finish{Outcome: recall.Retry, Due: storyBase.Add(time.Minute), Now: storyBase})
+			}()
+			synctest.Wait()
+			release()
+			if err := <-cancelled; !errors.Is(err, recall.ErrFull) || errors.Is(err, recall.ErrFailed) {
+				t.Errorf("%s: got %v, want ErrFull", name, err)
+			}
+			if err := <-failed; err != nil {
+				t.Errorf("%s: the attempt: %v", name, err)
+			}
+			if n, err := e.Count(t.Context(), recall.Filter{Labels: []string{"a"}}, storyBase); err != nil || n != (recall.Count{Pending: 2}) {
+				t.Errorf("%s: got %+v, %v, want both pending", name, n, err)
+			}
+			if err := e.Close(); err != nil {
+				t.Error(err)
+			}
+			opts.MaxFileSize = 0
+			for _, left := range bodiesAfterReopen(t, path, opts) {
+				delete(s.ids, left)
+			}
+			if s.ids["a1"] != "" || s.ids["a2"] != "" {
+				t.Errorf("%s: after the next open %v are gone", name, s.ids)
+			}
+		})
+	}
+}
+
+// fillReserve publishes a1 and a2, of which the first is in flight then, and lets
+// other messages die with an answer that takes room, until there is none for the
+// smallest.
+func (s *story) fillReserve(t *testing.T) {
+	t.Helper()
+	var names []string
+	for i := range 100 {
+		names = append(names, fmt.Sprint("x", i))
+	}
+	if err := errors.Join(s.insert("a1"), s.insertDue(storyBase.Add(2*time.Hour), "a2"), s.insert(names...), s.claim(1+len(names))); err != nil {
+		t.Fatal(err)
+	}
+	size := 1 << 20
+	for _, name := range names {
+		err := s.finish(name, recall.Finish{Outcome: recall.Dead, Response: &recall.HTTPResponse{Status: 500, Body: make([]byte, size)}})
+		switch {
+		case err == nil:
+		case !errors.Is(err, recall.ErrFull) || errors.Is(err, recall.ErrFailed):
+			t.Fatal(err)
+		case size == 0:
+			return
+		default:
+			size /= 4
+		}
+	}
+	t.Fatal("there is still room")
 }
 
 // fill publishes until there is no room, not for the smallest message.

@@ -1149,11 +1149,12 @@ func TestTransactionsAtOnce(t *testing.T) {
 				}
 				before, _ := strconv.Atoi(f.value(t, "app", name))
 				seen := map[string]int{}
-				for m, err := range f.List(t.Context(), label(name)) {
-					if err != nil {
-						t.Error(err)
-						return
-					}
+				page, err := f.engine.List(t.Context(), label(name), "", 100, time.Now())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, m := range page {
 					seen[m.Labels[1]]++
 				}
 				after, _ := strconv.Atoi(f.value(t, "app", name))
