@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/enginetest"
@@ -28,7 +29,7 @@ func referenceHarness(*testing.T) enginetest.Harness {
 	r := enginetest.NewReference()
 	return enginetest.Harness{
 		Engine: r,
-		Reopen: func(bool) (recall.Engine, error) {
+		Reopen: func(bool, time.Time) (recall.Engine, error) {
 			r = r.Reopen()
 			return r, nil
 		},
@@ -41,16 +42,16 @@ func referenceHarness(*testing.T) enginetest.Harness {
 func fileHarness(t *testing.T, d recall.Durability) enginetest.Harness {
 	dir, generation := t.TempDir(), 0
 	path := func() string { return filepath.Join(dir, fmt.Sprintf("%d.db", generation)) }
-	open := func() (recall.Engine, error) {
-		return recall.OpenEngine(path(), &recall.Options{Durability: d, Logger: slog.New(slog.DiscardHandler)})
+	open := func(now time.Time) (recall.Engine, error) {
+		return recall.OpenEngine(path(), &recall.Options{Durability: d, Logger: slog.New(slog.DiscardHandler), Clock: stopped(now)})
 	}
-	e, err := open()
+	e, err := open(time.UnixMilli(0))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return enginetest.Harness{
 		Engine: e,
-		Reopen: func(crash bool) (_ recall.Engine, err error) {
+		Reopen: func(crash bool, now time.Time) (_ recall.Engine, err error) {
 			old := path()
 			var image []byte
 			if crash {
@@ -71,12 +72,20 @@ func fileHarness(t *testing.T, d recall.Durability) enginetest.Harness {
 					return nil, err
 				}
 			}
-			e, err = open()
+			e, err = open(now)
 			return e, err
 		},
 		Check: func() error { return recall.CheckInvariants(e, path()) },
 	}
 }
+
+// stopped is a clock that shows one time: an engine looks at it when it is
+// opened.
+type stopped time.Time
+
+func (c stopped) Now() time.Time { return time.Time(c) }
+
+func (stopped) AfterFunc(time.Duration, func()) func() bool { return func() bool { return true } }
 
 // quietImage reads a file that nobody is writing to: what it reads twice.
 func quietImage(t *testing.T, path string) []byte {

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -16,6 +17,7 @@ type operation struct {
 	asked  []*entry
 	gone   []recall.MessageID // taken on arrival
 	result recall.RestoreResult
+	until  time.Time // a cancellation can be undone before that
 }
 
 // undoWindow is how long a Reference can undo: as long as an engine by default.
@@ -113,6 +115,7 @@ func (c *bulk) run(ctx context.Context) error {
 			return nil
 		}
 		if c.req.Expired == nil || c.req.DryRun || c.req.Self == blocker.m.ID {
+			c.op.Blocker = blocker.m.ID
 			return &recall.NotCancellableError{ID: blocker.m.ID, State: recall.StateInFlight, Cancelled: c.res.Cancelled}
 		}
 		changed := r.changed
@@ -208,8 +211,28 @@ func (r *Reference) newOperation(kind recall.OperationKind, now time.Time, reaso
 	op := &operation{Operation: recall.Operation{
 		ID: operationID(r.ops, now), Kind: kind, At: millis(now), Reason: reason, Filter: filter,
 	}}
+	if kind == recall.OperationCancel {
+		op.until = op.At.Add(undoWindow)
+	}
 	r.operations = append(r.operations, op)
+	slices.SortFunc(r.operations, func(a, b *operation) int { return cmp.Compare(a.ID, b.ID) })
 	return op
+}
+
+// expire ends the undo of what is old enough. If the clock has gone back, the
+// time that is left is not longer than it was.
+func (r *Reference) expire(now time.Time) {
+	for _, op := range r.operations {
+		if op.Kind != recall.OperationCancel {
+			continue
+		}
+		if most := millis(now).Add(undoWindow); op.until.After(most) {
+			op.until = most
+		}
+		if !now.Before(op.until) {
+			op.until = time.Time{}
+		}
+	}
 }
 
 // ask requests the cancellation of a message in flight.
@@ -228,6 +251,12 @@ func (r *Reference) operation(id recall.OperationID) *operation {
 	return nil
 }
 
+func (op *operation) record() recall.Operation {
+	o := op.Operation
+	o.Undoable = !op.until.IsZero() && op.RestoredAt.IsZero()
+	return o
+}
+
 // Restore implements [recall.Restorer].
 func (r *Reference) Restore(ctx context.Context, id recall.OperationID, now time.Time) (recall.RestoreResult, error) {
 	if err := r.begin(ctx); err != nil {
@@ -242,7 +271,7 @@ func (r *Reference) Restore(ctx context.Context, id recall.OperationID, now time
 		return recall.RestoreResult{}, &recall.InvalidError{Field: "OperationID", Reason: "it is no cancellation"}
 	case !op.RestoredAt.IsZero():
 		return op.result, nil
-	case !now.Before(op.At.Add(undoWindow)):
+	case !now.Before(op.until):
 		return recall.RestoreResult{}, recall.ErrUndoExpired
 	}
 	for _, e := range op.took {
@@ -271,7 +300,7 @@ func (r *Reference) Operations(ctx context.Context, after recall.OperationID, li
 	defer r.mu.Unlock()
 	for _, op := range r.operations {
 		if op.ID > after && len(page) < limit {
-			page = append(page, op.Operation)
+			page = append(page, op.record())
 		}
 	}
 	return page, nil
@@ -286,7 +315,7 @@ func (r *Reference) WhoCancelled(ctx context.Context, id recall.MessageID) (reca
 	for _, op := range slices.Backward(r.operations) {
 		took := slices.ContainsFunc(op.took, func(e *entry) bool { return e.m.ID == id })
 		if op.RestoredAt.IsZero() && (took || slices.Contains(op.gone, id)) {
-			return op.Operation, nil
+			return op.record(), nil
 		}
 	}
 	return recall.Operation{}, recall.ErrNotFound

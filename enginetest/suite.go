@@ -19,9 +19,9 @@ type Harness struct {
 	// Engine is empty. The suite closes it.
 	Engine recall.Engine
 	// Reopen ends the engine that was handed out last, as a crash would or by
-	// Close, and returns a new one on what it left. Nil if there is no such
-	// thing; then what has to survive a restart is not tested.
-	Reopen func(crash bool) (recall.Engine, error)
+	// Close, and returns a new one on what it left, at the given time. Nil if
+	// there is no such thing; then what has to survive a restart is not tested.
+	Reopen func(crash bool, now time.Time) (recall.Engine, error)
 	// Check, if set, looks into the engine that was handed out last for broken
 	// invariants, at the end of every test and before it is closed.
 	Check func() error
@@ -41,6 +41,8 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Cancel", cancelTests},
 		{"CancelMatching", bulkTests},
 		{"Wait", waitTests},
+		{"Policy", policyTests},
+		{"Guard", guardTests},
 		{"DeadLetter", deadTests},
 		{"Close", closeTests},
 		{"Concurrent", concurrentTests},
