@@ -64,6 +64,24 @@ func (e *embedded) Operations(ctx context.Context, after OperationID, limit int)
 	return page, err
 }
 
+// record reads one record as the file has it.
+func (e *embedded) record(op [16]byte) (found store.Operation, ok bool, err error) {
+	before := op
+	for i := len(before) - 1; i >= 0; i-- { // one less: the walk begins behind it
+		if before[i]--; before[i] != 0xff {
+			break
+		}
+	}
+	err = e.store.Operations(before, func(o store.Operation, _ store.Progress) error {
+		found, ok = o, o.ID == op
+		return errEnough
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return found, ok, err
+}
+
 // operation is the record as users see it.
 func (e *embedded) operation(op *store.Operation) Operation {
 	o := Operation{

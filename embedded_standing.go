@@ -1,10 +1,10 @@
 package recall
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +40,9 @@ const maxStandingFilter = 3000
 
 // CancelFuture implements [Stander].
 func (e *embedded) CancelFuture(ctx context.Context, f Filter, until time.Time, reason string, now time.Time) (OperationID, error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return "", err
+	}
 	text, err := json.Marshal(f)
 	if err != nil {
 		return "", invalid("Filter", "%v", err)
@@ -47,7 +50,7 @@ func (e *embedded) CancelFuture(ctx context.Context, f Filter, until time.Time, 
 	if len(text)+len(reason) > maxStandingFilter {
 		return "", invalid("Filter", "it takes %d bytes as JSON, with the reason; the limit is %d", len(text)+len(reason), maxStandingFilter)
 	}
-	s := &standing{op: operation(verbStanding, now, reason, string(text)), filter: f}
+	s := &standing{op: e.newOperation(verbStanding, now, reason, string(text)), filter: f}
 	s.op.Until = until.UnixMilli()
 	if err := e.submit(ctx, &standingWork{s: s}); err != nil {
 		return "", err
@@ -57,6 +60,9 @@ func (e *embedded) CancelFuture(ctx context.Context, f Filter, until time.Time, 
 
 // LiftCancellation implements [Stander].
 func (e *embedded) LiftCancellation(ctx context.Context, id OperationID, now time.Time) error {
+	if err := e.checkOpen(ctx); err != nil {
+		return err
+	}
 	op, err := id.parse()
 	if err != nil {
 		return err
@@ -73,15 +79,9 @@ func (e *embedded) LiftCancellation(ctx context.Context, id OperationID, now tim
 
 // wasStanding tells an expired or lifted one from what never was.
 func (e *embedded) wasStanding(op [16]byte) error {
-	err := ErrNotFound
-	if found := e.store.Operations([16]byte{}, func(o store.Operation, _ store.Progress) error {
-		if o.ID == op && verb(o.Kind) == verbStanding {
-			err = nil
-			return errEnough
-		}
-		return nil
-	}); found != nil && !errors.Is(found, errEnough) {
-		return found
+	o, found, err := e.record(op)
+	if err == nil && (!found || verb(o.Kind) != verbStanding) {
+		err = ErrNotFound
 	}
 	return err
 }
@@ -135,6 +135,8 @@ func (w *standingWork) bound() store.Bound {
 
 func (w *standingWork) write(t *turn) error {
 	t.standing = append(slices.Clip(t.standing), w.s)
+	// The order is that of the records, so that a restart changes nothing.
+	slices.SortFunc(t.standing, func(a, b *standing) int { return bytes.Compare(a.op.ID[:], b.op.ID[:]) })
 	return t.tx.PutOperation(w.s.op)
 }
 
@@ -155,6 +157,9 @@ func (w *liftWork) write(t *turn) error {
 		return nil
 	}
 	w.found = true
+	if t.standing[i].op.Until <= w.now {
+		return nil
+	}
 	lifted := t.standing[i].op
 	lifted.Lifted = w.now
 	t.standing = slices.Delete(slices.Clone(t.standing), i, i+1)

@@ -75,6 +75,7 @@ func fileHarness(t *testing.T, d recall.Durability) enginetest.Harness {
 			e, err = open(now)
 			return e, err
 		},
+		Fold:  func() error { return recall.FoldAll(e) },
 		Check: func() error { return recall.CheckInvariants(e, path()) },
 	}
 }

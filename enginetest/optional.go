@@ -143,3 +143,5 @@ func (x *fixture) wantUnchanged(before string) {
 		x.Fatalf("something has changed:\nbefore %s\nafter  %s", before, now)
 	}
 }
+
+const unknownOperation recall.OperationID = "op_01ARZ3NDEKTSV4RRFFQ69G5FAV"

@@ -307,8 +307,7 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 	}
 	r.commits++
 	hint(r.claim)
-	close(r.changed)
-	r.changed = make(chan struct{})
+	r.wake()
 	return nil
 }
 

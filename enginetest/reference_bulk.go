@@ -18,6 +18,7 @@ type operation struct {
 	gone   []recall.MessageID // taken on arrival
 	result recall.RestoreResult
 	until  time.Time // a cancellation can be undone before that
+	runs   bool      // its call has not returned
 }
 
 // undoWindow is how long a Reference can undo: as long as an engine by default.
@@ -46,6 +47,9 @@ func (r *Reference) Change(ctx context.Context, req recall.ChangeRequest) (recal
 	if req.Kind == recall.OperationRetryNow {
 		due = millis(req.Now)
 	}
+	if !slices.Contains(changeKinds, req.Kind) {
+		return recall.ChangeResult{}, &recall.InvalidError{Field: "Kind", Reason: "it is no change"}
+	}
 	req.Expired, req.Asked = nil, nil
 	res, err := r.bulk(ctx, req.CancelMatchingRequest, req.Kind, due)
 	return recall.ChangeResult{
@@ -66,6 +70,8 @@ func (r *Reference) bulk(ctx context.Context, req recall.CancelMatchingRequest, 
 		return c.res, &recall.UnexpectedCountError{Found: found, Least: req.Guard.Least, Most: req.Guard.Most}
 	}
 	err := c.run(ctx)
+	c.op.runs = false
+	r.wake()
 	if len(c.op.asked) > 0 && req.Asked != nil {
 		var ids []recall.MessageID
 		for _, e := range c.op.asked {
@@ -198,7 +204,7 @@ func (c *bulk) record() {
 		return
 	}
 	c.op = c.r.newOperation(c.kind, c.req.Now, c.req.Reason, c.req.Filter.String())
-	c.op.Policy, c.op.Index = c.req.Policy, indexName
+	c.op.Policy, c.op.Index, c.op.runs = c.req.Policy, indexName, true
 	if c.req.All {
 		c.op.Filter = recall.Filter{}.String()
 	}
@@ -238,8 +244,39 @@ func (r *Reference) expire(now time.Time) {
 // ask requests the cancellation of a message in flight.
 func (r *Reference) ask(e *entry) {
 	e.requested = true
-	close(r.changed) // a walk that waits for it may pass it now
+	r.wake() // a walk that waits for it may pass it now
+}
+
+// wake lets who waits look again.
+func (r *Reference) wake() {
+	if r.closed {
+		return
+	}
+	close(r.changed)
 	r.changed = make(chan struct{})
+}
+
+// settled returns an operation once its call has returned.
+func (r *Reference) settled(ctx context.Context, id recall.OperationID) (*operation, error) {
+	for {
+		op := r.operation(id)
+		if op == nil || !op.runs {
+			return op, nil
+		}
+		changed := r.changed
+		r.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		r.mu.Lock()
+		switch {
+		case r.closed:
+			return nil, recall.ErrClosed
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		}
+	}
 }
 
 func (r *Reference) operation(id recall.OperationID) *operation {
@@ -263,8 +300,10 @@ func (r *Reference) Restore(ctx context.Context, id recall.OperationID, now time
 		return recall.RestoreResult{}, err
 	}
 	defer r.mu.Unlock()
-	op := r.operation(id)
+	op, err := r.settled(ctx, id)
 	switch {
+	case err != nil:
+		return recall.RestoreResult{}, err
 	case op == nil:
 		return recall.RestoreResult{}, recall.ErrNotFound
 	case op.Kind != recall.OperationCancel:
@@ -272,6 +311,7 @@ func (r *Reference) Restore(ctx context.Context, id recall.OperationID, now time
 	case !op.RestoredAt.IsZero():
 		return op.result, nil
 	case !now.Before(op.until):
+		op.until = time.Time{}
 		return recall.RestoreResult{}, recall.ErrUndoExpired
 	}
 	for _, e := range op.took {
@@ -386,4 +426,9 @@ func (r *Reference) restart(old *Reference) {
 		}
 		r.operations = append(r.operations, op)
 	}
+}
+
+// changeKinds are all changes.
+var changeKinds = []recall.OperationKind{
+	recall.OperationHold, recall.OperationRelease, recall.OperationReschedule, recall.OperationRetryNow,
 }

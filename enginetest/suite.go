@@ -22,6 +22,9 @@ type Harness struct {
 	// Close, and returns a new one on what it left, at the given time. Nil if
 	// there is no such thing; then what has to survive a restart is not tested.
 	Reopen func(crash bool, now time.Time) (recall.Engine, error)
+	// Fold, if set, makes the engine that was handed out last do the background
+	// work that does not pay yet.
+	Fold func() error
 	// Check, if set, looks into the engine that was handed out last for broken
 	// invariants, at the end of every test and before it is closed.
 	Check func() error
@@ -43,6 +46,8 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Wait", waitTests},
 		{"Policy", policyTests},
 		{"Guard", guardTests},
+		{"Audit", auditTests},
+		{"Standing", standingTests},
 		{"DeadLetter", deadTests},
 		{"Close", closeTests},
 		{"Concurrent", concurrentTests},
@@ -440,6 +445,15 @@ func (x *fixture) settle() {
 		}
 	}
 	x.Fatalf("Maintain still wants to be called again after 1000 steps")
+}
+
+// fold lets the engine fold what it would keep for a while, if it can be made
+// to.
+func (x *fixture) fold() {
+	x.Helper()
+	if x.h.Fold != nil {
+		x.check(x.h.Fold(), "Fold")
+	}
 }
 
 // doneContext returns a context that is done.
