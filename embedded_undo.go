@@ -51,8 +51,8 @@ func newUndoState(o *Options) undoState {
 	return undoState{window: o.UndoWindow, most: o.UndoBytes, running: map[[16]byte]chan struct{}{}}
 }
 
-// begun and ended bracket a call that may commit in parts: it is undone as a
-// whole, so not before it has ended.
+// begun and ended bracket a call that takes messages: it is undone as a whole,
+// so not before it has ended, and its last part is buried.
 func (e *embedded) begun(op [16]byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -64,6 +64,8 @@ func (e *embedded) ended(op [16]byte) {
 	defer e.mu.Unlock()
 	close(e.undo.running[op])
 	delete(e.undo.running, op)
+	e.undo.makeRoom()
+	hint(e.upkeepHint)
 }
 
 // bury takes over a durable cancellation: it can be undone for a while, then it
@@ -240,9 +242,15 @@ func (e *embedded) Restore(ctx context.Context, id OperationID, now time.Time) (
 	if err != nil {
 		return RestoreResult{}, err
 	}
+	if err := e.gate.pass(ctx); err != nil { // a transaction may be about to bury it
+		return RestoreResult{}, err
+	}
 	w, err := e.beginRestore(ctx, op, now.UnixMilli())
 	if err != nil {
 		return RestoreResult{}, err
+	}
+	if len(w.parts) == 0 {
+		return e.restored(op)
 	}
 	err = e.submit(ctx, w)
 	for _, seq := range w.settle(err) {
@@ -258,6 +266,26 @@ func (e *embedded) Restore(ctx context.Context, id OperationID, now time.Time) (
 		return RestoreResult{}, err
 	}
 	return w.result, nil
+}
+
+// restored is the answer about an operation that there is nothing left to undo
+// of: what its undo brought back, or why it cannot be undone.
+func (e *embedded) restored(op [16]byte) (RestoreResult, error) {
+	if err := e.store.Err(); err != nil {
+		return RestoreResult{}, err
+	}
+	o, found, err := e.record(op)
+	switch {
+	case err != nil:
+		return RestoreResult{}, err
+	case !found:
+		return RestoreResult{}, ErrNotFound
+	case verb(o.Kind) != verbCancel:
+		return RestoreResult{}, invalid("OperationID", "it names a %s, not a cancellation", verb(o.Kind).name())
+	case o.Restored == 0:
+		return RestoreResult{}, ErrUndoExpired
+	}
+	return RestoreResult{Restored: int(o.Back), Lifted: int(o.Lifts)}, nil
 }
 
 // beginRestore takes the operation out of the background's hands.
@@ -294,7 +322,13 @@ func (e *embedded) claimBurialsLocked(op [16]byte, now int64) (w *restoreWork, w
 		case burialRestoring:
 			return nil, b.restoring(), nil
 		case burialUndoable:
-			w.parts = append(w.parts, b)
+			if now < b.until {
+				w.parts = append(w.parts, b)
+				continue
+			}
+			e.undo.expire(op)
+			hint(e.upkeepHint)
+			fallthrough
 		default:
 			return nil, nil, ErrUndoExpired
 		}
@@ -313,8 +347,7 @@ func (e *embedded) claimBurialsLocked(op [16]byte, now int64) (w *restoreWork, w
 	return w, nil, nil
 }
 
-// restoreWork undoes one cancellation. Without parts it only asks the file
-// what became of the operation.
+// restoreWork undoes one cancellation.
 type restoreWork struct {
 	e       *embedded
 	op      [16]byte
@@ -333,7 +366,11 @@ func (w *restoreWork) bound() store.Bound {
 }
 
 func (w *restoreWork) write(t *turn) error {
-	back, lifted, err := t.tx.Restore(w.op, w.now)
+	back, _, err := t.tx.Restore(w.op, w.now)
+	if err == nil {
+		// The file has requests of attempts that have ended, until they are folded.
+		err = t.tx.SetLifted(w.op, len(w.lifted))
+	}
 	switch {
 	case errors.Is(err, store.ErrNoOperation):
 		w.refused = ErrNotFound
@@ -342,7 +379,7 @@ func (w *restoreWork) write(t *turn) error {
 	case err != nil:
 		return err
 	}
-	w.result = RestoreResult{Restored: back, Lifted: lifted}
+	w.result = RestoreResult{Restored: back, Lifted: len(w.lifted)}
 	return nil
 }
 

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Wait", waitTests},
 		{"Policy", policyTests},
 		{"Guard", guardTests},
+		{"Undo", undoTests},
 		{"Audit", auditTests},
 		{"Standing", standingTests},
 		{"DeadLetter", deadTests},

@@ -308,6 +308,25 @@ func TestRestoreLiftsOnlyItsOwnRequests(t *testing.T) {
 	}
 }
 
+// Who undoes again is told what the first undo was corrected to.
+func TestSetLifted(t *testing.T) {
+	s := open(t, path(t), quick)
+	mustCommit(t, s, func(tx *Tx) error { return tx.Tombstone(Operation{ID: id(1)}, 0, []uint64{1}, []uint64{2, 3}) })
+	mustCommit(t, s, func(tx *Tx) error {
+		_, lifted, err := tx.Restore(id(1), 9)
+		if lifted != 2 {
+			t.Errorf("%d lifted", lifted)
+		}
+		return errors.Join(err, tx.SetLifted(id(1), 1))
+	})
+	if back, lifted, err := restore(s, id(1)); back != 1 || lifted != 1 || err != nil {
+		t.Errorf("undone again: %d back, %d lifted, %v", back, lifted, err)
+	}
+	if err := commit(s, func(tx *Tx) error { return tx.SetLifted(id(2), 1) }); !errors.Is(err, ErrNoOperation) {
+		t.Errorf("got %v, want ErrNoOperation", err)
+	}
+}
+
 func restore(s *Store, op [16]byte) (back, lifted int, err error) {
 	err = commit(s, func(tx *Tx) (err error) { back, lifted, err = tx.Restore(op, 9); return err })
 	return back, lifted, err

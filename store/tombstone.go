@@ -131,6 +131,22 @@ func (t *Tx) Restore(op [16]byte, at int64) (back, lifted int, err error) {
 	return len(set), len(open), writeOperation(b, d)
 }
 
+// SetLifted says how many of the requests that an undo has lifted were of use,
+// for those who undo again: the messages of the others may have ended, which
+// only folding takes out of the set.
+func (t *Tx) SetLifted(op [16]byte, n int) error {
+	b := t.tx.Bucket(bucketTombstone)
+	d, err := readOperation(b, op)
+	switch {
+	case err != nil:
+		return err
+	case d == nil:
+		return ErrNoOperation
+	}
+	d.Lifts = uint64(n)
+	return writeOperation(b, d)
+}
+
 // takeSet deletes the rows of one kind and returns their numbers.
 func takeSet(b *bolt.Bucket, id [16]byte, mark byte) (all []uint64, err error) {
 	var keys [][]byte
