@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Undo", undoTests},
 		{"Audit", auditTests},
 		{"Standing", standingTests},
+		{"Change", changeTests},
 		{"DeadLetter", deadTests},
 		{"Close", closeTests},
 		{"Concurrent", concurrentTests},
