@@ -412,6 +412,7 @@ func (w *restoreWork) settle(err error) (end []uint64) {
 		e.undo.forget(w.op)
 	case !isUnknown(err):
 		end = e.askAgainLocked(w.lifted)
+		e.undo.makeRoom()
 	}
 	hint(e.claimHint)
 	hint(e.upkeepHint)
