@@ -168,13 +168,6 @@ func (w *liftWork) write(t *turn) error {
 
 func (w *liftWork) apply(*embedded) {}
 
-// expireStanding forgets what has expired, so that it costs nothing any more.
-func (t *turn) expireStanding(now int64) {
-	if slices.ContainsFunc(t.standing, func(s *standing) bool { return s.op.Until <= now }) {
-		t.standing = slices.DeleteFunc(slices.Clone(t.standing), func(s *standing) bool { return s.op.Until <= now })
-	}
-}
-
 // take notes that a standing cancellation has taken a message.
 func (t *turn) take(s *standing, seq uint64) {
 	if t.taken == nil {
