@@ -51,6 +51,7 @@ type embedded struct {
 
 	claimHint, upkeepHint chan struct{}
 
+	opIDs     opIDs
 	retention time.Duration // of the records of operations
 }
 
@@ -80,8 +81,9 @@ const (
 )
 
 // OpenEngine opens the embedded engine on the file at path, for use with
-// [New]; [Open] does both. Only the options about the file are used:
-// Durability, MaxFileSize, Logger. Errors are those of Open.
+// [New]; [Open] does both. Of the options those about the file are used –
+// Durability, MaxFileSize, UndoWindow, UndoBytes, AuditRetention, Logger – and
+// Clock, for what has expired by now. Errors are those of Open.
 func OpenEngine(path string, opts *Options) (Engine, error) {
 	o := opts.withDefaults()
 	if err := o.validate(); err != nil {

@@ -3,6 +3,7 @@ package recall
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/recallmq/recall/store"
@@ -135,24 +136,14 @@ func (e *embedded) auditStep(ctx context.Context, now time.Time) (next time.Time
 	if err != nil {
 		return next, false, err
 	}
-	dropped := 0
+	drop := &dropWork{old: old}
 	if len(old) > 0 {
-		err = e.submit(ctx, &maintWork{need: upkeepBound(1 << 20), step: func(tx *store.Tx) error {
-			for _, op := range old {
-				ok, err := tx.DropOperation(op)
-				if err != nil {
-					return err
-				}
-				if ok {
-					dropped++
-				}
-			}
-			return nil
-		}})
+		err = e.submit(ctx, drop)
 	}
 	if err != nil {
 		return next, false, err
 	}
+	dropped := drop.dropped
 	if dropped == 0 && !next.After(now) { // none of them can go yet
 		next = now.Add(auditPause)
 	}
@@ -161,6 +152,31 @@ func (e *embedded) auditStep(ctx context.Context, now time.Time) (next time.Time
 	e.upkeep.audit = next
 	return next, dropped > 0, nil
 }
+
+// dropWork deletes records. A standing cancellation goes with its record: if the
+// clock goes back, it must not take what it could no longer count.
+type dropWork struct {
+	old     [][16]byte
+	dropped int
+}
+
+func (w *dropWork) bound() store.Bound { return upkeepBound(1 << 20) }
+
+func (w *dropWork) write(t *turn) error {
+	for _, op := range w.old {
+		ok, err := t.tx.DropOperation(op)
+		if err != nil {
+			return err
+		}
+		if ok {
+			w.dropped++
+			t.standing = slices.DeleteFunc(slices.Clone(t.standing), func(s *standing) bool { return s.op.ID == op })
+		}
+	}
+	return nil
+}
+
+func (w *dropWork) apply(*embedded) {}
 
 // auditPause is the least time between two looks at the records.
 const auditPause = time.Minute
@@ -172,10 +188,10 @@ func (e *embedded) oldOperations(now time.Time) (old [][16]byte, next time.Time,
 	err = e.store.Operations([16]byte{}, func(op store.Operation, progress store.Progress) error {
 		end := time.UnixMilli(max(op.At, op.Until)).Add(e.retention)
 		if now.Before(end) {
+			next = earlier(next, now.Add(max(auditPause, end.Sub(now))))
 			if verb(op.Kind) == verbStanding {
 				return nil // those behind it may be older
 			}
-			next = now.Add(max(auditPause, end.Sub(now)))
 			return errEnough
 		}
 		if progress == store.SetFolded || op.Count == 0 || op.Restored != 0 || verb(op.Kind) != verbCancel {

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -58,10 +59,7 @@ func (e *embedded) newBulk(req CancelMatchingRequest, kind verb) *bulk {
 	if req.All {
 		f = Filter{}
 	}
-	c := &bulk{e: e, req: req, verb: kind, op: operation(kind, req.Now, req.Reason, auditText(f))}
-	if req.Expired != nil {
-		e.begun(c.op.ID)
-	}
+	c := &bulk{e: e, req: req, verb: kind, op: e.newOperation(kind, req.Now, req.Reason, auditText(f))}
 	c.op.Policy = uint8(req.Policy)
 	c.walk, c.op.AsOf = e.planWalk(f, req.Now)
 	c.result.Index = c.walk.src.name
@@ -79,12 +77,37 @@ func (e *embedded) planWalk(f Filter, now time.Time) (*walk, uint64) {
 	return e.live.newWalk(q), e.live.visible
 }
 
-// operation starts the record of a bulk call.
-func operation(kind verb, now time.Time, reason, filter string) store.Operation {
+// newOperation starts the record of a bulk call.
+func (e *embedded) newOperation(kind verb, now time.Time, reason, filter string) store.Operation {
+	return store.Operation{
+		ID: e.opIDs.next(now), Kind: uint8(kind), At: now.UnixMilli(), Reason: []byte(reason), Filter: []byte(filter),
+	}
+}
+
+// opIDs makes the ids of operations. Within a millisecond they ascend, so that
+// the order of the records is that of the calls, and who reads them page by page
+// misses none.
+type opIDs struct {
+	mu   sync.Mutex
+	last ulid.ULID
+}
+
+func (o *opIDs) next(now time.Time) ulid.ULID {
 	var id ulid.ULID
 	_ = id.SetTime(uint64(now.UnixMilli()))
 	_, _ = rand.Read(id[6:]) // never fails
-	return store.Operation{ID: id, Kind: uint8(kind), At: now.UnixMilli(), Reason: []byte(reason), Filter: []byte(filter)}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if id.Time() == o.last.Time() {
+		id = o.last
+		for i := len(id) - 1; i >= 6; i-- {
+			if id[i]++; id[i] != 0 {
+				break
+			}
+		}
+	}
+	o.last = id
+	return id
 }
 
 // auditText is the filter as the record of the operation keeps it: readable,
@@ -100,7 +123,11 @@ func auditText(f Filter) string {
 
 // run walks and commits until the walk is through or something ends it.
 func (c *bulk) run(ctx context.Context) error {
-	defer c.finish()
+	if c.verb == verbCancel {
+		c.e.begun(c.op.ID)
+		defer c.e.ended(c.op.ID)
+	}
+	defer func() { c.result.Scanned = c.walk.scanned }()
 	for {
 		if err := c.step(ctx); err != nil {
 			return err
@@ -109,10 +136,29 @@ func (c *bulk) run(ctx context.Context) error {
 			return nil
 		}
 		if err := c.awaitAttempt(ctx); err != nil {
-			return err
+			return c.stopped(err)
 		}
 	}
 }
+
+// stopped notes who has ended a call that had waited: while it waits, its record
+// has no blocker, because it may yet go on.
+func (c *bulk) stopped(err error) error {
+	var stop *NotCancellableError
+	if c.part == 0 || !c.waits() || !errors.As(err, &stop) {
+		return err
+	}
+	c.complete()
+	c.op.Blocker, _ = c.blockerID.ulid()
+	put := &maintWork{need: upkeepBound(8 << 10), step: func(tx *store.Tx) error { return tx.PutOperation(c.op) }}
+	if failed := c.e.submit(context.Background(), put); failed != nil {
+		return errors.Join(err, failed)
+	}
+	return err
+}
+
+// waits tells whether the call waits for attempts.
+func (c *bulk) waits() bool { return c.req.Expired != nil && !c.req.DryRun && !c.isSelf() }
 
 // step is one pass and its commit. It shares the gate, so that no transaction
 // meets marks which may be undone.
@@ -125,14 +171,6 @@ func (c *bulk) step(ctx context.Context) error {
 		return err
 	}
 	return c.commit(ctx)
-}
-
-// finish fills in what is known only at the end.
-func (c *bulk) finish() {
-	c.result.Scanned = c.walk.scanned
-	if c.req.Expired != nil {
-		c.e.ended(c.op.ID)
-	}
 }
 
 // pass walks until the end or the first match in flight that ends it, and marks
@@ -397,15 +435,18 @@ func (c *bulk) count() {
 
 // record completes the operation for the commit.
 func (c *bulk) record() work {
-	c.op.Blocker = [16]byte{}
-	if u, err := c.blockerID.ulid(); err == nil {
-		c.op.Blocker = u
+	c.complete()
+	if !c.waits() && c.blocker != 0 {
+		c.op.Blocker, _ = c.blockerID.ulid()
 	}
+	return c.work()
+}
+
+func (c *bulk) complete() {
 	c.op.Scanned = uint64(c.walk.scanned)
 	if c.req.Elapsed != nil {
 		c.op.Took = c.req.Elapsed().Microseconds()
 	}
-	return c.work()
 }
 
 // eachMarked visits the entries that a pass has marked, a slice per lock hold.
@@ -458,7 +499,7 @@ func (e *embedded) lanesDeadLocked(en *entry) {
 // the stop rule, if the call is not or no longer willing to wait.
 func (c *bulk) awaitAttempt(ctx context.Context) error {
 	stopped := &NotCancellableError{ID: c.blockerID, State: StateInFlight, Cancelled: c.result.Cancelled}
-	if c.req.Expired == nil || c.req.DryRun || c.isSelf() {
+	if !c.waits() {
 		return stopped
 	}
 	ended := c.e.attemptEnd(c.blocker)

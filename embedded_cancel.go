@@ -45,6 +45,10 @@ func (e *embedded) cancelOne(ctx context.Context, r resolvedID, req CancelReques
 	if w == nil {
 		return false, wait, err
 	}
+	if w.sticky {
+		e.begun(w.op.ID)
+		defer e.ended(w.op.ID)
+	}
 	err = e.submit(ctx, w)
 	w.settle(err)
 	return true, nil, err
@@ -84,7 +88,9 @@ func (e *embedded) takeOne(r resolvedID, req CancelRequest, asking *marking) (w 
 	}
 	e.live.request(p, en, true)
 	en.mark = asking.number
-	return &cancelOneWork{e: e, seq: r.seq, sticky: true, op: operation(verbCancel, req.Now, req.Reason, "id="+string(req.ID))}, nil, nil
+	op := e.newOperation(verbCancel, req.Now, req.Reason, "id="+string(req.ID))
+	op.Policy = uint8(Sticky)
+	return &cancelOneWork{e: e, seq: r.seq, sticky: true, op: op}, nil, nil
 }
 
 // isUnknown tells whether a commit failed with its outcome unknown: marks stay

@@ -58,7 +58,7 @@ func (e *embedded) load(now int64) (todo []crashed, err error) {
 				return nil
 			}
 			attempts := max(st.Attempts, st.Claimed)
-			if st.Cancelled {
+			if st.Cancelled { // by what can be undone
 				e.loadCancelled(undoable[st.Operation], seq, e.loadRow(seq, &rec, st, attempts))
 				return nil
 			}
@@ -127,15 +127,26 @@ func (e *embedded) loadOperation(op store.Operation, progress store.Progress, no
 		}
 		return err
 	case verbCancel:
-		if progress != store.SetFolded && op.Restored == 0 && !e.canUndo(op, progress, now) {
-			e.undo.buried = append(e.undo.buried, &burial{op: op.ID, size: int(op.Count), state: burialUnlinked})
+		switch u := &e.undo; {
+		case progress == store.SetFolded || op.Restored != 0:
+		case !e.canUndo(op, progress, now):
+			u.buried = append(u.buried, &burial{op: op.ID, size: int(op.Count), state: burialUnlinked})
+		case len(u.buried) == 0 || u.buried[len(u.buried)-1].op != op.ID: // it has no set, only requests
+			u.buried = append(u.buried, &burial{op: op.ID, until: e.undo.endOf(op, now)})
+			u.undoable++
 		}
 	}
 	return nil
 }
 
+// endOf is when an operation can no longer be undone. The clock may have gone
+// back since.
+func (u *undoState) endOf(op store.Operation, now int64) int64 {
+	return min(op.At, now) + u.window.Milliseconds()
+}
+
 func (e *embedded) canUndo(op store.Operation, progress store.Progress, now int64) bool {
-	return progress == store.SetWhole && e.undo.window > 0 && min(op.At, now)+e.undo.window.Milliseconds() > now
+	return progress == store.SetWhole && e.undo.window > 0 && e.undo.endOf(op, now) > now
 }
 
 // loadUndoable begins the part of a cancellation that can still be undone: its
@@ -144,7 +155,7 @@ func (e *embedded) loadUndoable(op store.Operation, now int64) *burial {
 	if verb(op.Kind) != verbCancel || !e.canUndo(op, store.SetWhole, now) {
 		return nil
 	}
-	b := &burial{op: op.ID, size: int(op.Count), until: min(op.At, now) + e.undo.window.Milliseconds()}
+	b := &burial{op: op.ID, size: int(op.Count), until: e.undo.endOf(op, now)}
 	e.undo.buried = append(e.undo.buried, b)
 	m, err := e.newMarking()
 	if err != nil { // it cannot be undone, then

@@ -1,6 +1,7 @@
 package recall
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -39,6 +40,9 @@ const maxStandingFilter = 3000
 
 // CancelFuture implements [Stander].
 func (e *embedded) CancelFuture(ctx context.Context, f Filter, until time.Time, reason string, now time.Time) (OperationID, error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return "", err
+	}
 	text, err := json.Marshal(f)
 	if err != nil {
 		return "", invalid("Filter", "%v", err)
@@ -46,7 +50,7 @@ func (e *embedded) CancelFuture(ctx context.Context, f Filter, until time.Time, 
 	if len(text)+len(reason) > maxStandingFilter {
 		return "", invalid("Filter", "it takes %d bytes as JSON, with the reason; the limit is %d", len(text)+len(reason), maxStandingFilter)
 	}
-	s := &standing{op: operation(verbStanding, now, reason, string(text)), filter: f}
+	s := &standing{op: e.newOperation(verbStanding, now, reason, string(text)), filter: f}
 	s.op.Until = until.UnixMilli()
 	if err := e.submit(ctx, &standingWork{s: s}); err != nil {
 		return "", err
@@ -56,6 +60,9 @@ func (e *embedded) CancelFuture(ctx context.Context, f Filter, until time.Time, 
 
 // LiftCancellation implements [Stander].
 func (e *embedded) LiftCancellation(ctx context.Context, id OperationID, now time.Time) error {
+	if err := e.checkOpen(ctx); err != nil {
+		return err
+	}
 	op, err := id.parse()
 	if err != nil {
 		return err
@@ -128,6 +135,8 @@ func (w *standingWork) bound() store.Bound {
 
 func (w *standingWork) write(t *turn) error {
 	t.standing = append(slices.Clip(t.standing), w.s)
+	// The order is that of the records, so that a restart changes nothing.
+	slices.SortFunc(t.standing, func(a, b *standing) int { return bytes.Compare(a.op.ID[:], b.op.ID[:]) })
 	return t.tx.PutOperation(w.s.op)
 }
 
@@ -148,6 +157,9 @@ func (w *liftWork) write(t *turn) error {
 		return nil
 	}
 	w.found = true
+	if t.standing[i].op.Until <= w.now {
+		return nil
+	}
 	lifted := t.standing[i].op
 	lifted.Lifted = w.now
 	t.standing = slices.Delete(slices.Clone(t.standing), i, i+1)
@@ -155,13 +167,6 @@ func (w *liftWork) write(t *turn) error {
 }
 
 func (w *liftWork) apply(*embedded) {}
-
-// expireStanding forgets what has expired, so that it costs nothing any more.
-func (t *turn) expireStanding(now int64) {
-	if slices.ContainsFunc(t.standing, func(s *standing) bool { return s.op.Until <= now }) {
-		t.standing = slices.DeleteFunc(slices.Clone(t.standing), func(s *standing) bool { return s.op.Until <= now })
-	}
-}
 
 // take notes that a standing cancellation has taken a message.
 func (t *turn) take(s *standing, seq uint64) {

@@ -51,8 +51,8 @@ func newUndoState(o *Options) undoState {
 	return undoState{window: o.UndoWindow, most: o.UndoBytes, running: map[[16]byte]chan struct{}{}}
 }
 
-// begun and ended bracket a call that may commit in parts: it is undone as a
-// whole, so not before it has ended.
+// begun and ended bracket a call that takes messages: it is undone as a whole,
+// so not before it has ended, and its last part is buried.
 func (e *embedded) begun(op [16]byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -64,6 +64,8 @@ func (e *embedded) ended(op [16]byte) {
 	defer e.mu.Unlock()
 	close(e.undo.running[op])
 	delete(e.undo.running, op)
+	e.undo.makeRoom()
+	hint(e.upkeepHint)
 }
 
 // bury takes over a durable cancellation: it can be undone for a while, then it
@@ -255,12 +257,15 @@ func (e *embedded) Restore(ctx context.Context, id OperationID, now time.Time) (
 	if err != nil {
 		return RestoreResult{}, err
 	}
-	if err := e.isCancellation(op); err != nil {
+	if err := e.gate.pass(ctx); err != nil { // a transaction may be about to bury it
 		return RestoreResult{}, err
 	}
 	w, err := e.beginRestore(ctx, op, now.UnixMilli())
 	if err != nil {
 		return RestoreResult{}, err
+	}
+	if len(w.parts) == 0 {
+		return e.restored(op)
 	}
 	err = e.submit(ctx, w)
 	for _, seq := range w.settle(err) {
@@ -278,18 +283,24 @@ func (e *embedded) Restore(ctx context.Context, id OperationID, now time.Time) (
 	return w.result, nil
 }
 
-// isCancellation tells a cancellation from other operations, and from none.
-func (e *embedded) isCancellation(op [16]byte) error {
+// restored is the answer about an operation that there is nothing left to undo
+// of: what its undo brought back, or why it cannot be undone.
+func (e *embedded) restored(op [16]byte) (RestoreResult, error) {
+	if err := e.store.Err(); err != nil {
+		return RestoreResult{}, err
+	}
 	o, _, found, err := e.store.Operation(op)
 	switch {
 	case err != nil:
-		return err
+		return RestoreResult{}, err
 	case !found:
-		return ErrNotFound
+		return RestoreResult{}, ErrNotFound
 	case verb(o.Kind) != verbCancel:
-		return invalid("OperationID", "it names no cancellation: %s", verb(o.Kind).name())
+		return RestoreResult{}, invalid("OperationID", "it names a %s, not a cancellation", verb(o.Kind).name())
+	case o.Restored == 0:
+		return RestoreResult{}, ErrUndoExpired
 	}
-	return nil
+	return RestoreResult{Restored: int(o.Back), Lifted: int(o.Lifts)}, nil
 }
 
 // beginRestore takes the operation out of the background's hands.
@@ -326,7 +337,13 @@ func (e *embedded) claimBurialsLocked(op [16]byte, now int64) (w *restoreWork, w
 		case burialRestoring:
 			return nil, b.restoring(), nil
 		case burialUndoable:
-			w.parts = append(w.parts, b)
+			if now < b.until {
+				w.parts = append(w.parts, b)
+				continue
+			}
+			e.undo.expire(op)
+			hint(e.upkeepHint)
+			fallthrough
 		default:
 			return nil, nil, ErrUndoExpired
 		}
@@ -345,8 +362,7 @@ func (e *embedded) claimBurialsLocked(op [16]byte, now int64) (w *restoreWork, w
 	return w, nil, nil
 }
 
-// restoreWork undoes one cancellation. Without parts it only asks the file
-// what became of the operation.
+// restoreWork undoes one cancellation.
 type restoreWork struct {
 	e       *embedded
 	op      [16]byte
@@ -407,6 +423,7 @@ func (w *restoreWork) settle(err error) (end []uint64) {
 		e.undo.forget(w.op)
 	case !isUnknown(err):
 		end = e.askAgainLocked(w.lifted)
+		e.undo.makeRoom()
 	}
 	hint(e.claimHint)
 	hint(e.upkeepHint)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/enginetest"
@@ -28,7 +29,7 @@ func referenceHarness(*testing.T) enginetest.Harness {
 	r := enginetest.NewReference()
 	return enginetest.Harness{
 		Engine: r,
-		Reopen: func(bool) (recall.Engine, error) {
+		Reopen: func(bool, time.Time) (recall.Engine, error) {
 			r = r.Reopen()
 			return r, nil
 		},
@@ -41,14 +42,14 @@ func referenceHarness(*testing.T) enginetest.Harness {
 func fileHarness(t *testing.T, d recall.Durability) enginetest.Harness {
 	dir, generation := t.TempDir(), 0
 	path := func() string { return filepath.Join(dir, fmt.Sprintf("%d.db", generation)) }
-	open := func() (recall.Engine, error) {
-		return recall.OpenEngine(path(), &recall.Options{Durability: d, Logger: slog.New(slog.DiscardHandler)})
+	open := func(now time.Time) (recall.Engine, error) {
+		return recall.OpenEngine(path(), &recall.Options{Durability: d, Logger: slog.New(slog.DiscardHandler), Clock: stopped(now)})
 	}
-	e, err := open()
+	e, err := open(time.UnixMilli(0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	reopen := func(image []byte) (_ recall.Engine, err error) {
+	reopen := func(image []byte, now time.Time) (_ recall.Engine, err error) {
 		if err := e.Close(); err != nil {
 			return nil, err
 		}
@@ -62,24 +63,33 @@ func fileHarness(t *testing.T, d recall.Durability) enginetest.Harness {
 				return nil, err
 			}
 		}
-		e, err = open()
+		e, err = open(now)
 		return e, err
 	}
 	return enginetest.Harness{
 		Engine: e,
-		Reopen: func(crash bool) (recall.Engine, error) {
+		Reopen: func(crash bool, now time.Time) (recall.Engine, error) {
 			if !crash {
-				return reopen(nil)
+				return reopen(nil, now)
 			}
 			if err := recall.Settle(e); err != nil && !errors.Is(err, recall.ErrClosed) {
 				return nil, err
 			}
-			return reopen(quietImage(t, path()))
+			return reopen(quietImage(t, path()), now)
 		},
-		Crash: func() (recall.Engine, error) { return reopen(quietImage(t, path())) },
+		Crash: func(now time.Time) (recall.Engine, error) { return reopen(quietImage(t, path()), now) },
+		Fold:  func() error { return recall.FoldAll(e) },
 		Check: func() error { return recall.CheckInvariants(e, path()) },
 	}
 }
+
+// stopped is a clock that shows one time: an engine looks at it when it is
+// opened.
+type stopped time.Time
+
+func (c stopped) Now() time.Time { return time.Time(c) }
+
+func (stopped) AfterFunc(time.Duration, func()) func() bool { return func() bool { return true } }
 
 // quietImage reads a file while nobody is writing to it: what it reads twice.
 func quietImage(t *testing.T, path string) []byte {

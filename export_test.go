@@ -56,3 +56,25 @@ func Occupy(engine Engine) (release func(), err error) {
 		<-r.ack
 	}, nil
 }
+
+// FoldAll folds finished messages and states, though it may not pay yet.
+func FoldAll(engine Engine) error {
+	e := engine.(*embedded)
+	for more := true; more; {
+		err := e.submit(context.Background(), &maintWork{need: upkeepBound(stateBatch), step: func(tx *store.Tx) error {
+			finished, err := foldMore(tx.FoldFinished(foldBatch))
+			if err != nil {
+				return err
+			}
+			states, err := tx.FoldState(stateBatch)
+			more = finished || states
+			return err
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func foldMore(_ int, more bool, err error) (bool, error) { return more, err }

@@ -30,6 +30,15 @@ func (g *gate) enter(ctx context.Context) error {
 
 func (g *gate) leave() { g.change(func() { g.shared-- }) }
 
+// pass waits for the end of a transaction that is under way.
+func (g *gate) pass(ctx context.Context) error {
+	if err := g.enter(ctx); err != nil {
+		return err
+	}
+	g.leave()
+	return nil
+}
+
 // enterAlone takes the gate until leaveAlone.
 func (g *gate) enterAlone(ctx context.Context) error {
 	g.change(func() { g.wanting++ })

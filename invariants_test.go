@@ -81,6 +81,8 @@ func (c *check) memory() {
 	c.index("dead", c.e.dead)
 	c.lanes()
 	c.leases()
+	c.undo()
+	c.marks()
 }
 
 // index recounts everything that an index counts.
@@ -276,6 +278,63 @@ func (c *check) leases() {
 	}
 }
 
+// undo: what can be undone adds up, and every message of a burial is marked as
+// its own.
+func (c *check) undo() {
+	u := &c.e.undo
+	undoable, bytes := 0, int64(0)
+	for _, b := range u.buried {
+		if b.state == burialUndoable && u.window >= 0 {
+			undoable, bytes = undoable+1, bytes+b.bytes
+		}
+		if b.state == burialRestoring || b.state == burialUnlinked && len(b.seqs) > 0 || b.state == burialUndoable && len(b.seqs) != b.size {
+			c.fault("a burial in state %d has %d of %d messages", b.state, len(b.seqs), b.size)
+		}
+		if !slices.IsSorted(b.seqs) || len(slices.Compact(slices.Clone(b.seqs))) != len(b.seqs) {
+			c.fault("the messages of a burial are not ascending")
+		}
+		for _, seq := range b.seqs {
+			if _, en := c.e.live.lookup(seq); en == nil || en.phase != phaseMarked || en.mark != b.mark {
+				c.fault("%d is buried with mark %d: its entry is %+v", seq, b.mark, en)
+			}
+		}
+	}
+	if undoable != u.undoable || bytes != u.bytes {
+		c.fault("%d burials with %d bytes can be undone, %d with %d are counted", undoable, bytes, u.undoable, u.bytes)
+	}
+	if bytes > u.most || len(u.running) > 0 {
+		c.fault("%d bytes can be undone, at most %d should; %d calls seem to run", bytes, u.most, len(u.running))
+	}
+}
+
+// marks: when nothing is under way, only burials bear marks, each of them one of
+// its own that is settled, and only what they have taken is marked.
+func (c *check) marks() {
+	if c.e.store.Err() != nil {
+		return // marks of a commit that has failed stay
+	}
+	bearers := map[uint16]int{}
+	for _, b := range c.e.undo.buried {
+		if len(b.seqs) > 0 {
+			bearers[b.mark] += len(b.seqs)
+			if m := c.e.marks[b.mark]; m == nil || !m.settled || m.number != b.mark {
+				c.fault("the mark %d of a burial is %+v", b.mark, m)
+			}
+		}
+	}
+	if len(bearers) != len(c.e.marks) {
+		c.fault("%d marks are registered, burials bear %d", len(c.e.marks), len(bearers))
+	}
+	c.e.live.eachEntry(func(_ *page, en *entry, seq uint64) {
+		if en.phase != phaseMarked {
+			return
+		}
+		if bearers[en.mark]--; en.mark == 0 || bearers[en.mark] < 0 {
+			c.fault("%d is marked with %d, and no burial has it", seq, en.mark)
+		}
+	})
+}
+
 // file compares memory with what an open of the file would find.
 func (c *check) file(path string) {
 	copied, err := copyOf(path)
@@ -293,6 +352,8 @@ func (c *check) file(path string) {
 	rows := map[uint64]bool{}
 	dead := 0
 	buried := c.buried()
+	ops := c.undoables()
+	standing := &standingCheck{check: c, latest: s.Head().LastCreated}
 	err = s.Load(store.LoadFuncs{
 		Row: func(tab store.Table, seq uint64, row []byte, st store.State) error {
 			var rec store.Record
@@ -304,6 +365,10 @@ func (c *check) file(path string) {
 				c.deadRow(seq, &rec)
 				return nil
 			}
+			if st.Cancelled {
+				c.cancelledRow(seq, &rec, st, ops)
+				return nil
+			}
 			rows[seq] = true
 			if buried[seq] {
 				c.fault("%d is cancelled for good, and lives by the file", seq)
@@ -311,8 +376,15 @@ func (c *check) file(path string) {
 			c.liveRow(seq, &rec, st)
 			return nil
 		},
-		Tombstone: func(store.Operation, store.Progress) error { return nil },
+		Tombstone: func(op store.Operation, _ store.Progress) error { return standing.see(op) },
+		Undoable:  func(op store.Operation) bool { return ops[op.ID] != nil },
 	})
+	standing.compare()
+	for op, left := range ops {
+		if len(left) > 0 {
+			c.fault("%d messages of operation %x can be undone, and not by the file", len(left), op)
+		}
+	}
 	if err != nil {
 		c.fault("load: %w", err)
 	}
@@ -350,6 +422,79 @@ func (c *check) buried() map[uint64]bool {
 		}
 	}
 	return set
+}
+
+// undoables returns the messages of each operation that can be undone.
+func (c *check) undoables() map[[16]byte]map[uint64]uint16 {
+	ops := map[[16]byte]map[uint64]uint16{}
+	for _, b := range c.e.undo.buried {
+		if b.state != burialUndoable {
+			continue
+		}
+		if ops[b.op] == nil {
+			ops[b.op] = map[uint64]uint16{}
+		}
+		for _, seq := range b.seqs {
+			ops[b.op][seq] = b.mark
+		}
+	}
+	return ops
+}
+
+// cancelledRow: what the file could bring back is what memory could.
+func (c *check) cancelledRow(seq uint64, rec *store.Record, st store.State, ops map[[16]byte]map[uint64]uint16) {
+	mark, ok := ops[st.Operation][seq]
+	delete(ops[st.Operation], seq)
+	_, en := c.e.live.lookup(seq)
+	if !ok || en == nil {
+		c.fault("%d can be undone by the file: its entry is %+v, its burial has it: %v", seq, en, ok)
+		return
+	}
+	c.sameValues(c.e.live, en, seq, rec)
+	due := rec.Due
+	if st.HasRetry || st.HasDue {
+		due = st.Due
+	}
+	if held := en.flags&flagHeld != 0; en.mark != mark || en.due != due || held != st.Held {
+		c.fault("%d would come back with mark %d, due at %d, held %v; by the file %d, %d, %v", seq, en.mark, en.due, held, mark, due, st.Held)
+	}
+}
+
+// standingCheck compares the standing cancellations in memory with the file.
+type standingCheck struct {
+	*check
+	latest int64 // ms: the latest time that the file names
+	file   []store.Operation
+}
+
+func (c *standingCheck) see(op store.Operation) error {
+	c.latest = max(c.latest, op.At, op.Lifted, op.Restored)
+	if verb(op.Kind) == verbStanding && op.Lifted == 0 {
+		c.file = append(c.file, op)
+	}
+	return nil
+}
+
+// compare: memory has what is not lifted, in the order of the records, but for
+// what had expired at the open.
+func (c *standingCheck) compare() {
+	have := c.e.standing
+	for _, op := range c.file {
+		switch s, err := loadStanding(op); {
+		case err != nil:
+			c.fault("%w", err)
+		case len(have) > 0 && have[0].op.ID == op.ID:
+			if m := have[0]; m.op.Until != op.Until || m.op.Lifted != 0 || m.filter.String() != s.filter.String() {
+				c.fault("the standing cancellation of %s until %d is of %s until %d by the file", m.filter, m.op.Until, s.filter, op.Until)
+			}
+			have = have[1:]
+		case op.Until > c.latest:
+			c.fault("a standing cancellation of %s is in the file, and not in memory", s.filter)
+		}
+	}
+	if len(have) > 0 {
+		c.fault("%d standing cancellations are not in the file, or out of order", len(have))
+	}
 }
 
 func (c *check) liveRow(seq uint64, rec *store.Record, st store.State) {

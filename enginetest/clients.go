@@ -111,9 +111,9 @@ func (r *recorder) cut(cut *atomic.Int64, end partEnd, clients *sync.WaitGroup) 
 	cut.Store(began)
 	reopen := r.x.h.Reopen
 	if end != closing && r.x.h.Crash != nil {
-		reopen = func(bool) (recall.Engine, error) { return r.x.h.Crash() }
+		reopen = func(_ bool, now time.Time) (recall.Engine, error) { return r.x.h.Crash(now) }
 	}
-	e, err := reopen(end != closing)
+	e, err := reopen(end != closing, r.x.now)
 	r.waits.end()
 	if err != nil {
 		r.x.Errorf("Reopen: %v", err)

@@ -307,8 +307,7 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 	}
 	r.commits++
 	hint(r.claim)
-	close(r.changed)
-	r.changed = make(chan struct{})
+	r.wake()
 	return nil
 }
 
@@ -342,7 +341,11 @@ func (r *Reference) Cancel(ctx context.Context, req recall.CancelRequest) error 
 		return recall.ErrNotFound
 	case e.inFlight() && !req.Sticky:
 		return &recall.NotCancellableError{ID: e.m.ID, State: recall.StateInFlight}
+	case e.requested:
 	case e.inFlight():
+		f := recall.Filter{IDs: []recall.MessageID{req.ID}}
+		op := r.newOperation(recall.OperationCancel, req.Now, req.Reason, f.String())
+		op.Policy, op.Requested, op.asked = recall.Sticky, 1, []*entry{e}
 		r.ask(e)
 	default:
 		r.remove(e)
@@ -439,12 +442,18 @@ func hint(c chan<- struct{}) {
 	}
 }
 
-// Maintain implements [recall.Engine]; there is nothing to do.
-func (r *Reference) Maintain(ctx context.Context, _ time.Time) (next time.Time, err error) {
+// Maintain implements [recall.Engine]: what can be undone expires.
+func (r *Reference) Maintain(ctx context.Context, now time.Time) (next time.Time, err error) {
 	if err := r.begin(ctx); err != nil {
 		return next, err
 	}
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	r.expire(now)
+	for _, op := range r.operations {
+		if op.RestoredAt.IsZero() && !op.until.IsZero() && (next.IsZero() || op.until.Before(next)) {
+			next = op.until
+		}
+	}
 	return next, nil
 }
 

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -16,6 +17,8 @@ type operation struct {
 	asked  []*entry
 	gone   []recall.MessageID // taken on arrival
 	result recall.RestoreResult
+	until  time.Time // a cancellation can be undone before that
+	runs   bool      // its call has not returned
 }
 
 // undoWindow is how long a Reference can undo: as long as an engine by default.
@@ -44,6 +47,9 @@ func (r *Reference) Change(ctx context.Context, req recall.ChangeRequest) (recal
 	if req.Kind == recall.OperationRetryNow {
 		due = millis(req.Now)
 	}
+	if !slices.Contains(changeKinds, req.Kind) {
+		return recall.ChangeResult{}, &recall.InvalidError{Field: "Kind", Reason: "it is no change"}
+	}
 	req.Expired, req.Asked = nil, nil
 	res, err := r.bulk(ctx, req.CancelMatchingRequest, req.Kind, due)
 	return recall.ChangeResult{
@@ -64,6 +70,8 @@ func (r *Reference) bulk(ctx context.Context, req recall.CancelMatchingRequest, 
 		return c.res, &recall.UnexpectedCountError{Found: found, Least: req.Guard.Least, Most: req.Guard.Most}
 	}
 	err := c.run(ctx)
+	c.op.runs = false
+	r.wake()
 	if len(c.op.asked) > 0 && req.Asked != nil {
 		var ids []recall.MessageID
 		for _, e := range c.op.asked {
@@ -113,6 +121,7 @@ func (c *bulk) run(ctx context.Context) error {
 			return nil
 		}
 		if c.req.Expired == nil || c.req.DryRun || c.req.Self == blocker.m.ID {
+			c.op.Blocker = blocker.m.ID
 			return &recall.NotCancellableError{ID: blocker.m.ID, State: recall.StateInFlight, Cancelled: c.res.Cancelled}
 		}
 		changed := r.changed
@@ -195,7 +204,7 @@ func (c *bulk) record() {
 		return
 	}
 	c.op = c.r.newOperation(c.kind, c.req.Now, c.req.Reason, c.req.Filter.String())
-	c.op.Policy, c.op.Index = c.req.Policy, indexName
+	c.op.Policy, c.op.Index, c.op.runs = c.req.Policy, indexName, true
 	if c.req.All {
 		c.op.Filter = recall.Filter{}.String()
 	}
@@ -208,15 +217,66 @@ func (r *Reference) newOperation(kind recall.OperationKind, now time.Time, reaso
 	op := &operation{Operation: recall.Operation{
 		ID: operationID(r.ops, now), Kind: kind, At: millis(now), Reason: reason, Filter: filter,
 	}}
+	if kind == recall.OperationCancel {
+		op.until = op.At.Add(undoWindow)
+	}
 	r.operations = append(r.operations, op)
+	slices.SortFunc(r.operations, func(a, b *operation) int { return cmp.Compare(a.ID, b.ID) })
 	return op
+}
+
+// expire ends the undo of what is old enough. If the clock has gone back, the
+// time that is left is not longer than it was.
+func (r *Reference) expire(now time.Time) {
+	for _, op := range r.operations {
+		if op.Kind != recall.OperationCancel {
+			continue
+		}
+		if most := millis(now).Add(undoWindow); op.until.After(most) {
+			op.until = most
+		}
+		if !now.Before(op.until) {
+			op.until = time.Time{}
+		}
+	}
 }
 
 // ask requests the cancellation of a message in flight.
 func (r *Reference) ask(e *entry) {
 	e.requested = true
-	close(r.changed) // a walk that waits for it may pass it now
+	r.wake() // a walk that waits for it may pass it now
+}
+
+// wake lets who waits look again.
+func (r *Reference) wake() {
+	if r.closed {
+		return
+	}
+	close(r.changed)
 	r.changed = make(chan struct{})
+}
+
+// settled returns an operation once its call has returned.
+func (r *Reference) settled(ctx context.Context, id recall.OperationID) (*operation, error) {
+	for {
+		op := r.operation(id)
+		if op == nil || !op.runs {
+			return op, nil
+		}
+		changed := r.changed
+		r.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		r.mu.Lock()
+		switch {
+		case r.closed:
+			return nil, recall.ErrClosed
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		}
+	}
 }
 
 func (r *Reference) operation(id recall.OperationID) *operation {
@@ -228,21 +288,30 @@ func (r *Reference) operation(id recall.OperationID) *operation {
 	return nil
 }
 
+func (op *operation) record() recall.Operation {
+	o := op.Operation
+	o.Undoable = !op.until.IsZero() && op.RestoredAt.IsZero()
+	return o
+}
+
 // Restore implements [recall.Restorer].
 func (r *Reference) Restore(ctx context.Context, id recall.OperationID, now time.Time) (recall.RestoreResult, error) {
 	if err := r.begin(ctx); err != nil {
 		return recall.RestoreResult{}, err
 	}
 	defer r.mu.Unlock()
-	op := r.operation(id)
+	op, err := r.settled(ctx, id)
 	switch {
+	case err != nil:
+		return recall.RestoreResult{}, err
 	case op == nil:
 		return recall.RestoreResult{}, recall.ErrNotFound
 	case op.Kind != recall.OperationCancel:
 		return recall.RestoreResult{}, &recall.InvalidError{Field: "OperationID", Reason: "it is no cancellation"}
 	case !op.RestoredAt.IsZero():
 		return op.result, nil
-	case !now.Before(op.At.Add(undoWindow)):
+	case !now.Before(op.until):
+		op.until = time.Time{}
 		return recall.RestoreResult{}, recall.ErrUndoExpired
 	}
 	for _, e := range op.took {
@@ -271,7 +340,7 @@ func (r *Reference) Operations(ctx context.Context, after recall.OperationID, li
 	defer r.mu.Unlock()
 	for _, op := range r.operations {
 		if op.ID > after && len(page) < limit {
-			page = append(page, op.Operation)
+			page = append(page, op.record())
 		}
 	}
 	return page, nil
@@ -286,7 +355,7 @@ func (r *Reference) WhoCancelled(ctx context.Context, id recall.MessageID) (reca
 	for _, op := range slices.Backward(r.operations) {
 		took := slices.ContainsFunc(op.took, func(e *entry) bool { return e.m.ID == id })
 		if op.RestoredAt.IsZero() && (took || slices.Contains(op.gone, id)) {
-			return op.Operation, nil
+			return op.record(), nil
 		}
 	}
 	return recall.Operation{}, recall.ErrNotFound
@@ -357,4 +426,9 @@ func (r *Reference) restart(old *Reference) {
 		}
 		r.operations = append(r.operations, op)
 	}
+}
+
+// changeKinds are all changes.
+var changeKinds = []recall.OperationKind{
+	recall.OperationHold, recall.OperationRelease, recall.OperationReschedule, recall.OperationRetryNow,
 }

@@ -12,7 +12,7 @@ import (
 // reopen restarts the engine, if the harness can.
 func (x *fixture) reopen(crash bool) {
 	x.Helper()
-	e, err := x.h.Reopen(crash)
+	e, err := x.h.Reopen(crash, x.now)
 	x.check(err, "Reopen")
 	x.e = e
 }

@@ -19,12 +19,15 @@ type Harness struct {
 	// Engine is empty. The suite closes it.
 	Engine recall.Engine
 	// Reopen ends the engine that was handed out last, as a crash would or by
-	// Close, and returns a new one on what it left. Nil if there is no such
-	// thing; then what has to survive a restart is not tested.
-	Reopen func(crash bool) (recall.Engine, error)
+	// Close, and returns a new one on what it left, at the given time. Nil if
+	// there is no such thing; then what has to survive a restart is not tested.
+	Reopen func(crash bool, now time.Time) (recall.Engine, error)
 	// Crash, if set, is Reopen of a crash that may come in the middle of calls,
 	// and does not wait until what was queued is durable.
-	Crash func() (recall.Engine, error)
+	Crash func(now time.Time) (recall.Engine, error)
+	// Fold, if set, makes the engine that was handed out last do the background
+	// work that does not pay yet.
+	Fold func() error
 	// Check, if set, looks into the engine that was handed out last for broken
 	// invariants, at the end of every test and before it is closed.
 	Check func() error
@@ -44,6 +47,12 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Cancel", cancelTests},
 		{"CancelMatching", bulkTests},
 		{"Wait", waitTests},
+		{"Policy", policyTests},
+		{"Guard", guardTests},
+		{"Undo", undoTests},
+		{"Audit", auditTests},
+		{"Standing", standingTests},
+		{"Change", changeTests},
 		{"DeadLetter", deadTests},
 		{"Close", closeTests},
 		{"Concurrent", concurrentTests},
@@ -442,6 +451,15 @@ func (x *fixture) settle() {
 		}
 	}
 	x.Fatalf("Maintain still wants to be called again after 1000 steps")
+}
+
+// fold lets the engine fold what it would keep for a while, if it can be made
+// to.
+func (x *fixture) fold() {
+	x.Helper()
+	if x.h.Fold != nil {
+		x.check(x.h.Fold(), "Fold")
+	}
 }
 
 // doneContext returns a context that is done.
