@@ -217,6 +217,7 @@ func (c *bulk) endPass() error {
 		return nil
 	}
 	if err := c.req.Guard.check(c.found); err != nil {
+		c.result.Skipped = nil
 		c.undo()
 		return err
 	}

@@ -156,9 +156,12 @@ func (e *embedded) leaveEntry(d decision) (taken *standing, queued bool) {
 	if l == nil || l.number != d.number || en == nil {
 		return nil, false
 	}
-	if d.end == endRetry && !d.release && len(e.standing) > 0 {
+	if d.end == endRetry && !d.release && anyActive(e.standing, d.now) {
 		m := e.describe(p, en, d.seq)
 		m.State, m.DueAt = StateRetrying, time.UnixMilli(d.due)
+		if d.due <= d.now {
+			m.State = StateReady
+		}
 		taken = taker(e.standing, &m, d.now)
 	}
 	if d.end != endRetry || taken != nil {

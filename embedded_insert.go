@@ -201,7 +201,7 @@ func (w *insertWork) write(t *turn) error {
 // arrival returns the standing cancellation that takes a message which is being
 // published.
 func (t *turn) arrival(w *insertWork, i int) *standing {
-	if len(t.standing) == 0 {
+	if !anyActive(t.standing, w.now) {
 		return nil
 	}
 	m := w.msgs[i]

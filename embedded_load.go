@@ -118,7 +118,7 @@ func (e *embedded) loadRow(seq uint64, rec *store.Record, st store.State, attemp
 func (e *embedded) loadOperation(op store.Operation, progress store.Progress, now int64) error {
 	switch verb(op.Kind) {
 	case verbStanding:
-		if op.Lifted != 0 || op.Until <= now {
+		if op.Lifted != 0 {
 			return nil
 		}
 		s, err := loadStanding(op)

@@ -21,14 +21,18 @@ type standing struct {
 	filter Filter // normalised
 }
 
-func (s *standing) takes(m *Message, now int64) bool {
-	return s.op.Lifted == 0 && now < s.op.Until && s.filter.Matches(m)
+func (s *standing) active(now int64) bool { return s.op.Lifted == 0 && now < s.op.Until }
+
+// anyActive tells whether there is anything to compare messages with. What has
+// expired stays in the list until its record is dropped: the clock may go back.
+func anyActive(list []*standing, now int64) bool {
+	return slices.ContainsFunc(list, func(s *standing) bool { return s.active(now) })
 }
 
 // taker returns the oldest standing cancellation that takes a message.
 func taker(list []*standing, m *Message, now int64) *standing {
 	for _, s := range list {
-		if s.takes(m, now) {
+		if s.active(now) && s.filter.Matches(m) {
 			return s
 		}
 	}

@@ -21,7 +21,7 @@ func (x *fixture) wantRefused(res recall.CancelResult, err error, g recall.Guard
 		*refused != (recall.UnexpectedCountError{Found: found, Least: g.Least, Most: g.Most}) {
 		x.Fatalf("got %v, want it refused with %d found", err, found)
 	}
-	if res.Cancelled != 0 || res.Requested != 0 || res.Operation != "" {
+	if res.Cancelled != 0 || res.Requested != 0 || res.Skipped != nil || res.Operation != "" {
 		x.Fatalf("refused, and yet: %+v", res)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,10 +33,15 @@ func lockstep(t *testing.T, open func(t *testing.T) Harness) {
 			"finish":         p.finish,
 			"cancel":         p.cancel,
 			"cancelMatching": p.cancelMatching,
+			"change":         p.change,
+			"restore":        p.restore,
+			"cancelFuture":   p.cancelFuture,
+			"lift":           p.lift,
+			"whoCancelled":   p.whoCancelled,
 			"deadLetters":    p.deadLetters,
 			"list":           p.list,
 			"advance":        p.advance,
-			"maintain":       func(*rapid.T) { p.x.settle(); p.ref.now = p.x.now },
+			"maintain":       p.maintain,
 			"reopen":         p.reopen,
 			"":               p.compare,
 		})
@@ -71,9 +77,18 @@ type pair struct {
 	ref, x     *fixture
 	refIDs, xs []recall.MessageID // by number
 	leases     []leasePair        // all that were given out, stale ones too
+	ops        []opPair           // in the order of the calls
+	latest     time.Time          // that it has been
 }
 
 type leasePair struct{ ref, x recall.Lease }
+
+// opPair is one operation. Once the clock has gone back, how long it can be
+// undone is the engine's business, within bounds.
+type opPair struct {
+	ref, x recall.OperationID
+	vague  bool
+}
 
 func newPair(rt *rapid.T, h Harness) *pair {
 	return &pair{
@@ -112,6 +127,8 @@ func answer(err error, ids []recall.MessageID) string {
 		return "not found"
 	case errors.Is(err, recall.ErrLeaseLost):
 		return "lease lost"
+	case errors.Is(err, recall.ErrInvalid):
+		return "invalid"
 	}
 	return err.Error()
 }
@@ -143,8 +160,33 @@ func (p *pair) insert(t *rapid.T) {
 		msgs[i].Retries = recall.Retries(recall.MaxRetries)
 		msgs[i].Body = []byte(numbered("body ", len(p.xs)+i))
 	}
-	p.refIDs = append(p.refIDs, p.ref.insert(msgs...)...)
-	p.xs = append(p.xs, p.x.insert(msgs...)...)
+	r, err := p.ref.e.Insert(p.ref.ctx, msgs, p.now())
+	p.ref.check(err, "Insert")
+	e, err := p.x.e.Insert(p.x.ctx, msgs, p.now())
+	p.x.check(err, "Insert")
+	p.arrived(r, e)
+}
+
+// arrived notes what was published, and compares who has taken it.
+func (p *pair) arrived(ref, x []recall.Receipt) {
+	p.same("receipts", len(ref), len(x))
+	for i := range ref {
+		p.refIDs, p.xs = append(p.refIDs, ref[i].ID), append(p.xs, x[i].ID)
+		p.same("taken on arrival", p.operation(ref[i].CancelledBy, ""), p.operation("", x[i].CancelledBy))
+	}
+}
+
+// operation returns the number of an operation, by either id; -1 for none.
+func (p *pair) operation(ref, x recall.OperationID) int {
+	return slices.IndexFunc(p.ops, func(o opPair) bool { return o.ref == ref || o.x == x })
+}
+
+// did notes an operation, if there was one.
+func (p *pair) did(ref, x recall.OperationID) {
+	p.same("operation", ref != "", x != "")
+	if ref != "" {
+		p.ops = append(p.ops, opPair{ref: ref, x: x})
+	}
 }
 
 func (p *pair) claim(t *rapid.T) {
@@ -202,6 +244,22 @@ func (p *pair) cancel(t *rapid.T) {
 	r := p.ref.e.Cancel(p.ref.ctx, req)
 	req.ID = p.xs[n]
 	p.same("Cancel", answer(r, p.refIDs), answer(p.x.e.Cancel(p.x.ctx, req), p.xs))
+	p.adopt()
+}
+
+// adopt notes an operation that only its record names: the request of a single
+// cancellation.
+func (p *pair) adopt() {
+	if _, ok := p.x.e.(recall.Auditor); !ok {
+		return
+	}
+	ref, x := p.ref.operations(), p.x.operations()
+	p.same("number of operations", len(ref), len(x))
+	if len(ref) == len(p.ops) {
+		return
+	}
+	isNew := func(o recall.Operation) bool { return p.operation(o.ID, o.ID) < 0 }
+	p.did(ref[slices.IndexFunc(ref, isNew)].ID, x[slices.IndexFunc(x, isNew)].ID)
 }
 
 // filter draws a filter, in the words of both engines.
@@ -252,7 +310,7 @@ func (p *pair) filter(t *rapid.T) (ref, x recall.Filter) {
 
 func (p *pair) cancelMatching(t *rapid.T) {
 	rf, xf := p.filter(t)
-	req := recall.CancelMatchingRequest{Now: p.now(), All: rf.IsZero()}
+	req := p.request(t, "cancel", rf, true)
 	plan, err := p.x.e.Explain(p.x.ctx, xf, p.now())
 	p.x.check(err, "Explain")
 	if most := p.x.count(xf); plan.Candidates[0].Count < most.Pending+most.InFlight {
@@ -264,10 +322,153 @@ func (p *pair) cancelMatching(t *rapid.T) {
 	e, eerr := p.x.e.CancelMatching(p.x.ctx, req)
 	p.same("CancelMatching of "+xf.String(), answer(rerr, p.refIDs), answer(eerr, p.xs))
 	p.same("cancelled by "+xf.String(), r.Cancelled, e.Cancelled)
-	p.same("operation", r.Operation != "", e.Operation != "")
+	p.same("requested by "+xf.String(), r.Requested, e.Requested)
+	p.same("skipped by "+xf.String(), p.refNumbers(r.Skipped), p.xNumbers(e.Skipped))
+	p.did(r.Operation, e.Operation)
 	if e.Index != plan.Index {
 		t.Fatalf("CancelMatching walked %s, Explain said %s", e.Index, plan.Index)
 	}
+}
+
+// request draws the options of a bulk call.
+func (p *pair) request(t *rapid.T, verb string, ref recall.Filter, asks bool) recall.CancelMatchingRequest {
+	policies := []recall.Policy{recall.Stop, recall.Skip}
+	if asks {
+		policies = append(policies, recall.Sticky, recall.Abort)
+	}
+	req := recall.CancelMatchingRequest{
+		Now: p.now(), All: ref.IsZero(), Policy: rapid.SampledFrom(policies).Draw(t, "policy"),
+		DryRun: rapid.IntRange(0, 5).Draw(t, "dry run") == 0,
+		Reason: fmt.Sprintf("%s %d", verb, len(p.ops)),
+	}
+	if asks && rapid.IntRange(0, 5).Draw(t, "out of time") == 0 {
+		req.Policy, req.Expired = recall.Stop, closedChannel() // Wait, without time left
+	}
+	if rapid.IntRange(0, 3).Draw(t, "limited") == 0 {
+		req.Limit = rapid.IntRange(1, 5).Draw(t, "limit")
+	}
+	if rapid.IntRange(0, 3).Draw(t, "guarded") == 0 {
+		least := rapid.IntRange(0, 3).Draw(t, "least")
+		req.Guard = recall.Guard{Set: true, Least: least, Most: least + rapid.IntRange(0, 5).Draw(t, "beyond")}
+	}
+	return req
+}
+
+func (p *pair) change(t *rapid.T) {
+	c, ok := p.x.e.(recall.Changer)
+	if !ok {
+		t.Skip("the engine is no recall.Changer")
+	}
+	rf, xf := p.filter(t)
+	kind := rapid.SampledFrom(changeKinds).Draw(t, "kind")
+	req := recall.ChangeRequest{CancelMatchingRequest: p.request(t, string(kind), rf, false), Kind: kind}
+	if kind == recall.OperationReschedule {
+		req.Due = p.now().Add(genDelay.Draw(t, "due"))
+	}
+	req.Filter = rf
+	r, rerr := p.ref.e.(*Reference).Change(p.ref.ctx, req)
+	req.Filter = xf
+	e, eerr := c.Change(p.x.ctx, req)
+	call := fmt.Sprintf("%s of %s", kind, xf)
+	p.same(call, answer(rerr, p.refIDs), answer(eerr, p.xs))
+	p.same(call, r.Changed, e.Changed)
+	p.same(call, p.refNumbers(r.Skipped), p.xNumbers(e.Skipped))
+	p.did(r.Operation, e.Operation)
+}
+
+// drawOperation returns the number of an operation.
+func (p *pair) drawOperation(t *rapid.T) int {
+	if len(p.ops) == 0 {
+		t.Skip("no operations")
+	}
+	// The newest are the likeliest to be undoable.
+	return len(p.ops) - 1 - rapid.IntRange(0, min(6, len(p.ops)-1)).Draw(t, "operation")
+}
+
+func (p *pair) restore(t *rapid.T) {
+	x, ok := p.x.e.(recall.Restorer)
+	if !ok {
+		t.Skip("the engine is no recall.Restorer")
+	}
+	o := p.ops[p.drawOperation(t)]
+	ref := p.ref.e.(*Reference)
+	e, eerr := x.Restore(p.x.ctx, o.x, p.now())
+	if op := ref.operation(o.ref); o.vague && op.Kind == recall.OperationCancel {
+		op.until = far // the reference follows
+		if errors.Is(eerr, recall.ErrUndoExpired) {
+			op.until = time.Time{}
+		}
+	}
+	r, rerr := ref.Restore(p.ref.ctx, o.ref, p.now())
+	p.same("Restore", answer(rerr, nil), answer(eerr, nil))
+	p.same("Restore", r, e)
+}
+
+func (p *pair) cancelFuture(t *rapid.T) {
+	x, ok := p.x.e.(recall.Stander)
+	if !ok {
+		t.Skip("the engine is no recall.Stander")
+	}
+	rf, xf := p.filter(t)
+	if rf.IsZero() {
+		t.Skip("it would take everything")
+	}
+	until := p.now().Add(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Minute, time.Hour}).Draw(t, "until"))
+	r, err := p.ref.e.(*Reference).CancelFuture(p.ref.ctx, rf, until, "standing", p.now())
+	p.ref.check(err, "CancelFuture")
+	e, err := x.CancelFuture(p.x.ctx, xf, until, "standing", p.now())
+	p.x.check(err, "CancelFuture")
+	p.did(r, e)
+}
+
+func (p *pair) lift(t *rapid.T) {
+	x, ok := p.x.e.(recall.Stander)
+	if !ok {
+		t.Skip("the engine is no recall.Stander")
+	}
+	o := p.ops[p.drawOperation(t)]
+	rerr := p.ref.e.(*Reference).LiftCancellation(p.ref.ctx, o.ref, p.now())
+	p.same("LiftCancellation", answer(rerr, nil), answer(x.LiftCancellation(p.x.ctx, o.x, p.now()), nil))
+}
+
+// whoCancelled asks about a message that is not in flight: a request is no
+// cancellation yet.
+func (p *pair) whoCancelled(t *rapid.T) {
+	x, ok := p.x.e.(recall.Auditor)
+	if !ok {
+		t.Skip("the engine is no recall.Auditor")
+	}
+	n := p.draw(t)
+	ref := p.ref.e.(*Reference)
+	if ref.asked(p.refIDs[n]) {
+		t.Skip("its cancellation was requested")
+	}
+	r, rerr := ref.WhoCancelled(p.ref.ctx, p.refIDs[n])
+	e, eerr := x.WhoCancelled(p.x.ctx, p.xs[n])
+	p.same("WhoCancelled", answer(rerr, nil), answer(eerr, nil))
+	p.same("WhoCancelled", p.operation(r.ID, ""), p.operation("", e.ID))
+}
+
+// asked tells whether a cancellation that was not undone has requested that of
+// a message.
+func (r *Reference) asked(id recall.MessageID) bool {
+	return slices.ContainsFunc(r.operations, func(op *operation) bool {
+		return op.RestoredAt.IsZero() && slices.ContainsFunc(op.asked, func(e *entry) bool { return e.m.ID == id })
+	})
+}
+
+// maintain lets all of the background work happen, or one step of it.
+func (p *pair) maintain(t *rapid.T) {
+	if rapid.Bool().Draw(t, "all of it") {
+		p.x.settle()
+		p.x.fold()
+		p.ref.now = p.x.now
+	} else {
+		_, err := p.x.e.Maintain(p.x.ctx, p.now())
+		p.x.check(err, "Maintain")
+	}
+	_, err := p.ref.e.Maintain(p.ref.ctx, p.now())
+	p.ref.check(err, "Maintain")
 }
 
 func (p *pair) deadLetters(t *rapid.T) {
@@ -293,10 +494,7 @@ func (p *pair) deadLetters(t *rapid.T) {
 	p.ref.check(err, "RetryDead")
 	xr, err := p.x.e.RetryDead(p.x.ctx, xids, p.now())
 	p.x.check(err, "RetryDead")
-	p.same("RetryDead", len(rr), len(xr))
-	for i := range rr {
-		p.refIDs, p.xs = append(p.refIDs, rr[i].ID), append(p.xs, xr[i].ID)
-	}
+	p.arrived(rr, xr)
 }
 
 func (p *pair) list(t *rapid.T) {
@@ -323,8 +521,16 @@ func (p *pair) list(t *rapid.T) {
 
 func (p *pair) advance(t *rapid.T) {
 	d := rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Minute, time.Hour, -time.Second, -time.Hour}).Draw(t, "by")
+	if p.x.now.After(p.latest) {
+		p.latest = p.x.now
+	}
 	p.x.advance(d)
 	p.ref.now = p.x.now
+	if p.x.now.Before(p.latest) {
+		for i := range p.ops {
+			p.ops[i].vague = true
+		}
+	}
 }
 
 // reopen restarts both. Whether an attempt that was cut short counts is the
@@ -333,6 +539,9 @@ func (p *pair) reopen(t *rapid.T) {
 	if p.x.h.Reopen == nil {
 		t.Skip("the harness cannot reopen")
 	}
+	// So that ids of operations from before and after are not of one time.
+	p.x.advance(time.Millisecond)
+	p.ref.now = p.x.now
 	p.x.reopen(rapid.Bool().Draw(t, "crash"))
 	old := p.ref.e.(*Reference)
 	cut := map[recall.MessageID]bool{}
@@ -376,6 +585,38 @@ func (p *pair) compare(t *rapid.T) {
 	if !slices.IsSorted(p.xs) {
 		t.Fatalf("ids are not ascending: %v", p.xs)
 	}
+	for _, s := range []recall.State{recall.StateDelayed, recall.StateReady, recall.StateRetrying, recall.StateHeld, recall.StateInFlight} {
+		p.same("Count of "+string(s), p.ref.count(states(s)), p.x.count(states(s)))
+	}
+	p.compareOperations()
+}
+
+// compareOperations compares the records, but for what is the engine's
+// business.
+func (p *pair) compareOperations() {
+	if _, ok := p.x.e.(recall.Auditor); !ok {
+		return
+	}
+	var ref, x []string
+	for _, o := range p.ref.operations() {
+		ref = append(ref, p.opOutline(o, p.operation(o.ID, ""), p.refIDs))
+	}
+	for _, o := range p.x.operations() {
+		x = append(x, p.opOutline(o, p.operation("", o.ID), p.xs))
+	}
+	slices.Sort(ref)
+	slices.Sort(x)
+	p.same("Operations", strings.Join(ref, "\n"), strings.Join(x, "\n"))
+}
+
+func (p *pair) opOutline(o recall.Operation, n int, ids []recall.MessageID) string {
+	filter := o.Filter
+	if strings.Contains(filter, "id=") {
+		filter = "by id" // ids sort in another order
+	}
+	return fmt.Sprintf("%d %s at=%d %q %q %s count=%d requested=%d blocker=%d until=%d lifted=%d restored=%d",
+		n, o.Kind, o.At.UnixMilli(), filter, o.Reason, o.Policy, o.Count, o.Requested, number(ids, o.Blocker),
+		millisOf(o.Until), millisOf(o.LiftedAt), millisOf(o.RestoredAt))
 }
 
 func deadOutline(d recall.DeadLetter, ids []recall.MessageID) string {

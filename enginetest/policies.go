@@ -65,13 +65,17 @@ type manner struct {
 	req  recall.CancelMatchingRequest
 }
 
+func closedChannel() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
 // manners returns every policy, and a Wait without time.
 func manners() []manner {
-	expired := make(chan struct{})
-	close(expired)
 	return []manner{
 		{"stop", recall.CancelMatchingRequest{}},
-		{"wait", recall.CancelMatchingRequest{Expired: expired}},
+		{"wait", recall.CancelMatchingRequest{Expired: closedChannel()}},
 		{"skip", recall.CancelMatchingRequest{Policy: recall.Skip}},
 		{"sticky", recall.CancelMatchingRequest{Policy: recall.Sticky}},
 		{"abort", recall.CancelMatchingRequest{Policy: recall.Abort}},

@@ -226,6 +226,14 @@ var standingTests = slices.Concat(
 			retry()
 			x.wantGone(id)
 			x.wantTaker(op, id)
+			atOnce := x.publish(label("r"))
+			f := x.ending(recall.Retry)
+			f.Due = x.now
+			l := x.claimOne(atOnce)
+			op = x.cancelFuture(recall.Filter{Labels: []string{"r"}, States: []recall.State{recall.StateReady}}, far)
+			x.check(x.e.Finish(x.ctx, l, f), "Finish")
+			x.wantGone(atOnce)
+			x.wantTaker(op, atOnce)
 		}),
 		standingTest("a dead letter that is published again arrives", func(x *fixture) {
 			taken, free := x.kill(label("s")), x.kill(label("t"))
