@@ -25,7 +25,7 @@ func TestCrash(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts processes")
 	}
-	rounds, most := 15, 300
+	rounds, most := 15, 500
 	if os.Getenv("RECALL_SOAK") != "" {
 		rounds, most = 200, 1000
 	}
@@ -38,7 +38,8 @@ func TestCrash(t *testing.T) {
 	for round := range rounds {
 		c.begin()
 		reports := 1 + random.IntN(most)
-		c.run(t, fmt.Sprintf("r%d", round), round%4 == 3, reports)
+		c.name = fmt.Sprintf("r%d", round)
+		c.run(t, c.name, round%4 == 3, reports)
 		c.look(t)
 		c.deliver(t)
 		if t.Failed() {
@@ -46,7 +47,9 @@ func TestCrash(t *testing.T) {
 		}
 	}
 	t.Logf("%d rounds; reports: %v", rounds, c.seen)
-	for _, kind := range []string{"published", "cancelled", "single", "start", "taken", "waited", "unfinished cancel", "unfinished wait"} {
+	for _, kind := range []string{"published", "cancelled", "single", "start", "taken", "waited", "unfinished cancel", "unfinished wait",
+		"restored", "unfinished restore", "held", "released", "unfinished hold", "future", "lifted", "counted", "took", "unfinished take",
+	} {
 		if c.seen[kind] == 0 && rounds >= 200 {
 			t.Errorf("no round has met a %q", kind)
 		}
@@ -62,6 +65,10 @@ type crashParent struct {
 	seen map[string]int              // reports, by kind
 
 	// Of this round:
+	name    string
+	counted int               // by transactions, as far as was acknowledged
+	holds   map[string]string // what was said last of a batch: holding, held, releasing or released
+	futures map[string]bool   // labels of standing cancellations
 	ops     map[string]*crashOp
 	singles map[recall.MessageID]string // kind
 	started map[recall.MessageID]int
@@ -77,6 +84,7 @@ type crashSet struct {
 	size  int
 	op    *crashOp // that cancels it
 	acked bool     // of a batch that is waited for
+	whole bool     // it is cancelled in one commit
 }
 
 // crashOp is one bulk cancellation.
@@ -84,9 +92,11 @@ type crashOp struct {
 	labels []string
 	acked  bool
 	count  int
+	undone bool // its undo has begun
 }
 
 func (c *crashParent) begin() {
+	c.counted, c.holds, c.futures = 0, map[string]string{}, map[string]bool{}
 	c.ops, c.waits = map[string]*crashOp{}, map[string]*crashSet{}
 	c.singles, c.started = map[recall.MessageID]string{}, map[recall.MessageID]int{}
 	c.taken, c.plain, c.due = map[recall.MessageID]bool{}, map[recall.MessageID]bool{}, map[recall.MessageID]bool{}
@@ -152,6 +162,27 @@ func (c *crashParent) note(t *testing.T, f []string) {
 	case "waiting":
 		delete(c.sets, f[1])
 		c.waits[f[1]] = &crashSet{ids: asIDs(f[2:])}
+	case "holding", "held", "releasing", "released":
+		c.holds[f[1]] = f[0]
+	case "restoring":
+		c.ops[f[1]].undone = true
+	case "restored":
+		for _, label := range c.ops[f[1]].labels {
+			c.sets[label].op = nil
+		}
+		delete(c.ops, f[1])
+	case "future":
+		c.futures[f[1]] = true
+	case "lifting":
+		delete(c.futures, f[1])
+	case "lifted":
+	case "counted":
+		c.counted, _ = strconv.Atoi(f[1])
+	case "take":
+		delete(c.sets, f[1])
+		c.waits[f[1]] = &crashSet{ids: asIDs(f[2:]), whole: true}
+	case "took":
+		c.waits[f[1]].acked = true
 	case "waited":
 		c.waits[f[1]].acked = true
 	default:
@@ -197,11 +228,15 @@ func (c *crashParent) look(t *testing.T) {
 		t.Error(err)
 	}
 	live, byLabel := map[recall.MessageID]bool{}, map[string][]recall.MessageID{} // byLabel: the delayed ones
+	held := map[string]int{}
 	for m, err := range b.List(t.Context(), recall.Filter{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		live[m.ID] = true
+		if m.State == recall.StateHeld {
+			held[m.Labels[0]]++
+		}
 		if m.DueAt.Before(m.CreatedAt.Add(time.Minute)) {
 			c.due[m.ID] = true
 		} else {
@@ -212,6 +247,8 @@ func (c *crashParent) look(t *testing.T) {
 	for _, d := range deadLetters(t, b) {
 		dead[d.Message.ID] = true
 	}
+	c.lookAtCount(t, b, byLabel)
+	c.lookAtFutures(t, b, byLabel)
 	closeNow(t, b, t.Context())
 
 	for id, why := range c.gone {
@@ -220,6 +257,7 @@ func (c *crashParent) look(t *testing.T) {
 		}
 	}
 	c.lookAtOps(t, byLabel)
+	c.lookAtHolds(t, held)
 	c.lookAtSets(t, byLabel)
 	c.lookAtSingles(t, live, dead)
 	c.lookAtTaken(t, live, dead)
@@ -236,8 +274,8 @@ func (c *crashParent) lookAtOps(t *testing.T, live map[string][]recall.MessageID
 			total += c.sets[label].size
 		}
 		switch {
-		case !op.acked:
-			c.seen["unfinished cancel"]++
+		case !op.acked || op.undone:
+			c.seen[map[bool]string{false: "unfinished cancel", true: "unfinished restore"}[op.undone]]++
 			if left != 0 && left != total {
 				t.Errorf("cancellation %s took a part: %d of %d are left", name, left, total)
 			}
@@ -245,6 +283,54 @@ func (c *crashParent) lookAtOps(t *testing.T, live map[string][]recall.MessageID
 			t.Errorf("cancellation %s was acknowledged, and %d of %d are left", name, left, total)
 		case op.count != total:
 			t.Errorf("cancellation %s: %d were counted, %d are gone", name, op.count, total)
+		}
+	}
+}
+
+// lookAtHolds: a batch is held when that is acknowledged, before that as a whole
+// or not at all, and the same is true of its release.
+func (c *crashParent) lookAtHolds(t *testing.T, held map[string]int) {
+	for label, said := range c.holds {
+		have := held[label]
+		switch {
+		case said == "held" && have != crashBatch, said == "released" && have != 0, have != 0 && have != crashBatch:
+			t.Errorf("batch %s is %s: %d are held", label, said, have)
+		case said == "holding", said == "releasing":
+			c.seen["unfinished hold"]++
+		}
+	}
+}
+
+// lookAtCount: a transaction publishes a message, cancels those before it by
+// turns, and keeps count of both in a bucket.
+func (c *crashParent) lookAtCount(t *testing.T, b *recall.Broker, live map[string][]recall.MessageID) {
+	number := func(kind string) (n int) {
+		v, err := b.Lookup(t.Context(), "count", []byte(kind+c.name))
+		if err != nil {
+			t.Error(err)
+		}
+		n, _ = strconv.Atoi(string(v))
+		return n
+	}
+	label := "count." + c.name
+	published, cancelled, have := number("published"), number("cancelled"), live[label]
+	if published < c.counted || published > c.counted+1 || published-cancelled != len(have) {
+		t.Errorf("transactions: %d were acknowledged; %d published and %d cancelled by the bucket, %d live", c.counted, published, cancelled, len(have))
+	}
+	if len(have) > 0 {
+		c.sets[label] = &crashSet{ids: have, size: len(have)}
+	}
+}
+
+// lookAtFutures: a standing cancellation has taken all that came, and still does.
+func (c *crashParent) lookAtFutures(t *testing.T, b *recall.Broker, live map[string][]recall.MessageID) {
+	for label := range c.futures {
+		if n := len(live[label]); n != 0 {
+			t.Errorf("%d of %s have passed the standing cancellation", n, label)
+		}
+		r, err := b.Publish(t.Context(), recall.Message{URL: "local:ok", Labels: []string{label}})
+		if err != nil || r.CancelledBy == "" {
+			t.Errorf("publish of %s after the open: got %+v, %v, want it cancelled", label, r, err)
 		}
 	}
 }
@@ -325,11 +411,11 @@ func (c *crashParent) lookAtWaits(t *testing.T, live map[recall.MessageID]bool, 
 		switch {
 		case set.acked && (len(have) > 0 || live[set.ids[crashSlow]]):
 			t.Errorf("%s: the cancellation was acknowledged, and %d are left", label, len(have))
-		case len(have) > 0 && !slices.Equal(have, all) && !slices.Equal(have, all[crashSlow:]):
+		case len(have) > 0 && !slices.Equal(have, all) && (set.whole || !slices.Equal(have, all[crashSlow:])):
 			t.Errorf("%s: what is gone is no prefix: %d of %d are left", label, len(have), len(all))
 		}
 		if len(have) > 0 {
-			c.seen["unfinished wait"]++
+			c.seen[map[bool]string{false: "unfinished wait", true: "unfinished take"}[set.whole]]++
 			c.sets[label] = &crashSet{ids: have, size: len(have)}
 		}
 		for _, id := range set.ids {
@@ -394,6 +480,13 @@ func (c *crashParent) deliver(t *testing.T) {
 //	slow LABEL              a PublishBatch begins of which one message is due at once
 //	waiting LABEL ID…       a CancelMatching of it with Wait begins
 //	waited LABEL            it was acknowledged
+//	restoring OP, restored OP  a Restore of it begins, was acknowledged
+//	holding, held, releasing, released LABEL  the same of Hold and Release
+//	future LABEL            a CancelFuture was acknowledged; more of the label comes
+//	lifting LABEL, lifted LABEL  it is being lifted, was lifted
+//	counted N               a transaction that counts to N was acknowledged
+//	take LABEL ID…          a CancelMatching with Sticky of a batch with "slow" begins
+//	took LABEL              it was acknowledged
 //	failed …                something that must not happen
 const (
 	crashFile = "RECALL_CRASH_FILE"
@@ -418,7 +511,7 @@ func TestCrashChild(t *testing.T) {
 	if os.Getenv(crashAll) != "" {
 		c.cancelAll()
 	}
-	for _, work := range []func(){c.batches, c.batches, c.singles, c.takes, c.waits} {
+	for _, work := range []func(){c.batches, c.batches, c.singles, c.takes, c.waits, c.undo, c.holds, c.futures, c.counts} {
 		go work()
 	}
 	select {} // until it is killed
@@ -600,5 +693,95 @@ func (c *crashChild) waits() {
 		_, err := c.b.CancelMatching(context.Background(), recall.Filter{Labels: []string{label}}, recall.Wait(time.Hour))
 		c.must(err)
 		c.report("waited %s", label)
+
+		label = c.label()
+		c.report("slow %s", label)
+		ids = c.publish(label, true)
+		c.report("take %s %s", label, strings.Join(ids, " "))
+		_, err = c.b.CancelMatching(context.Background(), recall.Filter{Labels: []string{label}}, recall.Sticky)
+		c.must(err)
+		c.report("took %s", label)
+	}
+}
+
+// undo cancels batches and takes that back, of one batch or of two.
+func (c *crashChild) undo() {
+	for {
+		labels := []string{c.publishReported()}
+		for range 2 {
+			name := c.label()
+			c.report("cancel %s %s", name, strings.Join(labels, " "))
+			res, err := c.b.CancelMatching(context.Background(), recall.Filter{Labels: labels}, recall.Skip)
+			c.must(err)
+			c.report("cancelled %s %d", name, res.Cancelled)
+			c.report("restoring %s", name)
+			_, err = c.b.Restore(context.Background(), res.Operation)
+			c.must(err)
+			c.report("restored %s", name)
+			labels = append(labels, c.publishReported())
+		}
+		c.cancel(labels...)
+	}
+}
+
+// holds holds and releases batches, and leaves some held.
+func (c *crashChild) holds() {
+	for i := 0; ; i++ {
+		label := c.publishReported()
+		f := recall.Filter{Labels: []string{label}}
+		c.report("holding %s", label)
+		_, err := c.b.Hold(context.Background(), f)
+		c.must(err)
+		c.report("held %s", label)
+		if i%2 == 0 {
+			continue
+		}
+		c.report("releasing %s", label)
+		_, err = c.b.Release(context.Background(), f)
+		c.must(err)
+		c.report("released %s", label)
+	}
+}
+
+// futures cancels what is not there yet, and publishes it.
+func (c *crashChild) futures() {
+	for {
+		label := c.label()
+		op, err := c.b.CancelFuture(context.Background(), recall.Filter{Labels: []string{label}}, time.Now().Add(time.Hour))
+		c.must(err)
+		c.report("future %s", label)
+		c.publish(label, false)
+		c.publish(label, true)
+		c.report("lifting %s", label)
+		c.must(c.b.LiftCancellation(context.Background(), op))
+		c.report("lifted %s", label)
+	}
+}
+
+// counts publishes in transactions, each with a number in a bucket, and now and
+// then cancels what they have published.
+func (c *crashChild) counts() {
+	label := "count." + c.name
+	cancelled := 0
+	for n := 1; ; n++ {
+		c.must(c.b.Update(context.Background(), func(tx *recall.Tx) error {
+			if n%10 == 0 {
+				res, err := tx.CancelMatching(recall.Filter{Labels: []string{label}}, recall.Limit(7))
+				if err != nil {
+					return err
+				}
+				cancelled += res.Cancelled
+			}
+			_, err := tx.Publish(recall.Message{URL: "local:ok", Labels: []string{label}, Delay: time.Hour})
+			if err != nil {
+				return err
+			}
+			b, err := tx.Bucket("count")
+			if err != nil {
+				return err
+			}
+			return errors.Join(b.Put([]byte("published"+c.name), []byte(strconv.Itoa(n))), b.Put([]byte("cancelled"+c.name), []byte(strconv.Itoa(cancelled))))
+		}))
+		c.report("counted %d", n)
 	}
 }

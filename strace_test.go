@@ -28,7 +28,10 @@ const (
 )
 
 // tracedSteps are what the child acknowledges, in this order.
-var tracedSteps = []string{"publish", "batch", "cancel", "request", "bulk cancel", "bulk cancel with wait", "dead letter", "retry", "finish"}
+var tracedSteps = []string{
+	"publish", "batch", "cancel", "request", "bulk cancel", "restore", "bulk cancel with wait",
+	"hold", "reschedule", "release", "cancel the future", "lift", "transaction", "dead letter", "retry", "finish",
+}
 
 func TestAcknowledgedAfterSync(t *testing.T) {
 	for _, fault := range checkTrace(traceChild(t, false)) {
@@ -134,12 +137,25 @@ func (c *traced) calls(path string) {
 	})
 	bulk := func(label string, expired chan struct{}) func() error {
 		return func() error {
-			_, err := e.CancelMatching(ctx, recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{label}}, Now: now, Expired: expired})
+			res, err := e.CancelMatching(ctx, recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{label}}, Now: now, Expired: expired})
+			s.op = res.Operation
 			return err
 		}
 	}
 	c.step("bulk cancel", bulk("b", nil))
+	c.step("restore", s.restore)
 	c.step("bulk cancel with wait", bulk("c", make(chan struct{})))
+	c.step("hold", func() error { return s.change(recall.OperationHold, "b") })
+	c.step("reschedule", func() error { return s.change(recall.OperationReschedule, "b") })
+	c.step("release", func() error { return s.change(recall.OperationRelease, "b") })
+	c.step("cancel the future", func() error { return s.cancelFuture("f") })
+	c.step("lift", s.lift)
+	c.step("transaction", func() error {
+		return e.(recall.Transactor).Update(ctx, func(tx recall.EngineTx) error {
+			_, err := tx.Insert([]recall.Message{storyMessage("t1", now)}, now)
+			return err
+		})
+	})
 	if err := e.Close(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -155,7 +171,7 @@ func (c *traced) attempts(path string) {
 	}
 	ended := make(chan struct{})
 	outcomes := map[int]error{0: recall.Permanent(errCrashAttempt), 1: errCrashAttempt, 2: nil}
-	attempt, names := 0, tracedSteps[6:]
+	attempt, names := 0, tracedSteps[len(tracedSteps)-3:]
 	var msgs []recall.Message
 	for range len(outcomes) + 1 {
 		msgs = append(msgs, recall.Message{URL: "local:step"})

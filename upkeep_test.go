@@ -2,6 +2,7 @@ package recall_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -119,4 +120,136 @@ func TestUpkeepFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUpkeepRate cancels what background work then takes minutes to fold away
+// and to give back, since it may commit once in a second only; then ten times;
+// then as often as it likes.
+func TestUpkeepRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const segments, perSegment = 30, 4096
+		f := openFile(t, &recall.Options{NoDispatch: true, UndoWindow: -1, UpkeepRate: 1, MaxBatch: perSegment})
+		for range segments {
+			publishMany(t, f.Broker, perSegment, recall.Message{URL: endpoint, Labels: []string{"a"}, Delay: time.Hour})
+		}
+		if res, err := f.CancelAll(t.Context()); err != nil || res.Cancelled != segments*perSegment {
+			t.Fatalf("CancelAll: got %+v, %v", res, err)
+		}
+		sleep(0)
+		if got := f.Stats().Backlog; got != segments*perSegment {
+			t.Errorf("Backlog: got %d, want %d", got, segments*perSegment)
+		}
+		// run watches until so many segments are left, and returns the most commits
+		// of one second.
+		run := func(left int) (most int64) {
+			for seconds := 0; f.Stats().Segments > left; seconds++ {
+				if seconds == 3600 {
+					t.Fatalf("after an hour there are %d segments", f.Stats().Segments)
+				}
+				before := f.Stats().Commits
+				sleep(time.Second)
+				most = max(most, f.Stats().Commits-before)
+			}
+			return most
+		}
+		if most := run(25); most != 1 {
+			t.Errorf("got up to %d commits in a second, want 1", most)
+		}
+		if got := f.Stats().Backlog; got != 0 {
+			t.Errorf("Backlog after folding: got %d", got)
+		}
+		if err := f.SetUpkeepRate(10); err != nil {
+			t.Fatal(err)
+		}
+		if most := run(20); most < 5 || most > 10 {
+			t.Errorf("got up to %d commits in a second, want 10 at most, and more than at first", most)
+		}
+		if err := f.SetUpkeepRate(-1); !errors.Is(err, recall.ErrInvalid) {
+			t.Errorf("a negative rate: got %v, want ErrInvalid", err)
+		}
+		if err := f.SetUpkeepRate(0); err != nil {
+			t.Fatal(err)
+		}
+		if most := run(1); most < 9 {
+			t.Errorf("without limit got %d commits in a second", most)
+		}
+	})
+}
+
+// TestUndoWindowExpires lets the time for an undo pass: what it kept is given
+// back by itself, and used again.
+func TestUndoWindowExpires(t *testing.T) {
+	for _, window := range []time.Duration{0, time.Hour, -1} {
+		synctest.Test(t, func(t *testing.T) {
+			f := openFile(t, &recall.Options{NoDispatch: true, UndoWindow: window})
+			if window == 0 {
+				window = recall.DefaultUndoWindow
+			}
+			round := func() recall.OperationID {
+				publishMany(t, f.Broker, 8000, recall.Message{URL: endpoint, Labels: []string{"a"}, Delay: time.Hour})
+				res, err := f.CancelMatching(t.Context(), label("a"))
+				if err != nil || res.Cancelled != 8000 {
+					t.Fatalf("CancelMatching: got %+v, %v", res, err)
+				}
+				return res.Operation
+			}
+			op := round()
+			if window > 0 {
+				sleep(window - time.Millisecond)
+				if s := f.Stats(); s.Undoable != 1 || s.UndoBytes < 8000*105 || s.Backlog != 0 || s.Segments != 2 {
+					t.Errorf("%v: before the end: got %+v", window, s.EngineStats)
+				}
+			}
+			sleep(time.Millisecond)
+			if s := f.Stats(); s.Undoable != 0 || s.UndoBytes != 0 || s.Backlog != 0 || s.Segments != 1 {
+				t.Errorf("%v: after the end: got %+v", window, s.EngineStats)
+			}
+			if _, err := f.Restore(t.Context(), op); !errors.Is(err, recall.ErrUndoExpired) {
+				t.Errorf("%v: Restore: got %v, want ErrUndoExpired", window, err)
+			}
+			round()
+			sleep(max(0, window))
+			size := f.Stats().FileBytes
+			for range 5 {
+				round()
+				sleep(max(0, window))
+			}
+			if got := f.Stats().FileBytes; got > size {
+				t.Errorf("%v: the file has grown from %d to %d bytes", window, size, got)
+			}
+		})
+	}
+}
+
+// TestUndoBytes holds more than may be undone: the oldest operation gives way.
+func TestUndoBytes(t *testing.T) {
+	f := openFile(t, waiting)
+	round := func(name string) recall.OperationID {
+		publishMany(t, f.Broker, 2000, recall.Message{URL: endpoint, Labels: []string{name}, Delay: time.Hour})
+		res, err := f.CancelMatching(t.Context(), label(name))
+		if err != nil || res.Cancelled != 2000 {
+			t.Fatalf("CancelMatching: got %+v, %v", res, err)
+		}
+		return res.Operation
+	}
+	first := round("a")
+	f.opts.UndoBytes = f.Stats().UndoBytes * 5 / 2 // two have room, three have not
+	f.reopen(t)
+	second := round("b")
+	if got := f.Stats().Undoable; got != 2 {
+		t.Errorf("Undoable: got %d, want 2", got)
+	}
+	third := round("c")
+	if s := f.Stats(); s.Undoable != 2 || s.UndoBytes > f.opts.UndoBytes {
+		t.Errorf("got %d undoable of %d bytes, want 2 of at most %d", s.Undoable, s.UndoBytes, f.opts.UndoBytes)
+	}
+	if _, err := f.Restore(t.Context(), first); !errors.Is(err, recall.ErrUndoExpired) {
+		t.Errorf("Restore of the first: got %v, want ErrUndoExpired", err)
+	}
+	for _, op := range []recall.OperationID{third, second} {
+		if r, err := f.Restore(t.Context(), op); err != nil || r.Restored != 2000 {
+			t.Errorf("Restore: got %+v, %v, want 2000", r, err)
+		}
+	}
+	checkCount(t, f.Broker, recall.Count{Pending: 4000})
 }
