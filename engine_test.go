@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,9 +42,17 @@ func referenceHarness(*testing.T) enginetest.Harness {
 // what a copy of the file shows that was taken while the engine was idle.
 func fileHarness(t *testing.T, d recall.Durability) enginetest.Harness {
 	dir, generation := t.TempDir(), 0
+	var stall sync.RWMutex // held while nothing may become durable
+	stalled := false
+	commit := func() error {
+		stall.RLock()
+		defer stall.RUnlock()
+		return nil
+	}
 	path := func() string { return filepath.Join(dir, fmt.Sprintf("%d.db", generation)) }
 	open := func(now time.Time) (recall.Engine, error) {
-		return recall.OpenEngine(path(), &recall.Options{Durability: d, Logger: slog.New(slog.DiscardHandler), Clock: stopped(now)})
+		o := &recall.Options{Durability: d, Logger: slog.New(slog.DiscardHandler), Clock: stopped(now)}
+		return recall.OpenFaulty(path(), o, commit, nil)
 	}
 	e, err := open(time.UnixMilli(0))
 	if err != nil {
@@ -77,7 +86,18 @@ func fileHarness(t *testing.T, d recall.Durability) enginetest.Harness {
 			}
 			return reopen(quietImage(t, path()), now)
 		},
-		Crash: func(now time.Time) (recall.Engine, error) { return reopen(quietImage(t, path()), now) },
+		Stall: func() {
+			stall.Lock()
+			stalled = true
+		},
+		Crash: func(now time.Time) (recall.Engine, error) {
+			image := quietImage(t, path())
+			if stalled {
+				stalled = false
+				stall.Unlock()
+			}
+			return reopen(image, now)
+		},
 		Fold:  func() error { return recall.FoldAll(e) },
 		Check: func() error { return recall.CheckInvariants(e, path()) },
 	}

@@ -221,8 +221,8 @@ func TestUndoWindowExpires(t *testing.T) {
 	}
 }
 
-// TestUndoBytes holds more than may be undone: the oldest operation gives way.
-func TestUndoBytes(t *testing.T) {
+// TestUndoBytesEvictTheOldest holds more than may be undone: the oldest operation gives way.
+func TestUndoBytesEvictTheOldest(t *testing.T) {
 	f := openFile(t, waiting)
 	round := func(name string) recall.OperationID {
 		publishMany(t, f.Broker, 2000, recall.Message{URL: endpoint, Labels: []string{name}, Delay: time.Hour})

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/recallmq/recall"
 )
@@ -116,8 +117,8 @@ func asks(c *call, message int) bool {
 // finds tells whether a call was told that a message is there, and whether it
 // would have been told the same of one that was asked to go.
 func finds(c *call, message int) (there, mayBeAsked bool) {
-	if c.said == saidInFlight && c.verb == verbBulk {
-		return c.blocker == message, false
+	if c.verb == verbBulk {
+		return c.meets(message), false
 	}
 	if !c.names(message) || c.said == saidNothing {
 		return false, false
@@ -170,7 +171,7 @@ func (a *accounts) swept(l *life, c *call, message int) {
 	switch sight := a.h.sight(c, message); {
 	case c.said == saidNothing && sight != blind:
 		l.maybe = true
-	case sight == seen:
+	case sight == passed:
 		l.retired.earlier(c)
 		if l.asked > c.ended {
 			l.gone.earlier(c)
@@ -187,33 +188,33 @@ func (a *accounts) crashesAfter(c *call) bool {
 	return false
 }
 
-// stopRule checks that the blocker of a call was in flight during it.
+// stopRule checks that what a call says was in flight was so during it.
 func (a *accounts) stopRule(c *call) {
-	if c.said != saidInFlight {
-		return
-	}
-	for _, claim := range a.h.calls {
-		if claim.verb == verbClaim && claim.began < c.ended && a.lasts(claim, c) {
-			return
+	for i := range a.h.messages {
+		if c.meets(i) && !a.inFlightDuring(i, c) {
+			a.fault("%q: message %d was not in flight during the call", c, i)
 		}
 	}
-	a.fault("%q: message %d was not in flight during the call", c, c.blocker)
 }
 
-// lasts tells whether a lease of the blocker of c, or a claim that may have
-// leased it, is not over when c begins.
-func (a *accounts) lasts(claim, c *call) bool {
-	lease := -1
-	for i, m := range claim.messages {
-		if m == c.blocker {
-			lease = claim.leases[i]
+func (a *accounts) inFlightDuring(message int, c *call) bool {
+	for _, claim := range a.h.calls {
+		if claim.verb == verbClaim && claim.began < c.ended && a.lasts(claim, message, c) {
+			return true
 		}
 	}
-	if lease < 0 {
+	return false
+}
+
+// lasts tells whether the lease of a message that a claim has given, or may
+// have given, is not over when c begins.
+func (a *accounts) lasts(claim *call, message int, c *call) bool {
+	i := slices.Index(claim.messages, message)
+	if i < 0 {
 		return claim.said == saidNothing && len(claim.messages) == 0
 	}
 	for _, end := range a.h.calls {
-		over := end.verb == verbReopen || end.verb == verbFinish && end.said == saidDone && end.leases[0] == lease
+		over := end.verb == verbReopen || end.verb == verbFinish && end.said == saidDone && end.leases[0] == claim.leases[i]
 		if over && end.began > claim.began && end.ended < c.began {
 			return false
 		}
@@ -250,7 +251,7 @@ func (a *accounts) touchedBefore(c *call, message int) bool {
 			return false
 		}
 		switch {
-		case o.verb == verbBulk && o != c && a.h.sight(o, message) != blind && o.blockerNot(message),
+		case o.verb == verbBulk && a.h.mayTake(o, message),
 			o.verb == verbCancel && o.names(message) && o.said != saidNotFound && o.said != saidInFlight,
 			o.verb == verbFinish && o.names(message) && o.said != saidLeaseLost && o.ends():
 			return true
@@ -259,7 +260,12 @@ func (a *accounts) touchedBefore(c *call, message int) bool {
 	return false
 }
 
-func (c *call) blockerNot(message int) bool { return c.said != saidInFlight || c.blocker != message }
+// mayTake tells whether a bulk cancellation may have taken a message, as far as
+// its own answer says.
+func (h *history) mayTake(c *call, message int) bool {
+	sight := h.sight(c, message)
+	return sight == perhaps || sight == passed
+}
 
 // balance compares what bulk cancellations say with what is missing.
 func (a *accounts) balance() {
@@ -305,7 +311,7 @@ func (a *accounts) takers(message int) (takers []*call, certain bool) {
 		return nil, false
 	}
 	for _, c := range a.h.calls {
-		if c.verb == verbBulk && c.said != saidNothing && a.h.sight(c, message) != blind && c.blockerNot(message) &&
+		if c.verb == verbBulk && c.said != saidNothing && a.h.mayTake(c, message) &&
 			l.gone.at > c.began && l.last.at < c.ended {
 			takers = append(takers, c)
 		}
@@ -340,10 +346,7 @@ func (a *accounts) deadLetter(message int, asked bool) {
 	for _, c := range a.h.calls {
 		switch {
 		case c.verb == verbLook:
-			listed = false
-			for _, m := range c.dead {
-				listed = listed || m == message
-			}
+			listed = slices.Contains(c.dead, message)
 		case c.verb == verbFinish && c.names(message) && c.outcome == recall.Dead && c.said != saidLeaseLost:
 			may = true
 			died = died || c.said == saidDone && (c.durable || !a.crashesAfter(c))

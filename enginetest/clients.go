@@ -3,6 +3,7 @@ package enginetest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -88,7 +89,7 @@ func (r *recorder) part(rng *rand.Rand, end partEnd) {
 		}
 		return
 	}
-	after := r.tick.Load() + int64(10+rng.IntN(60))
+	after, more := r.tick.Load()+int64(10+rng.IntN(60)), int64(rng.IntN(20))
 	var done sync.WaitGroup
 	done.Add(len(clients))
 	r.x.together(len(clients)+1, func(i int) {
@@ -97,11 +98,20 @@ func (r *recorder) part(rng *rand.Rand, end partEnd) {
 			clients[i].run(&cut)
 			return
 		}
-		for r.tick.Load() < after && !r.waits.over() {
-			yield()
+		r.linger(after, math.MaxInt)
+		if r.x.h.Stall != nil {
+			r.x.h.Stall()
+			r.linger(r.tick.Load()+more, 1000)
 		}
 		r.cut(&cut, halt, &done)
 	})
+}
+
+// linger lets the clients go on for a while, at most as often as it has yielded.
+func (r *recorder) linger(until int64, yields int) {
+	for n := 0; n < yields && r.tick.Load() < until && !r.waits.over(); n++ {
+		yield()
+	}
 }
 
 // cut takes the engine away and opens the next one. What was not answered

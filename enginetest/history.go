@@ -89,6 +89,11 @@ func (c *call) stateOf(message int) recall.State {
 // in flight, whatever else is known of it.
 func (c *call) ends() bool { return c.outcome == recall.Delivered || c.outcome == recall.Dead }
 
+// meets tells whether a bulk cancellation says that a message was in flight.
+func (c *call) meets(message int) bool {
+	return c.verb == verbBulk && c.said == saidInFlight && c.blocker == message
+}
+
 // matches tells whether a message is one that the call is about.
 func (h *history) matches(c *call, message int) bool {
 	return c.label == "" || slices.Contains(h.messages[message].labels, c.label)
@@ -128,10 +133,10 @@ func (h *history) String() string {
 
 // String says what was asked and what was told.
 func (c *call) String() string {
-	return c.asked() + ": " + c.told()
+	return c.question() + ": " + c.answer()
 }
 
-func (c *call) asked() string {
+func (c *call) question() string {
 	label := cmp.Or(c.label, "everything")
 	switch c.verb {
 	case verbInsert:
@@ -168,7 +173,7 @@ var outcomeNames = map[recall.Outcome]string{
 	recall.Delivered: "delivered", recall.Retry: "retry", recall.Dead: "dead", recall.Release: "release",
 }
 
-func (c *call) told() string {
+func (c *call) answer() string {
 	switch {
 	case c.said == saidNothing:
 		return "no answer"

@@ -83,8 +83,8 @@ func parts(x *fixture, rng *rand.Rand) (all []partEnd) {
 //     Finish that lost its lease to another one that was under way.
 //   - A bulk cancellation finds every match that was published before it began.
 //     What it finds pending it has taken, although the answer holds only a
-//     number; what it finds in flight is what its policy says; what is gone, or
-//     has been asked to go, it passes. A match whose publication overlaps the
+//     number; what it finds in flight it names; what is gone, or has been asked
+//     to go, it passes. A match whose publication overlaps the
 //     call may be out of its sight. Matches after the blocker are no part of it:
 //     had it taken one of them, a later step would find it gone and nobody to
 //     have taken it.
@@ -133,17 +133,13 @@ type bulkPolicy struct {
 	name   string
 	policy recall.Policy
 	waits  bool
-	// inFlight is what the call does to a match that it finds in flight, other
-	// than being stopped by it.
-	inFlight step
 }
 
 var bulkPolicies = []bulkPolicy{
-	{name: "Stop", policy: recall.Stop, inFlight: never},
-	{name: "Wait", policy: recall.Stop, waits: true, inFlight: never},
+	{name: "Stop", policy: recall.Stop},
+	{name: "Wait", policy: recall.Stop, waits: true},
 }
 
-func never(standing) []standing   { return nil }
 func stays(s standing) []standing { return []standing{s} }
 
 // maybe is a step that need not have happened.
@@ -323,45 +319,44 @@ func (c *call) restarts(s standing) []standing {
 }
 
 func (h *history) bulkSteps(c *call, message int) []step {
-	sight := h.sight(c, message)
-	if sight == blind {
+	switch h.sight(c, message) {
+	case blind:
 		return nil
+	case met:
+		return []step{meets}
+	case perhaps:
+		return []step{maybe(passes)}
 	}
-	do := func(s standing) []standing {
-		switch s.phase {
-		case phaseAbsent:
-			return nil
-		case phasePending:
-			return stays(gone)
-		case phaseInFlight:
-			return c.policy.inFlight(s)
-		case phaseGone:
-			return stays(gone)
-		}
-		return stays(s)
-	}
-	switch {
-	case sight == stopper:
-		return []step{func(s standing) []standing {
-			if s.phase == phaseInFlight {
-				return stays(s)
-			}
-			return nil
-		}}
-	case sight == perhaps:
-		return []step{maybe(do)}
-	}
-	return []step{do}
+	return []step{passes}
 }
 
-// sight says how far a bulk cancellation had to do with a message.
+// passes is what a bulk cancellation does to a match that it says nothing about.
+func passes(s standing) []standing {
+	switch s.phase {
+	case phasePending, phaseGone:
+		return stays(gone)
+	case phaseRequested:
+		return stays(s)
+	}
+	return nil
+}
+
+// meets is what it does to a match that it names.
+func meets(s standing) []standing {
+	if s.phase == phaseInFlight {
+		return stays(s)
+	}
+	return nil
+}
+
+// sight says what a bulk cancellation had to do with a message.
 type sight uint8
 
 const (
-	blind   sight = iota // not at all
-	perhaps              // it may have seen the message
-	seen
-	stopper // it ended there
+	blind   sight = iota // nothing
+	perhaps              // it may have taken or passed the message
+	passed               // it has taken or passed it
+	met                  // it says that the message is in flight
 )
 
 // sight: a walk goes through the matches that were there when it began, in the
@@ -371,14 +366,14 @@ func (h *history) sight(c *call, message int) sight {
 	switch {
 	case !h.matches(c, message) || insert == nil || insert.began > c.ended:
 		return blind
-	case c.said == saidInFlight && c.blocker == message:
-		return stopper
+	case c.meets(message):
+		return met
 	case c.said == saidInFlight && h.messages[message].id > h.messages[c.blocker].id:
 		return blind
 	case c.said == saidNothing || insert.said == saidNothing || insert.ended > c.began:
 		return perhaps
 	}
-	return seen
+	return passed
 }
 
 // linear tells whether there are instants for everything that concerns a

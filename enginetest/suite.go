@@ -25,6 +25,9 @@ type Harness struct {
 	// Crash, if set, is Reopen of a crash that may come in the middle of calls,
 	// and does not wait until what was queued is durable.
 	Crash func(now time.Time) (recall.Engine, error)
+	// Stall, if set, keeps everything from becoming durable until Crash: calls
+	// that wait for that hang, all others go on.
+	Stall func()
 	// Fold, if set, makes the engine that was handed out last do the background
 	// work that does not pay yet.
 	Fold func() error
