@@ -69,13 +69,17 @@ func TestDamagedMessage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var got []string
+		bodies := make(chan string, 10)
 		handle(t, b, "local:x", func(_ context.Context, d *recall.Delivery) error {
-			got = append(got, string(d.Body))
+			bodies <- string(d.Body)
 			return nil
 		})
 		publish(t, b, recall.Message{URL: "local:x", Body: []byte("4")})
 		sleep(time.Hour)
+		var got []string
+		for len(bodies) > 0 {
+			got = append(got, <-bodies)
+		}
 		slices.Sort(got)
 		if want := []string{"2", "3", "4"}; !slices.Equal(got, want) {
 			t.Errorf("delivered: got %q, want %q", got, want)

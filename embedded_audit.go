@@ -2,10 +2,14 @@ package recall
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/recallmq/recall/store"
 )
 
@@ -31,6 +35,50 @@ func (v verb) name() OperationKind {
 		return verbNames[v]
 	}
 	return ""
+}
+
+// newOperation starts the record of a bulk call.
+func (e *embedded) newOperation(kind verb, now time.Time, reason, filter string) store.Operation {
+	return store.Operation{
+		ID: e.opIDs.next(now), Kind: uint8(kind), At: now.UnixMilli(), Reason: []byte(reason), Filter: []byte(filter),
+	}
+}
+
+// opIDs makes the ids of operations. Within a millisecond they ascend, so that
+// the order of the records is that of the calls, and who reads them page by page
+// misses none.
+type opIDs struct {
+	mu   sync.Mutex
+	last ulid.ULID
+}
+
+func (o *opIDs) next(now time.Time) ulid.ULID {
+	var id ulid.ULID
+	_ = id.SetTime(uint64(now.UnixMilli()))
+	_, _ = rand.Read(id[6:]) // never fails
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if id.Time() == o.last.Time() {
+		id = o.last
+		for i := len(id) - 1; i >= 6; i-- {
+			if id[i]++; id[i] != 0 {
+				break
+			}
+		}
+	}
+	o.last = id
+	return id
+}
+
+// auditText is the filter as the record of the operation keeps it: readable,
+// and short enough for a row.
+func auditText(f Filter) string {
+	const most = 2048
+	text := f.String()
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
 }
 
 // errEnough ends an iteration over operations.

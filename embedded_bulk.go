@@ -2,15 +2,11 @@ package recall
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"runtime"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
-	"github.com/oklog/ulid/v2"
 	"github.com/recallmq/recall/store"
 )
 
@@ -47,13 +43,6 @@ type bulk struct {
 	tx *embeddedTx // that the call is part of; nil: none
 }
 
-// marking is what the entries that one pass has marked point to, by number.
-type marking struct {
-	number  uint16
-	settled bool          // guarded by mu: what was marked is durable or undone
-	durable chan struct{} // closed then
-}
-
 func (e *embedded) newBulk(req CancelMatchingRequest, kind verb) *bulk {
 	f := req.Filter
 	if req.All {
@@ -75,50 +64,6 @@ func (e *embedded) planWalk(f Filter, now time.Time) (*walk, uint64) {
 	defer e.mu.Unlock()
 	e.live.compile(q)
 	return e.live.newWalk(q), e.live.visible
-}
-
-// newOperation starts the record of a bulk call.
-func (e *embedded) newOperation(kind verb, now time.Time, reason, filter string) store.Operation {
-	return store.Operation{
-		ID: e.opIDs.next(now), Kind: uint8(kind), At: now.UnixMilli(), Reason: []byte(reason), Filter: []byte(filter),
-	}
-}
-
-// opIDs makes the ids of operations. Within a millisecond they ascend, so that
-// the order of the records is that of the calls, and who reads them page by page
-// misses none.
-type opIDs struct {
-	mu   sync.Mutex
-	last ulid.ULID
-}
-
-func (o *opIDs) next(now time.Time) ulid.ULID {
-	var id ulid.ULID
-	_ = id.SetTime(uint64(now.UnixMilli()))
-	_, _ = rand.Read(id[6:]) // never fails
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if id.Time() == o.last.Time() {
-		id = o.last
-		for i := len(id) - 1; i >= 6; i-- {
-			if id[i]++; id[i] != 0 {
-				break
-			}
-		}
-	}
-	o.last = id
-	return id
-}
-
-// auditText is the filter as the record of the operation keeps it: readable,
-// and short enough for a row.
-func auditText(f Filter) string {
-	const most = 2048
-	text := f.String()
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return text
 }
 
 // run walks and commits until the walk is through or something ends it.
@@ -334,61 +279,6 @@ func (c *bulk) idOf(p *page, en *entry, seq uint64) MessageID {
 	return messageID(c.e.ids.make(seq, created))
 }
 
-// newMarking gives a pass its marks. Numbers are given out in turn, so one is
-// free again long before its turn comes.
-func (e *embedded) newMarking() (*marking, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for range 1 << 16 {
-		e.last++
-		if e.last != 0 && e.marks[e.last] == nil {
-			m := &marking{number: e.last, durable: make(chan struct{})}
-			e.marks[m.number] = m
-			return m, nil
-		}
-	}
-	return nil, errTooManyOperations
-}
-
-var errTooManyOperations = errors.New("recall: too many bulk operations at once")
-
-// settleMarking says that what a pass has marked is durable, or undone: then
-// its number is free. Otherwise it is free when no entry bears it.
-func (e *embedded) settleMarking(m *marking, free bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	m.settled = true
-	close(m.durable)
-	if free {
-		delete(e.marks, m.number)
-	}
-}
-
-// unsettledLocked returns how to wait until it is certain what becomes of a
-// marked entry; nil if it is certain.
-func (e *embedded) unsettledLocked(en *entry) func(context.Context) error {
-	if en.mark == 0 {
-		return e.flush
-	}
-	m := e.marks[en.mark]
-	if m.settled {
-		return nil
-	}
-	return func(ctx context.Context) error { return await(ctx, m.durable) }
-}
-
-// flush waits until everything queued so far is durable.
-func (e *embedded) flush(ctx context.Context) error { return e.submit(ctx, flushWork{}) }
-
-func await(ctx context.Context, done <-chan struct{}) error {
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // commit makes what a pass has marked durable. A pass that marked nothing but
 // met a decided end waits for that to be durable.
 func (c *bulk) commit(ctx context.Context) error {
@@ -478,21 +368,6 @@ func (c *bulk) undo() {
 	c.seqs, c.asked, c.askedIDs = nil, nil, nil
 	c.e.settleMarking(c.mark, true)
 	hint(c.e.claimHint)
-}
-
-// unmarkLocked makes a marked message pending again.
-func (e *embedded) unmarkLocked(p *page, en *entry, seq uint64) {
-	en.mark = 0
-	e.live.move(p, en, phasePending)
-	e.queueLocked(en, seq)
-}
-
-// lanesDeadLocked counts an item that a lane will have to step over.
-func (e *embedded) lanesDeadLocked(en *entry) {
-	if en.flags&flagQueued != 0 {
-		en.flags &^= flagQueued
-		e.laneOf(en).dead++
-	}
 }
 
 // awaitAttempt waits until the attempt of the blocker is over, so that the

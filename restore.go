@@ -122,7 +122,9 @@ func (b *Broker) Cancellations(ctx context.Context) iter.Seq2[Operation, error] 
 
 // WhoCancelled returns the operation that took a message, as long as its record
 // is kept. Restored operations do not count, and the cancellation of a single
-// pending message leaves no record.
+// pending message leaves no record. Of a message in flight whose cancellation was
+// requested it names the operation only while the request is kept: until some
+// time after the attempt has ended, however it ended.
 //
 // Errors: [ErrNotFound] if no operation is known to have taken the message,
 // [ErrInvalid] for what is no id, [ErrUnsupported], [ErrClosed], that of ctx.

@@ -253,6 +253,7 @@ var standingTests = slices.Concat(
 		standingTest("nothing slips through between it and a cancellation behind it", func(x *fixture) {
 			for range size(5) {
 				var op recall.OperationID
+				m := x.message(label("s"), due(far)) // its time is that of the fixture, which moves
 				x.together(4, func(i int) {
 					if i == 0 {
 						op = x.cancelFuture(byLabel("s"), far)
@@ -262,7 +263,7 @@ var standingTests = slices.Concat(
 						return
 					}
 					for range 20 {
-						if _, err := x.e.Insert(x.ctx, []recall.Message{x.message(label("s"), due(far))}, base); err != nil {
+						if _, err := x.e.Insert(x.ctx, []recall.Message{m}, base); err != nil {
 							x.Errorf("Insert: %v", err)
 						}
 					}

@@ -1,0 +1,83 @@
+package recall
+
+import (
+	"context"
+	"errors"
+)
+
+// marking is what the entries that one pass has marked point to, by number.
+type marking struct {
+	number  uint16
+	settled bool          // guarded by mu: what was marked is durable or undone
+	durable chan struct{} // closed then
+}
+
+// newMarking gives a pass its marks. Numbers are given out in turn, so one is
+// free again long before its turn comes.
+func (e *embedded) newMarking() (*marking, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for range 1 << 16 {
+		e.last++
+		if e.last != 0 && e.marks[e.last] == nil {
+			m := &marking{number: e.last, durable: make(chan struct{})}
+			e.marks[m.number] = m
+			return m, nil
+		}
+	}
+	return nil, errTooManyOperations
+}
+
+var errTooManyOperations = errors.New("recall: too many bulk operations at once")
+
+// settleMarking says that what a pass has marked is durable, or undone: then
+// its number is free. Otherwise it is free when no entry bears it.
+func (e *embedded) settleMarking(m *marking, free bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	m.settled = true
+	close(m.durable)
+	if free {
+		delete(e.marks, m.number)
+	}
+}
+
+// unsettledLocked returns how to wait until it is certain what becomes of a
+// marked entry; nil if it is certain.
+func (e *embedded) unsettledLocked(en *entry) func(context.Context) error {
+	if en.mark == 0 {
+		return e.flush
+	}
+	m := e.marks[en.mark]
+	if m.settled {
+		return nil
+	}
+	return func(ctx context.Context) error { return await(ctx, m.durable) }
+}
+
+// flush waits until everything queued so far is durable.
+func (e *embedded) flush(ctx context.Context) error { return e.submit(ctx, flushWork{}) }
+
+func await(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// unmarkLocked makes a marked message pending again.
+func (e *embedded) unmarkLocked(p *page, en *entry, seq uint64) {
+	en.mark = 0
+	e.live.move(p, en, phasePending)
+	e.queueLocked(en, seq)
+}
+
+// lanesDeadLocked counts an item that a lane will have to step over.
+func (e *embedded) lanesDeadLocked(en *entry) {
+	if en.flags&flagQueued != 0 {
+		en.flags &^= flagQueued
+		e.laneOf(en).dead++
+	}
+}
