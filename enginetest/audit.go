@@ -30,8 +30,10 @@ func (x *fixture) wantRecord(want recall.Operation) {
 		name      string
 		got, want time.Time
 	}{
-		{"At", got.At, want.At}, {"Until", got.Until, want.Until},
-		{"LiftedAt", got.LiftedAt, want.LiftedAt}, {"RestoredAt", got.RestoredAt, want.RestoredAt},
+		{"At", got.At, want.At},
+		{"Until", got.Until, want.Until},
+		{"LiftedAt", got.LiftedAt, want.LiftedAt},
+		{"RestoredAt", got.RestoredAt, want.RestoredAt},
 	} {
 		if !t.got.Equal(t.want) || t.got.IsZero() != t.want.IsZero() {
 			x.Errorf("%s of %s: got %v, want %v", t.name, want.ID, t.got, t.want)

@@ -75,11 +75,11 @@ var guardTests = []contractTest{
 			req := m.req
 			req.Filter, req.Guard = byLabel("m"), exactly(5)
 			res, err := x.bulkOf(req)
-			switch {
-			case m.req.Policy == recall.Stop:
+			switch m.req.Policy {
+			case recall.Stop:
 				x.wantStopped(res, err, ids[2], 2)
 				x.wantList(recall.Filter{}, ids[2:]...)
-			case m.req.Policy == recall.Skip:
+			case recall.Skip:
 				sameResult(x, res, err, recall.CancelResult{Cancelled: 5, Skipped: []recall.MessageID{ids[2], ids[4]}}, nil)
 			default:
 				sameResult(x, res, err, recall.CancelResult{Cancelled: 5, Requested: 2}, nil)

@@ -107,10 +107,20 @@ var standingTests = slices.Concat(
 				m.Labels = []string{"l"}
 			}
 			for _, f := range []recall.Filter{
-				{Queues: []string{"q"}}, {URLs: []string{"https://a.test:8443/p?x=1"}}, {Hosts: []string{"a.test"}},
-				{Hosts: []string{"a.test:8443"}}, {Paths: []string{"/p"}}, {Topics: []string{"t"}}, {Schedules: []string{"s"}},
-				{CallerIPs: []string{"10.0.0.0/8"}}, {Labels: []string{"l"}}, {FlowKeys: []string{"k"}},
-				{From: base}, {To: far, Queues: []string{"q"}}, states(recall.StateReady), {DueBefore: far},
+				{Queues: []string{"q"}},
+				{URLs: []string{"https://a.test:8443/p?x=1"}},
+				{Hosts: []string{"a.test"}},
+				{Hosts: []string{"a.test:8443"}},
+				{Paths: []string{"/p"}},
+				{Topics: []string{"t"}},
+				{Schedules: []string{"s"}},
+				{CallerIPs: []string{"10.0.0.0/8"}},
+				{Labels: []string{"l"}},
+				{FlowKeys: []string{"k"}},
+				{From: base},
+				{To: far, Queues: []string{"q"}},
+				states(recall.StateReady),
+				{DueBefore: far},
 			} {
 				op := x.cancelFuture(f, far)
 				x.wantTaken(op, full)
@@ -118,8 +128,13 @@ var standingTests = slices.Concat(
 				x.wantTaken("", full)
 			}
 			for _, f := range []recall.Filter{
-				{Queues: []string{}}, {Queues: []string{"q"}, Labels: []string{"m"}}, {Hosts: []string{"a.test:80"}},
-				{From: far}, states(recall.StateDelayed, recall.StateRetrying), {DueAfter: far}, {MinAttempts: 1},
+				{Queues: []string{}},
+				{Queues: []string{"q"}, Labels: []string{"m"}},
+				{Hosts: []string{"a.test:80"}},
+				{From: far},
+				states(recall.StateDelayed, recall.StateRetrying),
+				{DueAfter: far},
+				{MinAttempts: 1},
 			} {
 				op := x.cancelFuture(f, far)
 				x.wantTaken("", full)
