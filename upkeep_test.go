@@ -3,6 +3,9 @@ package recall_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -252,4 +255,42 @@ func TestUndoBytesEvictTheOldest(t *testing.T) {
 		}
 	}
 	checkCount(t, f.Broker, recall.Count{Pending: 4000})
+}
+
+// TestFileStaysBounded publishes and cancels in turn, and holds the largest size
+// of the file against what ARCHITECTURE.md promises.
+func TestFileStaysBounded(t *testing.T) {
+	total := 300_000
+	if os.Getenv("RECALL_SOAK") != "" {
+		total = 50_000_000
+	}
+	const batch, body = 10_000, 100
+	b, err := recall.Open(filepath.Join(t.TempDir(), "q.db"), &recall.Options{
+		Durability: recall.SyncNever, NoDispatch: true, UndoWindow: -1, Logger: quietLogger,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeNow(t, b, context.Background())
+	// A segment is dropped as a whole, so of the batch before and the one before
+	// that a part may still be there, beside the one that is being published,
+	// whose commit needs twice its size. A message takes 250 bytes beside its body.
+	const messages = 6 * batch * (body + 250)
+	const reserve, step = 8 << 20, 64 << 20
+	var largest int64
+	for done := batch; done <= total; done += batch {
+		publishMany(t, b, batch, recall.Message{URL: endpoint, Labels: []string{"a"}, Delay: time.Hour, Body: make([]byte, body)})
+		if res, err := b.CancelMatching(t.Context(), label("a")); err != nil || res.Cancelled != batch {
+			t.Fatalf("CancelMatching: got %+v, %v", res, err)
+		}
+		for b.Stats().Backlog > 2*batch { // real time of a real file
+			runtime.Gosched()
+		}
+		need := int64(messages + reserve + 2*done) // 2 bytes for the record of each cancellation
+		largest = max(largest, b.Stats().FileBytes)
+		if bound := min(2*need, need+step); largest > bound {
+			t.Fatalf("after %d messages the file has %d bytes, the bound is %d", done, largest, bound)
+		}
+	}
+	t.Logf("%d messages; the file had at most %d bytes", total, largest)
 }
