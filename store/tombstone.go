@@ -177,12 +177,11 @@ func (t *Tx) Taken(op [16]byte, seqs []uint64) error {
 // more often than not, and what is too much for it goes to rows behind it.
 func lastTaken(b *bolt.Bucket, id [16]byte) (chunk uint32, seqs []uint64, err error) {
 	c := b.Cursor()
-	k, v := c.Seek(append(id[:16:16], rowTaken+1))
-	if k == nil {
-		k, v = c.Last()
-	} else {
-		k, v = c.Prev()
+	back := c.Prev
+	if k, _ := c.Seek(append(id[:16:16], rowTaken+1)); k == nil {
+		back = c.Last
 	}
+	k, v := back()
 	if !bytes.HasPrefix(k, append(id[:16:16], rowTaken)) {
 		return 0, nil, nil
 	}
