@@ -85,7 +85,7 @@ func TestAbortHandler(t *testing.T) {
 				handle(t, b, "local:h", func(ctx context.Context, _ *recall.Delivery) error {
 					calls++
 					<-ctx.Done()
-					if cause := context.Cause(ctx); ctx.Err() != context.Canceled || cause == context.Canceled || cause == nil {
+					if cause := context.Cause(ctx); !errors.Is(ctx.Err(), context.Canceled) || errors.Is(cause, context.Canceled) || cause == nil {
 						t.Errorf("%s: the context ended with %v, cause %v", name, ctx.Err(), cause)
 					}
 					return end(ctx)

@@ -47,7 +47,8 @@ func TestCrash(t *testing.T) {
 		}
 	}
 	t.Logf("%d rounds; reports: %v", rounds, c.seen)
-	for _, kind := range []string{"published", "cancelled", "single", "start", "taken", "waited", "unfinished cancel", "unfinished wait",
+	for _, kind := range []string{
+		"published", "cancelled", "single", "start", "taken", "waited", "unfinished cancel", "unfinished wait",
 		"restored", "unfinished restore", "held", "released", "unfinished hold", "future", "lifted", "counted", "took", "unfinished take",
 	} {
 		if c.seen[kind] == 0 && rounds >= 200 {
