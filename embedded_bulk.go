@@ -241,12 +241,13 @@ func (c *bulk) visitInFlight(p *page, en *entry, seq uint64) (verdict, func(cont
 	switch l := c.e.leases[seq]; {
 	case c.req.Policy == Skip:
 		c.result.Skipped = append(c.result.Skipped, id)
-	case !c.req.Policy.asks(), c.tx != nil && l.finishing && !l.final:
+	case !c.req.Policy.asks(), c.tx != nil && l.finishing:
 		// A transaction has the committer and cannot wait for it.
 		c.blocker, c.blockerID = seq, id
 		return c.enough(seq), nil
-	case l.final:
-		c.barrier = true // its end is on the way to the committer
+	case l.final: // its end is on the way to the committer, or about to be
+		ended := c.e.endedLocked(l)
+		return stopAt, func(ctx context.Context) error { return await(ctx, ended) }
 	case l.finishing:
 		return stopAt, c.e.flush // it will be pending in a moment
 	default:

@@ -18,11 +18,11 @@ func (e *embedded) Get(ctx context.Context, id MessageID, now time.Time) (m Mess
 		return m, ErrNotFound
 	}
 	en, wait := e.peek(r)
-	if wait != nil {
+	for wait != nil { // what takes it may not be queued yet
 		if err := wait(ctx); err != nil {
 			return m, err
 		}
-		en, _ = e.peek(r)
+		en, wait = e.peek(r)
 	}
 	if en.phase != phasePending && en.phase != phaseInFlight {
 		return m, ErrNotFound

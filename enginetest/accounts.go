@@ -8,9 +8,9 @@ import (
 	"github.com/recallmq/recall"
 )
 
-// faults returns what is wrong in a history by plain accounting, in one pass
-// over its calls for each message. It knows less of orders than the search for
-// instants, and more of numbers:
+// faults returns what is wrong in a history by plain accounting: it goes over
+// the calls for each message and searches for nothing. It knows less of orders
+// than the search for instants, and more of numbers:
 //
 //   - The stop rule: a blocker was in flight at some instant during the call,
 //     and a call cancelled no more than there was before its blocker.
@@ -63,7 +63,11 @@ type life struct {
 	ends    []*call // that ended it, each for certain
 	maybe   bool    // a call may have ended it without having said so
 	alive   bool    // listed at the end
+	back    int64   // it may have been restored from here on: then it may be there again
 }
+
+// over tells whether it is known what became of the message.
+func (l *life) over() bool { return l.alive || len(l.ends) > 0 }
 
 // mark is an instant, and the call that set it.
 type mark struct {
@@ -82,10 +86,13 @@ func (m *mark) earlier(c *call) {
 // live reads all that concerns a message.
 func (a *accounts) live(message int) {
 	l := &a.lives[message]
-	l.gone, l.retired, l.asked, l.last.at = unset(), unset(), math.MaxInt64, -1
+	l.gone, l.retired, l.asked, l.last.at, l.back = unset(), unset(), math.MaxInt64, -1, math.MaxInt64
 	for _, c := range a.h.calls {
-		if asks(c, message) {
+		if a.asks(c, message) {
 			l.asked = min(l.asked, c.began)
+		}
+		if c.verb == verbRestore && c.said != saidExpired && a.h.sight(c.undoes, message) != blind {
+			l.back = min(l.back, c.began)
 		}
 	}
 	for _, c := range a.h.calls {
@@ -103,14 +110,17 @@ func (a *accounts) live(message int) {
 		if mayBeAsked {
 			end = &l.gone
 		}
-		if there && c.began > end.at {
+		if there && c.began > end.at && c.ended < l.back {
 			a.fault("message %d was gone with %q, and there with %q", message, end.call, c)
 		}
 	}
 }
 
 // asks tells whether a call may have asked an attempt to be the last.
-func asks(c *call, message int) bool {
+func (a *accounts) asks(c *call, message int) bool {
+	if c.verb == verbBulk && c.policy.asks() {
+		return a.h.sight(c, message) != blind
+	}
 	return c.verb == verbCancel && c.sticky && c.names(message) && (c.said == saidDone || c.said == saidNothing)
 }
 
@@ -149,6 +159,9 @@ func (a *accounts) ended(l *life, c *call, message int) {
 		l.retired.earlier(c)
 	case c.verb == verbCancel && c.said == saidNothing || c.verb == verbFinish && c.said == saidNothing:
 		l.maybe = true
+	case c.verb == verbCancel && c.sticky && c.said == saidDone && l.back < math.MaxInt64:
+		l.retired.earlier(c)
+		l.maybe = true // a Restore may lift the request with that of its own call
 	case c.verb == verbCancel && c.said == saidDone:
 		l.retired.earlier(c)
 		l.ends = append(l.ends, c)
@@ -171,6 +184,9 @@ func (a *accounts) swept(l *life, c *call, message int) {
 	switch sight := a.h.sight(c, message); {
 	case c.said == saidNothing && sight != blind:
 		l.maybe = true
+	case slices.Contains(c.asked, message):
+		l.maybe = true // the end of its attempt may be its own
+		l.retired.earlier(c)
 	case sight == passed:
 		l.retired.earlier(c)
 		if l.asked > c.ended {
@@ -230,7 +246,8 @@ func (a *accounts) counted(c *call) {
 	least, most := 0, 0
 	for i := range a.h.messages {
 		insert := a.h.messages[i].insert
-		if !a.h.matches(c, i) || insert.began > c.ended || a.lives[i].retired.at < c.began {
+		l := &a.lives[i]
+		if !a.h.matches(c, i) || insert.began > c.ended || l.retired.at < c.began && l.back > c.ended {
 			continue
 		}
 		most++
@@ -251,7 +268,7 @@ func (a *accounts) touchedBefore(c *call, message int) bool {
 			return false
 		}
 		switch {
-		case o.verb == verbBulk && a.h.mayTake(o, message),
+		case o.verb == verbBulk && (a.h.mayTake(o, message) || slices.Contains(o.asked, message)),
 			o.verb == verbCancel && o.names(message) && o.said != saidNotFound && o.said != saidInFlight,
 			o.verb == verbFinish && o.names(message) && o.said != saidLeaseLost && o.ends():
 			return true
@@ -276,7 +293,7 @@ func (a *accounts) balance() {
 		switch {
 		case len(takers) == 0 && certain:
 			a.fault("message %d is gone, and nobody has ended it", i)
-		case len(takers) == 1 && certain:
+		case len(takers) == 1 && certain && a.lives[i].back == math.MaxInt64:
 			least[takers[0]]++
 		}
 		for _, c := range takers {
@@ -284,7 +301,7 @@ func (a *accounts) balance() {
 		}
 		if certain {
 			missing++
-		} else if len(takers) > 0 {
+		} else if len(takers) > 0 && !a.lives[i].over() {
 			unclear++
 		}
 	}
@@ -292,10 +309,12 @@ func (a *accounts) balance() {
 		if c.verb != verbBulk || c.said == saidNothing {
 			continue
 		}
-		sum += c.number
 		if c.number < least[c] || c.number > most[c] {
 			a.fault("%q: it is at least %d and at most %d", c, least[c], most[c])
 		}
+		back, perhaps := a.restored(c)
+		sum += c.number - back
+		unclear += perhaps
 	}
 	if sum < missing || sum > missing+unclear {
 		a.fault("bulk cancellations say %d in all; missing are %d, and perhaps %d more", sum, missing, unclear)
@@ -307,16 +326,31 @@ func (a *accounts) balance() {
 func (a *accounts) takers(message int) (takers []*call, certain bool) {
 	l := &a.lives[message]
 	a.oneEnd(message)
-	if l.alive || len(l.ends) > 0 {
+	if l.over() && l.back == math.MaxInt64 {
 		return nil, false
 	}
 	for _, c := range a.h.calls {
 		if c.verb == verbBulk && c.said != saidNothing && a.h.mayTake(c, message) &&
-			l.gone.at > c.began && l.last.at < c.ended {
+			(l.back < math.MaxInt64 || l.gone.at > c.began && l.last.at < c.ended) {
 			takers = append(takers, c)
 		}
 	}
-	return takers, !l.maybe
+	return takers, !l.maybe && !l.over()
+}
+
+// restored returns how many messages of a bulk cancellation came back, and how
+// many may have. A second Restore says the same as the first.
+func (a *accounts) restored(c *call) (back, perhaps int) {
+	for _, o := range a.h.calls {
+		switch {
+		case o.verb != verbRestore || o.undoes != c:
+		case o.said == saidDone:
+			return o.number, 0
+		case o.said == saidNothing:
+			perhaps = c.number
+		}
+	}
+	return 0, perhaps
 }
 
 // oneEnd checks that a message has ended at most once. What was asked to go may

@@ -254,8 +254,10 @@ func (c *client) one() {
 		c.cancel()
 	case n < 77:
 		c.get()
-	case n < 83:
+	case n < 82:
 		c.count()
+	case n < 86:
+		c.restore()
 	case n < 97:
 		c.bulk()
 	default:
@@ -276,6 +278,8 @@ func (c *client) told(op *call, err error) {
 		op.said = saidNotFound
 	case errors.Is(err, recall.ErrNotCancellable):
 		op.said = saidInFlight
+	case errors.Is(err, recall.ErrUndoExpired):
+		op.said = saidExpired
 	case errors.Is(err, recall.ErrLeaseLost):
 		op.said = saidLeaseLost
 	case errors.Is(err, recall.ErrClosed):
@@ -450,8 +454,12 @@ func (c *client) bulk() {
 		req.Expired = c.waits.begin(op.began + int64(4+c.rng.IntN(20)))
 		defer c.waits.done(req.Expired)
 	}
+	req.Asked = func(ids []recall.MessageID) { op.askedIDs = append(op.askedIDs, ids...) }
 	res, err := c.e.CancelMatching(c.x.ctx, req)
-	op.number = res.Cancelled
+	op.number, op.skippedIDs, op.operation = res.Cancelled, res.Skipped, res.Operation
+	if len(op.askedIDs) != res.Requested && err == nil {
+		c.x.Errorf("CancelMatching: %d requested, and %v were asked to go", res.Requested, op.askedIDs)
+	}
 	c.told(op, err)
 	var stop *recall.NotCancellableError
 	if errors.As(err, &stop) {
@@ -461,6 +469,36 @@ func (c *client) bulk() {
 		}
 	}
 	c.add(op)
+}
+
+// restore undoes a bulk cancellation, if the engine can.
+func (c *client) restore() {
+	e, ok := c.e.(recall.Restorer)
+	if !ok {
+		return
+	}
+	undoes := c.someBulk()
+	if undoes == nil {
+		return
+	}
+	op := c.begin(verbRestore)
+	op.undoes = undoes
+	res, err := e.Restore(c.x.ctx, undoes.operation, c.x.now)
+	op.number = res.Restored
+	c.told(op, err)
+	c.add(op)
+}
+
+// someBulk returns a bulk cancellation that has done something, mostly a late one.
+func (c *client) someBulk() (bulk *call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range c.h.calls {
+		if o.verb == verbBulk && o.operation != "" && o.said != saidNothing && (bulk == nil || c.rng.IntN(2) == 0) {
+			bulk = o
+		}
+	}
+	return bulk
 }
 
 // waits ends the patience of bulk cancellations without a clock: after some

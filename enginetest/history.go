@@ -33,7 +33,8 @@ const (
 	verbCancel
 	verbGet
 	verbCount
-	verbBulk   // CancelMatching
+	verbBulk // CancelMatching
+	verbRestore
 	verbLook   // List and ListDead, while nobody else does anything
 	verbReopen // the engine ends, and another one goes on
 )
@@ -46,6 +47,7 @@ const (
 	saidNotFound
 	saidInFlight // a *NotCancellableError
 	saidLeaseLost
+	saidExpired // of verbRestore: too late, or no such operation after a crash
 	// saidNothing: the engine was taken away before the call was answered, so
 	// whether it has had its effect is unknown. Such a call ends when the next
 	// engine is opened.
@@ -72,7 +74,12 @@ type call struct {
 	policy  bulkPolicy       // of verbBulk
 	stop    recall.MessageID // of verbBulk that saidInFlight: the blocker
 	blocker int              // its number
-	number  int              // counted, or cancelled
+	number  int              // counted, cancelled or restored
+
+	operation            recall.OperationID // of verbBulk
+	askedIDs, skippedIDs []recall.MessageID // of verbBulk: matches in flight that it names
+	asked, skipped       []int              // their numbers
+	undoes               *call              // of verbRestore
 }
 
 func (c *call) names(message int) bool { return slices.Contains(c.messages, message) }
@@ -91,7 +98,8 @@ func (c *call) ends() bool { return c.outcome == recall.Delivered || c.outcome =
 
 // meets tells whether a bulk cancellation says that a message was in flight.
 func (c *call) meets(message int) bool {
-	return c.verb == verbBulk && c.said == saidInFlight && c.blocker == message
+	return c.verb == verbBulk && c.said != saidNothing && (c.said == saidInFlight && c.blocker == message ||
+		slices.Contains(c.asked, message) || slices.Contains(c.skipped, message))
 }
 
 // matches tells whether a message is one that the call is about.
@@ -110,13 +118,31 @@ func (h *history) order() {
 			for _, m := range c.messages {
 				h.messages[m].insert = c
 			}
-		case c.verb == verbBulk && c.said == saidInFlight:
-			c.blocker = slices.IndexFunc(h.messages, func(m sent) bool { return m.id == c.stop })
-			if c.blocker < 0 {
-				c.said = saidNothing
-			}
+		case c.verb == verbBulk && c.said != saidNothing:
+			h.resolve(c)
 		}
 	}
+}
+
+// resolve finds the messages that a bulk cancellation names.
+func (h *history) resolve(c *call) {
+	if c.said == saidInFlight {
+		c.blocker = h.numberWith(c, c.stop)
+	}
+	for _, id := range c.askedIDs {
+		c.asked = append(c.asked, h.numberWith(c, id))
+	}
+	for _, id := range c.skippedIDs {
+		c.skipped = append(c.skipped, h.numberWith(c, id))
+	}
+}
+
+func (h *history) numberWith(c *call, id recall.MessageID) int {
+	n := slices.IndexFunc(h.messages, func(m sent) bool { return m.id == id })
+	if n < 0 {
+		c.said = saidNothing
+	}
+	return n
 }
 
 // String returns the history as a table, one call to a line.
@@ -162,6 +188,8 @@ func (c *call) question() string {
 		return "CancelMatching " + label + " with " + c.policy.name
 	case verbLook:
 		return "List"
+	case verbRestore:
+		return fmt.Sprintf("Restore of the call that began at %d", c.undoes.began)
 	}
 	if c.crash {
 		return "crash and open"
@@ -179,6 +207,10 @@ func (c *call) answer() string {
 		return "no answer"
 	case c.said == saidNotFound:
 		return "not found"
+	case c.said == saidExpired:
+		return "expired"
+	case c.verb == verbRestore:
+		return fmt.Sprint(c.number)
 	case c.said == saidLeaseLost:
 		return "lease lost"
 	case c.verb == verbBulk && c.said == saidInFlight:
@@ -192,7 +224,7 @@ func (c *call) answer() string {
 	case c.verb == verbCount:
 		return fmt.Sprint(c.number)
 	case c.verb == verbBulk:
-		return fmt.Sprintf("%d cancelled", c.number)
+		return fmt.Sprintf("%d cancelled, asked %v, skipped %v", c.number, c.asked, c.skipped)
 	case c.verb == verbLook:
 		return fmt.Sprintf("%v, %v; dead %v", c.messages, c.states, c.dead)
 	}

@@ -38,16 +38,14 @@ func cancelled(began, ended int64, message int, answer said) *call {
 	return c
 }
 
-// asked is a request for the cancellation of message 0.
-func asked() *call {
-	c := cancelled(5, 6, 0, saidDone)
+func asked(began, ended int64, message int) *call {
+	c := cancelled(began, ended, message, saidDone)
 	c.sticky = true
 	return c
 }
 
-// got is a Get of message 0.
-func got(began, ended int64, s recall.State) *call {
-	c := did(began, ended, verbGet, 0)
+func got(began, ended int64, message int, s recall.State) *call {
+	c := did(began, ended, verbGet, message)
 	c.states = []recall.State{s}
 	if s == "" {
 		c.said = saidNotFound
@@ -70,6 +68,23 @@ func swept(began, ended int64, n int) *call {
 func halted(began, ended int64, n, blocker int) *call {
 	c := swept(began, ended, n)
 	c.said, c.stop = saidInFlight, recall.MessageID(numbered("id", blocker))
+	return c
+}
+
+// sparing is a bulk cancellation that names what it has found in flight.
+func sparing(c *call, p recall.Policy, ids ...recall.MessageID) *call {
+	c.policy.policy = p
+	if c.policy.asks() {
+		c.askedIDs = ids
+	} else {
+		c.skippedIDs = ids
+	}
+	return c
+}
+
+func restored(began, ended int64, undoes *call, n int) *call {
+	c := did(began, ended, verbRestore)
+	c.undoes, c.number = undoes, n
 	return c
 }
 
@@ -97,6 +112,9 @@ const (
 )
 
 func TestHistories(t *testing.T) {
+	bulk := func() *call { return swept(3, 4, 1) }
+	first, second, third, fourth, fifth := bulk(), bulk(), bulk(), bulk(), bulk()
+	asks := sparing(swept(5, 6, 0), recall.Sticky, "id0")
 	for _, c := range []struct {
 		name   string
 		calls  []*call
@@ -104,13 +122,13 @@ func TestHistories(t *testing.T) {
 		says   string // of a fault; "" if there is none
 	}{
 		{"a life", []*call{
-			inserted(1, 2, 0), claimed(3, 4, 0, 0), finished(5, 6, 0, 0, recall.Retry), got(7, 8, ready),
-			claimed(9, 10, 0, 1), got(11, 12, inFlight), finished(13, 14, 0, 1, recall.Delivered), got(15, 16, ""), listed(17, 18),
+			inserted(1, 2, 0), claimed(3, 4, 0, 0), finished(5, 6, 0, 0, recall.Retry), got(7, 8, 0, ready),
+			claimed(9, 10, 0, 1), got(11, 12, 0, inFlight), finished(13, 14, 0, 1, recall.Delivered), got(15, 16, 0, ""), listed(17, 18),
 		}, true, ""},
 		{"claimed before Insert has returned", []*call{
 			inserted(1, 4, 0), claimed(2, 3, 0, 0), finished(5, 6, 0, 0, recall.Release), listed(7, 8, 0),
 		}, true, ""},
-		{"seen in flight while it is pending", []*call{inserted(1, 2, 0), got(3, 4, inFlight), listed(5, 6, 0)}, false, ""},
+		{"seen in flight while it is pending", []*call{inserted(1, 2, 0), got(3, 4, 0, inFlight), listed(5, 6, 0)}, false, ""},
 		{"leased twice", []*call{
 			inserted(1, 2, 0), claimed(3, 4, 0, 0), claimed(5, 6, 0, 1), finished(7, 8, 0, 1, recall.Retry), listed(9, 10, 0),
 		}, false, ""},
@@ -127,13 +145,13 @@ func TestHistories(t *testing.T) {
 			inserted(1, 2, 0), claimed(3, 4, 0, 0), cancelled(5, 6, 0, saidInFlight), finished(7, 8, 0, 0, recall.Release), listed(9, 10, 0),
 		}, true, ""},
 		{"asked to go, and then retried", []*call{
-			inserted(1, 2, 0), claimed(3, 4, 0, 0), asked(), finished(7, 8, 0, 0, recall.Retry), claimed(9, 10, 0, 1), listed(11, 12),
+			inserted(1, 2, 0), claimed(3, 4, 0, 0), asked(5, 6, 0), finished(7, 8, 0, 0, recall.Retry), claimed(9, 10, 0, 1), listed(11, 12),
 		}, false, "was gone with"},
 		{"asked to go, and then delivered", []*call{
-			inserted(1, 2, 0), claimed(3, 4, 0, 0), asked(), got(7, 8, inFlight), finished(9, 10, 0, 0, recall.Delivered), listed(11, 12),
+			inserted(1, 2, 0, 1), claimed(3, 4, 1, 0), asked(5, 7, 1), got(8, 9, 1, inFlight), finished(10, 11, 1, 0, recall.Delivered), listed(12, 13, 0),
 		}, true, ""},
 		{"asked to go, and back after a crash", []*call{
-			inserted(1, 2, 0), claimed(3, 4, 0, 0), asked(), crashed(7, 8), listed(9, 10, 0),
+			inserted(1, 2, 0), claimed(3, 4, 0, 0), asked(6, 7, 0), crashed(8, 9), listed(10, 11, 0),
 		}, false, "was gone with"},
 		{"dead, and not among the dead", []*call{
 			inserted(1, 2, 0), claimed(3, 4, 0, 0), finished(5, 6, 0, 0, recall.Dead), listed(7, 8),
@@ -163,7 +181,7 @@ func TestHistories(t *testing.T) {
 			inserted(1, 2, 0, 1), halted(3, 4, 1, 1), claimed(5, 6, 1, 0), listed(9, 10, 1),
 		}, false, "not in flight during"},
 		{"stopped by what was asked to go", []*call{
-			inserted(1, 2, 0), claimed(3, 4, 0, 0), asked(), halted(7, 8, 0, 0), listed(9, 10),
+			inserted(1, 2, 0), claimed(3, 4, 0, 0), asked(5, 6, 0), halted(7, 8, 0, 0), listed(9, 10),
 		}, false, "was gone with"},
 		{"one after the blocker goes", []*call{
 			inserted(1, 2, 0, 1, 2), claimed(3, 4, 1, 0), halted(5, 6, 2, 1), finished(7, 8, 1, 0, recall.Release), listed(9, 10, 1),
@@ -171,6 +189,29 @@ func TestHistories(t *testing.T) {
 		{"one before the blocker stays", []*call{
 			inserted(1, 2, 0, 1, 2), claimed(3, 4, 1, 0), halted(5, 6, 0, 1), finished(7, 8, 1, 0, recall.Release), listed(9, 10, 0, 1, 2),
 		}, false, "was gone with"},
+
+		{"one in flight is skipped", []*call{
+			inserted(1, 2, 0, 1), claimed(3, 4, 0, 0), sparing(swept(5, 6, 1), recall.Skip, "id0"),
+			finished(7, 8, 0, 0, recall.Retry), listed(9, 10, 0),
+		}, true, ""},
+		{"one that is pending is skipped", []*call{inserted(1, 2, 0, 1), sparing(swept(5, 6, 1), recall.Skip, "id0"), listed(9, 10, 0)}, false, "not in flight during"},
+		{"one in flight is asked to go", []*call{
+			inserted(1, 2, 0, 1), claimed(3, 4, 0, 0), sparing(swept(5, 6, 1), recall.Sticky, "id0"),
+			got(7, 8, 0, inFlight), finished(9, 10, 0, 0, recall.Retry), listed(11, 12),
+		}, true, ""},
+		{"one is asked to go and tried again", []*call{
+			inserted(1, 2, 0), claimed(3, 4, 0, 0), sparing(swept(5, 6, 0), recall.Abort, "id0"),
+			finished(7, 8, 0, 0, recall.Retry), claimed(9, 10, 0, 1), listed(11, 12),
+		}, false, "was gone with"},
+		{"restored", []*call{inserted(1, 2, 0), first, restored(5, 6, first, 1), got(7, 8, 0, ready), listed(9, 10, 0)}, true, ""},
+		{"restored twice", []*call{inserted(1, 2, 0), second, restored(5, 6, second, 1), restored(7, 8, second, 1), listed(9, 10, 0)}, true, ""},
+		{"there before it is restored", []*call{inserted(1, 2, 0), third, got(5, 6, 0, ready), restored(7, 8, third, 1), listed(9, 10, 0)}, false, "was gone with"},
+		{"restored, and not there", []*call{inserted(1, 2, 0), fourth, restored(5, 6, fourth, 1), listed(9, 10)}, false, "say 0 in all"},
+		{"restored, and not counted", []*call{inserted(1, 2, 0), fifth, restored(5, 6, fifth, 0), listed(9, 10, 0)}, true, "say 1 in all"},
+		{"a request is lifted", []*call{
+			inserted(1, 2, 0), claimed(3, 4, 0, 0), asks, restored(7, 8, asks, 0),
+			finished(9, 10, 0, 0, recall.Retry), listed(11, 12, 0),
+		}, true, ""},
 
 		{"counted", []*call{inserted(1, 2, 0, 1), counted(3, 4, 2), inserted(5, 8, 2), counted(6, 7, 3), listed(9, 10, 0, 1, 2)}, true, ""},
 		{"counted too few", []*call{inserted(1, 2, 0, 1), counted(3, 4, 1), listed(5, 6, 0, 1)}, true, "at least 2"},
@@ -186,7 +227,7 @@ func TestHistories(t *testing.T) {
 			inserted(1, 2, 0), claimed(3, 4, 0, 0), soft(finished(5, 6, 0, 0, recall.Delivered)), crashed(7, 8), listed(9, 10, 0),
 		}, true, ""},
 		{"delivered for a while, and said to be gone", []*call{
-			inserted(1, 2, 0), claimed(3, 4, 0, 0), soft(finished(5, 6, 0, 0, recall.Delivered)), got(7, 8, ""), crashed(9, 10), listed(11, 12, 0),
+			inserted(1, 2, 0), claimed(3, 4, 0, 0), soft(finished(5, 6, 0, 0, recall.Delivered)), got(7, 8, 0, ""), crashed(9, 10), listed(11, 12, 0),
 		}, false, "was gone with"},
 		{"delivered for a while, and passed by a cancellation", []*call{
 			inserted(1, 2, 0), claimed(3, 4, 0, 0), soft(finished(5, 6, 0, 0, recall.Delivered)), swept(7, 8, 0), crashed(9, 10), listed(11, 12, 0),
@@ -194,7 +235,7 @@ func TestHistories(t *testing.T) {
 		{"published without an answer", []*call{unanswered(inserted(1, 4, 0)), crashed(4, 5), listed(6, 7)}, true, ""},
 		{"cancelled without an answer", []*call{inserted(1, 2, 0, 1), unanswered(swept(3, 6, 0)), crashed(6, 7), listed(8, 9, 0)}, true, ""},
 		{"cancelled without an answer, after the crash", []*call{
-			inserted(1, 2, 0), unanswered(swept(3, 6, 0)), crashed(6, 7), got(8, 9, ready), listed(10, 11),
+			inserted(1, 2, 0), unanswered(swept(3, 6, 0)), crashed(6, 7), got(8, 9, 0, ready), listed(10, 11),
 		}, false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -21,6 +22,7 @@ func linearizable(t *testing.T, open func(t *testing.T) Harness) {
 	for range size(10) {
 		h := open(t)
 		x := &fixture{TB: t, e: h.Engine, h: h, ctx: context.Background(), now: base}
+		t.Cleanup(func() { _ = x.e.Close() }) // of what a failure left open
 		for i := range 12 {
 			checkHistory(x, seed(), numbered("h", i))
 		}
@@ -88,6 +90,8 @@ func parts(x *fixture, rng *rand.Rand) (all []partEnd) {
 //     call may be out of its sight. Matches after the blocker are no part of it:
 //     had it taken one of them, a later step would find it gone and nobody to
 //     have taken it.
+//   - A Restore brings back what its cancellation has taken, and lifts its
+//     requests, each at an instant of its own as well.
 //   - A call that was never answered, because the engine was taken away, may
 //     have had its effect before the restart, or none.
 //   - A restart makes pending what was in flight, and ends what was asked to
@@ -104,6 +108,10 @@ type standing struct {
 	lease int // of what is in flight
 	// soft: the end is not known to be durable. A crash may undo it.
 	soft bool
+	by   *call // the bulk cancellation that has taken it, or asked it to go
+	// lifted: a Restore that was never answered has lifted its request. After a
+	// crash the request may hold again.
+	lifted bool
 }
 
 type phase uint8
@@ -135,9 +143,15 @@ type bulkPolicy struct {
 	waits  bool
 }
 
+// asks tells whether the policy asks for the cancellation of what is in flight.
+func (p bulkPolicy) asks() bool { return p.policy == recall.Sticky || p.policy == recall.Abort }
+
 var bulkPolicies = []bulkPolicy{
 	{name: "Stop", policy: recall.Stop},
 	{name: "Wait", policy: recall.Stop, waits: true},
+	{name: "Skip", policy: recall.Skip},
+	{name: "Sticky", policy: recall.Sticky},
+	{name: "Abort", policy: recall.Abort},
 }
 
 func stays(s standing) []standing { return []standing{s} }
@@ -153,7 +167,9 @@ func from(before, after standing) step {
 		if s.phase != before.phase {
 			return nil
 		}
-		return stays(after)
+		to := after
+		to.lifted = s.lifted
+		return stays(to)
 	}
 }
 
@@ -165,6 +181,8 @@ func (h *history) steps(c *call, message int) []step {
 		return claimSteps(c, message)
 	case verbBulk:
 		return h.bulkSteps(c, message)
+	case verbRestore:
+		return h.restoreSteps(c, message)
 	case verbReopen:
 		return []step{c.restarts}
 	case verbLook:
@@ -240,7 +258,7 @@ func (h *history) finishStep(c *call) step {
 		case c.ends():
 			return stays(standing{phase: phaseGone, soft: !c.durable})
 		}
-		return stays(pending)
+		return stays(standing{phase: phasePending, lifted: s.lifted})
 	}
 }
 
@@ -266,9 +284,15 @@ func (c *call) cancels(s standing) []standing {
 		return nil
 	case s.phase == phasePending:
 		return stays(gone)
-	case c.sticky && s.out():
+	case c.sticky && s.phase == phaseInFlight:
 		s.phase = phaseRequested
 		return stays(s)
+	case c.sticky && s.phase == phaseRequested:
+		// Whether this request outlives that of a bulk cancellation which is
+		// undone is left open.
+		own := s
+		own.by = nil
+		return []standing{s, own}
 	}
 	return nil
 }
@@ -280,7 +304,8 @@ func goneForGood(s standing) []standing {
 	case phaseAbsent:
 		return stays(s)
 	case phaseGone:
-		return stays(gone)
+		s.soft = false
+		return stays(s)
 	}
 	return nil
 }
@@ -306,15 +331,16 @@ func looks(s standing, state recall.State) []standing {
 
 func (c *call) restarts(s standing) []standing {
 	switch {
+	case s.lifted:
+		return []standing{gone, pending}
 	case s.phase == phaseInFlight:
 		return stays(pending)
 	case s.phase == phaseRequested:
 		return stays(gone)
 	case s.phase == phaseGone && s.soft && c.crash:
 		return []standing{gone, pending}
-	case s.phase == phaseGone:
-		return stays(gone)
 	}
+	s.soft = false
 	return stays(s)
 }
 
@@ -323,30 +349,58 @@ func (h *history) bulkSteps(c *call, message int) []step {
 	case blind:
 		return nil
 	case met:
-		return []step{meets}
+		return []step{func(s standing) []standing { return c.finds(s, slices.Contains(c.asked, message)) }}
 	case perhaps:
-		return []step{maybe(passes)}
+		return []step{maybe(c.passes)}
 	}
-	return []step{passes}
+	return []step{c.passes}
 }
 
 // passes is what a bulk cancellation does to a match that it says nothing about.
-func passes(s standing) []standing {
-	switch s.phase {
-	case phasePending, phaseGone:
-		return stays(gone)
-	case phaseRequested:
+func (c *call) passes(s standing) []standing {
+	switch {
+	case s.phase == phasePending:
+		return stays(standing{phase: phaseGone, by: c})
+	case s.phase == phaseGone, s.phase == phaseRequested:
+		s.soft = false
 		return stays(s)
+	case s.phase == phaseInFlight && c.said == saidNothing && c.policy.asks():
+		return c.finds(s, true)
 	}
 	return nil
 }
 
-// meets is what it does to a match that it names.
-func meets(s standing) []standing {
-	if s.phase == phaseInFlight {
+// finds is what it does to a match that it names.
+func (c *call) finds(s standing, asked bool) []standing {
+	if s.phase != phaseInFlight {
+		return nil
+	}
+	if asked {
+		s.phase, s.by = phaseRequested, c
+	}
+	return stays(s)
+}
+
+// restoreSteps: what the cancellation had not taken, or is over since, a Restore
+// leaves as it is.
+func (h *history) restoreSteps(c *call, message int) []step {
+	if c.said == saidExpired || h.sight(c.undoes, message) == blind {
+		return nil
+	}
+	do := func(s standing) []standing {
+		switch {
+		case s.by != c.undoes:
+		case s.phase == phaseGone:
+			return stays(pending)
+		case s.phase == phaseRequested:
+			s.phase, s.by, s.lifted = phaseInFlight, nil, c.said == saidNothing
+		}
 		return stays(s)
 	}
-	return nil
+	if c.said == saidNothing {
+		do = maybe(do)
+	}
+	return []step{do}
 }
 
 // sight says what a bulk cancellation had to do with a message.
