@@ -76,9 +76,8 @@ func (e *embedded) takeOne(r resolvedID, req CancelRequest, asking *marking) (w 
 		return nil, e.flush, nil
 	case !req.Sticky:
 		return nil, nil, &NotCancellableError{ID: req.ID, State: StateInFlight}
-	case en.flags&flagRequested != 0:
-		return &cancelOneWork{}, nil, nil // requested already, and durable
 	}
+	again := en.flags&flagRequested != 0 // and durably: then a request of its own, should the other be lifted
 	switch l := e.leases[r.seq]; {
 	case l.final:
 		ended := e.endedLocked(l)
@@ -86,11 +85,13 @@ func (e *embedded) takeOne(r resolvedID, req CancelRequest, asking *marking) (w 
 	case l.finishing:
 		return nil, e.flush, nil // it will be pending in a moment
 	}
-	e.live.request(p, en, true)
-	en.mark = asking.number
+	if !again {
+		e.live.request(p, en, true)
+		en.mark = asking.number
+	}
 	op := e.newOperation(verbCancel, req.Now, req.Reason, "id="+string(req.ID))
 	op.Policy = uint8(Sticky)
-	return &cancelOneWork{e: e, seq: r.seq, sticky: true, op: op}, nil, nil
+	return &cancelOneWork{e: e, seq: r.seq, sticky: true, again: again, op: op}, nil, nil
 }
 
 // isUnknown tells whether a commit failed with its outcome unknown: marks stay
@@ -104,6 +105,7 @@ type cancelOneWork struct {
 	e      *embedded
 	seq    uint64
 	sticky bool
+	again  bool // it was requested before
 	op     store.Operation
 }
 
@@ -136,8 +138,13 @@ func (w *cancelOneWork) settle(err error) {
 	case w.sticky:
 		en.mark = 0
 		if err != nil && !isUnknown(err) {
-			w.e.live.request(p, en, false)
+			if !w.again {
+				w.e.live.request(p, en, false)
+			}
 		} else if err == nil {
+			if en.phase == phaseInFlight && en.flags&flagRequested == 0 { // the other was lifted meanwhile
+				w.e.live.request(p, en, true)
+			}
 			w.e.undo.askedLocked(w.op, []uint64{w.seq})
 		}
 	case en.phase == phaseMarked && !isUnknown(err):

@@ -353,13 +353,22 @@ func (e *embedded) claimBurialsLocked(op [16]byte, now int64) (w *restoreWork, w
 		b.restore = w
 		for _, seq := range b.asked {
 			p, en := e.live.lookup(seq)
-			if l := e.leases[seq]; l != nil && !l.final && en != nil && en.flags&flagRequested != 0 {
+			l := e.leases[seq]
+			if l != nil && !l.final && en != nil && en.flags&flagRequested != 0 && !e.undo.asks(seq, op) {
 				e.live.request(p, en, false)
 				w.lifted = append(w.lifted, seq)
 			}
 		}
 	}
 	return w, nil, nil
+}
+
+// asks tells whether another operation than op has asked for the cancellation of
+// a message.
+func (u *undoState) asks(seq uint64, op [16]byte) bool {
+	return slices.ContainsFunc(u.buried, func(b *burial) bool {
+		return b.op != op && b.state != burialRestoring && slices.Contains(b.asked, seq)
+	})
 }
 
 // restoreWork undoes one cancellation.

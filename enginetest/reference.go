@@ -341,7 +341,6 @@ func (r *Reference) Cancel(ctx context.Context, req recall.CancelRequest) error 
 		return recall.ErrNotFound
 	case e.inFlight() && !req.Sticky:
 		return &recall.NotCancellableError{ID: e.m.ID, State: recall.StateInFlight}
-	case e.requested:
 	case e.inFlight():
 		f := recall.Filter{IDs: []recall.MessageID{req.ID}}
 		op := r.newOperation(recall.OperationCancel, req.Now, req.Reason, f.String())

@@ -321,7 +321,7 @@ func (r *Reference) Restore(ctx context.Context, id recall.OperationID, now time
 	slices.SortFunc(r.live, func(a, b *entry) int { return int(a.seq) - int(b.seq) })
 	op.result.Restored = len(op.took)
 	for _, e := range op.asked {
-		if r.byID[e.m.ID] == e && e.requested {
+		if r.byID[e.m.ID] == e && e.requested && !r.askedBeside(op, e) {
 			e.requested = false
 			op.result.Lifted++
 		}
@@ -330,6 +330,14 @@ func (r *Reference) Restore(ctx context.Context, id recall.OperationID, now time
 	r.commits++
 	hint(r.claim)
 	return op.result, nil
+}
+
+// askedBeside tells whether another operation has asked for the cancellation of a
+// message, too.
+func (r *Reference) askedBeside(op *operation, e *entry) bool {
+	return slices.ContainsFunc(r.operations, func(o *operation) bool {
+		return o != op && o.RestoredAt.IsZero() && slices.Contains(o.asked, e)
+	})
 }
 
 // Operations implements [recall.Auditor].

@@ -261,6 +261,16 @@ var undoTests = slices.Concat(
 			x.finish(l, recall.Retry)
 			x.wantState(id, recall.StateRetrying)
 		}),
+		undoTest("a request of two is lifted with the second", func(x *fixture) {
+			id := x.publish(label("u"))
+			l := x.claimOne(id)
+			res, err := x.bulkOf(recall.CancelMatchingRequest{Filter: byLabel("u"), Policy: recall.Sticky})
+			sameResult(x, res, err, recall.CancelResult{Requested: 1}, nil)
+			x.cancelSticky(id)
+			x.wantRestored(res.Operation, 0, 0)
+			x.finish(l, recall.Retry)
+			x.wantGone(id)
+		}),
 		undoTest("a message can be cancelled and restored again and again", func(x *fixture) {
 			id := x.publish(label("u"), due(at(3600)))
 			want := x.outlines(recall.Filter{})
