@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/recallmq/recall"
 )
@@ -63,4 +64,24 @@ func TestBadDeadMatching(t *testing.T) {
 	checkInvalid(t, "delete with DryRun", err, "CancelOption")
 	_, err = b.RetryDeadMatching(t.Context(), recall.Filter{IDs: []recall.MessageID{"no id"}})
 	checkInvalid(t, "retry with a bad filter", err, "Filter.IDs")
+}
+
+// TestRedriveStartsOver: a dead letter that is published again has made no
+// attempts, also for a standing cancellation.
+func TestRedriveStartsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := openFile(t, nil)
+		handle(t, f.Broker, "local:h", func(context.Context, *recall.Delivery) error { return recall.Permanent(errNoRoom) })
+		publish(t, f.Broker, recall.Message{URL: "local:h"})
+		synctest.Wait()
+		handle(t, f.Broker, "local:h", nil)
+		if _, err := f.CancelFuture(t.Context(), recall.Filter{MinAttempts: 1}, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		receipts, err := f.RetryDeadLetters(t.Context(), onlyDead(t, f.Broker).ID)
+		if err != nil || len(receipts) != 1 || receipts[0].CancelledBy != "" {
+			t.Errorf("RetryDeadLetters: got %+v, %v, want a message that waits", receipts, err)
+		}
+		checkCount(t, f.Broker, recall.Count{Pending: 1})
+	})
 }

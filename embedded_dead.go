@@ -282,7 +282,7 @@ func (e *embedded) readRedrive(seqs []uint64, now time.Time) (msgs []Message, er
 			if !ok {
 				return missing(nil, seq)
 			}
-			d.Message.DueAt = now
+			d.Message.DueAt, d.Message.Attempts = now, 0 // it starts over
 			msgs = append(msgs, d.Message)
 		}
 		return nil
