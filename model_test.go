@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -81,7 +80,13 @@ func checkModel(t *testing.T, stories int, begin func(*rapid.T) modelEngine) {
 				"register":          m.register,
 				"cancel":            m.cancel,
 				"cancelMatching":    m.cancelMatching,
+				"restore":           m.restore,
+				"cancel the future": m.cancelFuture,
+				"lift":              m.lift,
+				"change":            m.change,
+				"update":            m.update,
 				"dead letters":      m.deadLetters,
+				"delete dead":       m.deleteDead,
 				"advance":           m.advance,
 				"reopen":            m.reopen,
 				"":                  m.compare,
@@ -105,10 +110,14 @@ type model struct {
 	engine modelEngine
 	broker *recall.Broker
 	late   bool // lateURL has a handler
+	number int  // of the next message
 
 	live []*modelMessage // in the order of publication
 	dead []*modelMessage // in the order of arrival
 	gone []*modelMessage
+
+	ops      []*modelOp       // cancellations in bulk
+	standing []*modelStanding // oldest first
 
 	mu    sync.Mutex // guards what the endpoints see
 	ended map[string]chan string
@@ -121,12 +130,16 @@ type modelMessage struct {
 	msg       recall.Message
 	script    string
 	retries   int
+	number    int // of publication
 	due       time.Time
+	after     time.Time // its next attempt begins no earlier, due or not
 	attempts  int
 	tries     int // deliveries of this name that endpoints should have seen
 	inFlight  bool
 	began     time.Time
 	requested bool
+	held      bool
+	by        recall.OperationID // that has cancelled it
 }
 
 func newModel(t *rapid.T, e modelEngine) *model {
@@ -219,12 +232,11 @@ func scriptPiece(script string, n int) string {
 	return script[min(n, len(script)-1):][:1]
 }
 
-func (m *model) publish(t *rapid.T) {
+// draw makes up messages that are new.
+func (m *model) draw(t *rapid.T) (added []*modelMessage, msgs []recall.Message) {
 	n := rapid.IntRange(1, 3).Draw(t, "messages")
-	msgs := make([]recall.Message, n)
-	added := make([]*modelMessage, n)
-	for i := range msgs {
-		x := &modelMessage{name: fmt.Sprint(len(m.live) + len(m.dead) + len(m.gone) + i)}
+	for range n {
+		x := &modelMessage{name: fmt.Sprint(len(m.live) + len(m.dead) + len(m.gone) + len(added))}
 		x.script = rapid.StringOfN(rapid.RuneFrom([]rune("offph")), 1, 4, -1).Draw(t, "script")
 		x.retries = rapid.IntRange(0, 3).Draw(t, "retries")
 		delay := rapid.SampledFrom([]time.Duration{0, 0, time.Second, 30 * time.Second, 2 * time.Hour}).Draw(t, "delay")
@@ -239,11 +251,16 @@ func (m *model) publish(t *rapid.T) {
 			x.msg.Delay, x.msg.NotBefore = 0, time.Now().Add(delay)
 		}
 		x.due = time.Now().Add(delay)
-		msgs[i], added[i] = x.msg, x
+		msgs, added = append(msgs, x.msg), append(added, x)
 	}
+	return added, msgs
+}
+
+func (m *model) publish(t *rapid.T) {
+	added, msgs := m.draw(t)
 	var receipts []recall.Receipt
 	var err error
-	if n == 1 {
+	if len(msgs) == 1 {
 		var r recall.Receipt
 		r, err = m.broker.Publish(context.Background(), msgs[0])
 		receipts = []recall.Receipt{r}
@@ -254,13 +271,22 @@ func (m *model) publish(t *rapid.T) {
 		t.Fatalf("Publish: %v", err)
 	}
 	for i, r := range receipts {
-		m.add(added[i], r)
+		m.add(t, added[i], r)
 	}
 	m.settle(time.Now())
 }
 
-func (m *model) add(x *modelMessage, r recall.Receipt) {
+func (m *model) add(t *rapid.T, x *modelMessage, r recall.Receipt) {
 	x.id, x.msg.ID, x.msg.CreatedAt = r.ID, r.ID, r.CreatedAt
+	x.number = m.number
+	m.number++
+	if x.by = m.taker(x, time.Now()); r.CancelledBy != x.by {
+		t.Fatalf("message %s was cancelled on arrival by %q, want %q", x.name, r.CancelledBy, x.by)
+	}
+	if x.by != "" {
+		m.gone = append(m.gone, x)
+		return
+	}
 	m.live = append(m.live, x)
 }
 
@@ -290,9 +316,14 @@ func (m *model) settle(until time.Time) {
 func (m *model) next() (next *modelMessage, at time.Time) {
 	for _, x := range m.live {
 		when := x.due
+		if when.Before(x.after) {
+			when = x.after
+		}
 		switch {
 		case x.inFlight:
 			when = x.began.Add(modelTimeout)
+		case x.held:
+			continue
 		case x.msg.URL == lateURL && !m.late:
 			continue
 		}
@@ -313,6 +344,9 @@ func (m *model) endAttempt(x *modelMessage, piece string, at time.Time) {
 		m.dead = append(m.dead, x)
 	default:
 		x.due = at.Add(modelBackoff(x.attempts - 1))
+		if x.by = m.taker(x, at); x.by != "" {
+			m.drop(x)
+		}
 	}
 }
 
@@ -353,8 +387,8 @@ func (m *model) register(t *rapid.T) {
 	}
 	m.late = true
 	for _, x := range m.live {
-		if x.msg.URL == lateURL && x.due.Before(time.Now()) {
-			x.due = time.Now() // that is when its attempt begins
+		if x.msg.URL == lateURL {
+			x.after = time.Now()
 		}
 	}
 	m.handle(t, lateURL)
@@ -408,7 +442,7 @@ func (m *model) filter(t *rapid.T) recall.Filter {
 	}
 	if rapid.IntRange(0, 3).Draw(t, "by state") == 0 {
 		f.States = rapid.SliceOfN(rapid.SampledFrom([]recall.State{
-			recall.StateDelayed, recall.StateReady, recall.StateRetrying, recall.StateInFlight,
+			recall.StateDelayed, recall.StateReady, recall.StateRetrying, recall.StateHeld, recall.StateInFlight,
 		}), 0, 3).Draw(t, "states")
 	}
 	if rapid.IntRange(0, 3).Draw(t, "by attempts") == 0 {
@@ -424,47 +458,6 @@ func (m *model) filter(t *rapid.T) recall.Filter {
 		f.To = time.Now().Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "to"))
 	}
 	return f
-}
-
-func (m *model) cancelMatching(t *rapid.T) {
-	f := recall.Filter{}
-	if rapid.IntRange(0, 3).Draw(t, "everything") > 0 {
-		f = m.filter(t)
-	}
-	var res recall.CancelResult
-	var err error
-	if f.IsZero() {
-		res, err = m.broker.CancelMatching(context.Background(), f)
-		if !errors.Is(err, recall.ErrEmptyFilter) || !reflect.DeepEqual(res, recall.CancelResult{}) {
-			t.Fatalf("CancelMatching of nothing: got %+v, %v", res, err)
-		}
-		res, err = m.broker.CancelAll(context.Background())
-	} else {
-		res, err = m.broker.CancelMatching(context.Background(), f)
-	}
-	var blocker *modelMessage
-	cancelled := 0
-	for _, x := range slices.Clone(m.live) {
-		if msg := x.at(time.Now()); x.requested || !f.Matches(&msg) {
-			continue
-		}
-		if x.inFlight {
-			blocker = x
-			break
-		}
-		m.drop(x)
-		cancelled++
-	}
-	if res.Cancelled != cancelled {
-		t.Fatalf("CancelMatching of %s: got %d cancelled, want %d", f, res.Cancelled, cancelled)
-	}
-	if blocker == nil && err != nil {
-		t.Fatalf("CancelMatching of %s: got %v, want no error", f, err)
-	}
-	var stop *recall.NotCancellableError
-	if blocker != nil && (!errors.As(err, &stop) || stop.ID != blocker.id || stop.Cancelled != cancelled) {
-		t.Fatalf("CancelMatching of %s: got %v, want it stopped by %s after %d", f, err, blocker.id, cancelled)
-	}
 }
 
 func (m *model) deadLetters(t *rapid.T) {
@@ -493,8 +486,8 @@ func (m *model) deadLetters(t *rapid.T) {
 		t.Fatalf("RetryDeadLetters: got %d receipts, %v", len(receipts), err)
 	}
 	again := *x
-	again.attempts, again.due = 0, time.Now()
-	m.add(&again, receipts[0])
+	again.attempts, again.due, again.requested = 0, time.Now(), false
+	m.add(t, &again, receipts[0])
 	m.settle(time.Now())
 }
 
@@ -519,7 +512,7 @@ func (m *model) reopen(t *rapid.T) {
 		default:
 			x.inFlight = false
 			x.attempts--
-			x.due = time.Now() // that is when its next attempt begins
+			x.after = time.Now()
 		}
 	}
 	m.open(t)
@@ -567,6 +560,12 @@ func (m *model) compare(t *rapid.T) {
 		if _, err := m.broker.Get(ctx, x.id); !errors.Is(err, recall.ErrNotFound) {
 			t.Fatalf("Get of %s, which is gone: %v", x.name, err)
 		}
+		if x.by == "" {
+			continue
+		}
+		if op, err := m.broker.WhoCancelled(ctx, x.id); err != nil || op.ID != x.by {
+			t.Fatalf("who cancelled %s: got %s, %v, want %s", x.name, op.ID, err, x.by)
+		}
 	}
 	m.compareDead(t)
 	m.mu.Lock()
@@ -604,6 +603,8 @@ func (x *modelMessage) at(now time.Time) recall.Message {
 	switch {
 	case x.inFlight:
 		m.State = recall.StateInFlight
+	case x.held:
+		m.State = recall.StateHeld
 	case !x.due.After(now):
 		m.State = recall.StateReady
 	case x.attempts > 0:
