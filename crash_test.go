@@ -430,7 +430,7 @@ func (c *crashParent) lookAtWaits(t *testing.T, live map[recall.MessageID]bool, 
 // deliver lets what is due run. Nothing else may.
 func (c *crashParent) deliver(t *testing.T) {
 	t.Helper()
-	b, err := recall.Open(c.file, &recall.Options{Logger: quietLogger, Backoff: atOnce})
+	b, err := recall.Open(c.file, &recall.Options{Logger: quietLogger, Backoff: atOnce, AuditRetention: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -503,7 +503,11 @@ func TestCrashChild(t *testing.T) {
 	if file == "" {
 		t.Skip("a part of TestCrash")
 	}
-	b, err := recall.Open(file, &recall.Options{Logger: quietLogger, Backoff: atOnce})
+	opts := &recall.Options{Logger: quietLogger, Backoff: atOnce, AuditRetention: time.Second}
+	if os.Getenv(crashAll) != "" {
+		opts.UndoWindow = -1 // so that what is cancelled is folded and given back
+	}
+	b, err := recall.Open(file, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
