@@ -661,7 +661,7 @@ func (c *crashChild) singles() {
 // Sticky: then the attempt may go on, but no other follows.
 func (c *crashChild) takes() {
 	for {
-		id := c.publishTake(recall.Message{URL: "local:ok", Delay: rand.N(4 * time.Millisecond)})
+		id := c.publishTake(recall.Message{URL: "local:ok", Delay: rand.N(40 * time.Millisecond)})
 		c.take("taking", "taken", id)
 		id = c.publishTake(recall.Message{URL: "local:stubborn", Retries: recall.Retries(recall.MaxRetries)})
 		<-c.stubborn
