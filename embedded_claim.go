@@ -57,6 +57,7 @@ func (e *embedded) claimSlice(taken []*lease, keys []string, req ClaimRequest, c
 		}
 		p, en := e.live.lookup(it.seq)
 		if en == nil || !en.waits(it.due) {
+			en.leftLane(it.due)
 			ln.items.DeleteMin()
 			ln.dead = max(0, ln.dead-1)
 			if skipped++; skipped == claimSkips {

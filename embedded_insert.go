@@ -272,8 +272,12 @@ func (e *embedded) queueLocked(en *entry, seq uint64) {
 	if en.flags&(flagHeld|flagDamaged) != 0 {
 		return
 	}
-	en.flags |= flagQueued
 	ln := e.laneOf(en)
+	if en.flags&flagQueued != 0 { // it was marked, and its item has stayed
+		ln.dead = max(0, ln.dead-1)
+		return
+	}
+	en.flags |= flagQueued
 	if _, there := ln.items.ReplaceOrInsert(dueItem{en.due, seq}); there {
 		ln.dead = max(0, ln.dead-1)
 	}

@@ -136,7 +136,11 @@ func (e *embedded) shedStep(context.Context) (bool, error) {
 	}
 	next, done := ln.shed(u.laneAt, shedItems, func(it dueItem) bool {
 		_, en := e.live.lookup(it.seq)
-		return en != nil && en.waits(it.due)
+		if en != nil && en.waits(it.due) {
+			return true
+		}
+		en.leftLane(it.due)
+		return false
 	})
 	if u.laneAt = next; done {
 		u.laneAt, ln.dead = dueItem{}, 0

@@ -77,7 +77,6 @@ func (e *embedded) unmarkLocked(p *page, en *entry, seq uint64) {
 // lanesDeadLocked counts an item that a lane will have to step over.
 func (e *embedded) lanesDeadLocked(en *entry) {
 	if en.flags&flagQueued != 0 {
-		en.flags &^= flagQueued
 		e.laneOf(en).dead++
 	}
 }

@@ -259,6 +259,14 @@ func (e *entry) waits(due int64) bool {
 	return e.phase == phasePending && e.due == due && e.flags&flagHeld == 0
 }
 
+// leftLane notes that the item of an entry that does not wait is gone. An item of
+// another due time is not its.
+func (e *entry) leftLane(due int64) {
+	if e != nil && e.due == due {
+		e.flags &^= flagQueued
+	}
+}
+
 // request takes an entry in flight out of every later match; undo puts it back.
 func (ix *index) request(p *page, e *entry, on bool) {
 	was := e.countable()

@@ -242,6 +242,9 @@ func (c *check) labelSets(name string, s *labelSets, want map[uint32]int32) {
 func (c *check) lanes() {
 	live := c.e.live
 	live.eachEntry(func(_ *page, en *entry, seq uint64) {
+		if en.phase == phaseMarked && en.flags&flagQueued != 0 && !c.e.laneOf(en).items.Has(dueItem{en.due, seq}) {
+			c.fault("%d is marked, and its item is gone", seq)
+		}
 		if en.phase == phasePending && en.flags&flagHeld != 0 && en.flags&flagQueued != 0 {
 			c.fault("%d is held, and in a lane", seq)
 		}
