@@ -63,25 +63,10 @@ func (e *embedded) insertDeadLocked(seq uint64, rec *store.Record) {
 	en.attempts = uint16(min(rec.Attempts, math.MaxUint16))
 }
 
-// ListDead implements [Engine]. The attempts of a dead letter are those that
-// were made; it has no state, and no attempt of it is due.
+// ListDead implements [Engine].
 func (e *embedded) ListDead(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetter, error) {
-	if err := e.checkOpen(ctx); err != nil {
-		return nil, err
-	}
-	var from uint64
-	if after != "" {
-		_, n, err := after.parse()
-		if err != nil {
-			return nil, err
-		}
-		from = n + 1
-	}
-	if f.States != nil || f.dueBounded() {
-		return nil, nil
-	}
-	seqs, err := e.selectDead(f, from, limit)
-	if err != nil {
+	seqs, err := e.nextDead(ctx, f, after, limit)
+	if err != nil || len(seqs) == 0 {
 		return nil, err
 	}
 	out := make([]DeadLetter, 0, len(seqs))
@@ -102,6 +87,24 @@ func (e *embedded) ListDead(ctx context.Context, f Filter, after DeadLetterID, l
 
 // DeadIDs implements [Engine].
 func (e *embedded) DeadIDs(ctx context.Context, f Filter, after DeadLetterID, limit int) (ids []DeadLetterID, err error) {
+	seqs, err := e.nextDead(ctx, f, after, limit)
+	if err != nil || len(seqs) == 0 {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, seq := range seqs {
+		if p, en := e.dead.lookup(seq); en != nil {
+			died, _ := p.timesOf(seq, en)
+			ids = append(ids, deadLetterID(died, seq))
+		}
+	}
+	return ids, nil
+}
+
+// nextDead returns the next matches behind an id. The attempts of a dead letter
+// are those that were made; it has no state, and no attempt of it is due.
+func (e *embedded) nextDead(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]uint64, error) {
 	if err := e.checkOpen(ctx); err != nil {
 		return nil, err
 	}
@@ -116,19 +119,7 @@ func (e *embedded) DeadIDs(ctx context.Context, f Filter, after DeadLetterID, li
 	if f.States != nil || f.dueBounded() {
 		return nil, nil
 	}
-	seqs, err := e.selectDead(f, from, limit)
-	if err != nil {
-		return nil, err
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, seq := range seqs {
-		if p, en := e.dead.lookup(seq); en != nil {
-			died, _ := p.timesOf(seq, en)
-			ids = append(ids, deadLetterID(died, seq))
-		}
-	}
-	return ids, nil
+	return e.selectDead(f, from, limit)
 }
 
 // selectDead returns the next matches. Ids of a filter name messages, and the
