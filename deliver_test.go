@@ -358,7 +358,9 @@ func TestConnectionsAreReused(t *testing.T) {
 	if s := b.Stats(); s.Failed != messages/2 || s.Delivered != messages/2 {
 		t.Errorf("Stats: got %d failed, %d delivered", s.Failed, s.Delivered)
 	}
-	if got := opened.Load(); got > slots+slots/4 { // a few more are opened while others are being given back
+	// More are opened while others are being given back, on a busy machine quite a
+	// few. Without reuse it would be one for each message.
+	if got := opened.Load(); got > 4*slots {
 		t.Errorf("connections: got %d for %d slots", got, slots)
 	}
 }
