@@ -69,7 +69,10 @@ func (l *lanes) head(keys []string) (best *lane, first dueItem) {
 // a B-tree half full: every other item first, and the rest fill the nodes up.
 func (ln *lane) fill(items []dueItem) {
 	slices.SortFunc(items, func(a, b dueItem) int {
-		return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.seq, b.seq))
+		if a.due != b.due {
+			return cmp.Compare(a.due, b.due)
+		}
+		return cmp.Compare(a.seq, b.seq)
 	})
 	for _, first := range []int{0, 1} {
 		for i := first; i < len(items); i += 2 {

@@ -178,7 +178,7 @@ func (c *bulk) endPass() error {
 func (c *bulk) slice() (done bool, wait func(context.Context) error) {
 	c.e.mu.Lock()
 	defer c.e.mu.Unlock()
-	done, stopped := c.walk.sliceLocked(func(p *page, en *entry, seq uint64) (v verdict) {
+	done, stopped := c.walk.holdLocked(func(p *page, en *entry, seq uint64) (v verdict) {
 		v, wait = c.visit(p, en, seq)
 		return v
 	})

@@ -121,18 +121,28 @@ func (e *embedded) cleanSlice() bool {
 
 // shedStep takes cancelled items out of a lane that is mostly made of them.
 func (e *embedded) shedStep(context.Context) (bool, error) {
+	for i := range unlinkBatch {
+		if !e.shedSlice() {
+			return i > 0, nil
+		}
+		runtime.Gosched()
+	}
+	return true, nil
+}
+
+func (e *embedded) shedSlice() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	u := &e.upkeep
 	ln := e.lanes.byURL[u.lane]
 	if u.laneAt == (dueItem{}) {
 		if u.lane, ln = e.lanes.mostlyDead(); ln == nil {
-			return false, nil
+			return false
 		}
 	}
 	if ln == nil {
 		u.laneAt = dueItem{}
-		return true, nil
+		return true
 	}
 	next, done := ln.shed(u.laneAt, shedItems, func(it dueItem) bool {
 		_, en := e.live.lookup(it.seq)
@@ -145,7 +155,7 @@ func (e *embedded) shedStep(context.Context) (bool, error) {
 	if u.laneAt = next; done {
 		u.laneAt, ln.dead = dueItem{}, 0
 	}
-	return true, nil
+	return true
 }
 
 // maintWork is background work inside a commit.

@@ -199,11 +199,7 @@ func (e *embedded) unlinkSlice() bool {
 			continue
 		}
 		n := min(applySlice, len(b.seqs))
-		for _, seq := range b.seqs[:n] {
-			if p, en := e.live.lookup(seq); en != nil && en.phase == phaseMarked {
-				e.live.unlink(p, en, seq)
-			}
-		}
+		e.live.unlinkAll(b.seqs[:n])
 		if b.seqs = b.seqs[n:]; len(b.seqs) == 0 {
 			b.seqs = nil
 			e.undo.state(b, burialUnlinked)

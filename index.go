@@ -30,9 +30,10 @@ type index struct {
 	visible   uint64               // newest number that claims, walks and counts may see
 	maxBack   int64                // ms: the largest step back of the wall clock among entries
 	ordered   bool
-	scratch   []byte                 // for label set keys
-	dirty     map[dirtyList]struct{} // lists that are worth cleaning
+	scratch   []byte      // for label set keys
+	dirty     []dirtyList // lists that are worth cleaning
 	cleaning  cleaning
+	touched   int64 // what touch has read: only there so that it does
 }
 
 type dirtyList struct {
@@ -85,7 +86,6 @@ func newIndex(ordered bool) *index {
 	ix := &index{
 		ordered: ordered,
 		sets:    newLabelSets(),
-		dirty:   map[dirtyList]struct{}{},
 		timeline: btree.NewG(32, func(a, b *page) bool {
 			return a.created < b.created || a.created == b.created && a.base < b.base
 		}),
@@ -93,6 +93,7 @@ func newIndex(ordered bool) *index {
 	for f := range ix.fields {
 		ix.fields[f] = newValueTable()
 	}
+	ix.fields[fieldURL].hosts = make([]uint32, 1)
 	ix.fields[fieldIP].addrs = newAddresses()
 	return ix
 }
@@ -166,13 +167,17 @@ func (ix *index) link(e *entry, seq uint64, rec *store.Record) {
 
 // linkHost notes the host of a new URL. The URL's entries keep the host held.
 func (ix *index) linkHost(url uint32, name []byte) {
+	hosts := &ix.fields[fieldURL].hosts
+	for uint32(len(*hosts)) <= url {
+		*hosts = append(*hosts, 0)
+	}
+	(*hosts)[url] = 0
 	if host := withoutPort(hostOf(string(name))); host != "" {
-		n, _ := ix.fields[fieldHost].intern([]byte(host))
-		ix.fields[fieldURL].slab[url].host = n
+		(*hosts)[url], _ = ix.fields[fieldHost].intern([]byte(host))
 	}
 }
 
-func (ix *index) hostNumber(url uint32) uint32 { return ix.fields[fieldURL].slab[url].host }
+func (ix *index) hostNumber(url uint32) uint32 { return ix.fields[fieldURL].hosts[url] }
 
 func (ix *index) linkLabels(e *entry, seq uint64, labels [][]byte) {
 	key := ix.scratch[:0]
@@ -212,15 +217,15 @@ func (ix *index) valuesOf(e *entry, fn func(field, uint32)) {
 func (ix *index) count(p *page, e *entry, by int32) {
 	for f, n := range e.values {
 		if n != 0 {
-			ix.fields[f].slab[n].live += by
+			ix.fields[f].live[n] += by
 		}
 	}
 	if host := ix.hostNumber(e.values[fieldURL]); host != 0 {
-		ix.fields[fieldHost].slab[host].live += by
+		ix.fields[fieldHost].live[host] += by
 	}
 	if e.labels != 0 {
 		for _, n := range ix.sets.slab[e.labels].labels {
-			ix.fields[fieldLabel].slab[n].live += by
+			ix.fields[fieldLabel].live[n] += by
 		}
 	}
 	ix.lives[p.base>>pageBits-ix.firstPage] += by
@@ -277,17 +282,27 @@ func (ix *index) request(p *page, e *entry, on bool) {
 	ix.recount(p, e, was)
 }
 
+// unlinkAll unlinks the entries of some numbers that are marked.
+func (ix *index) unlinkAll(seqs []uint64) {
+	ix.touch(seqs)
+	for _, seq := range seqs {
+		if p, e := ix.lookup(seq); e != nil && e.phase == phaseMarked {
+			ix.unlink(p, e, seq)
+		}
+	}
+}
+
 // unlink forgets an entry whose message is gone for good. Lists shed it later.
 func (ix *index) unlink(p *page, e *entry, seq uint64) {
 	ix.move(p, e, phaseGone)
 	// The URL goes last: it knows the host.
 	ix.valuesOf(e, func(f field, n uint32) {
-		if f != fieldURL && ix.fields[f].release(n) {
-			ix.dirty[dirtyList{f, n}] = struct{}{}
+		if f != fieldURL {
+			ix.release(f, n)
 		}
 	})
-	if url := e.values[fieldURL]; url != 0 && ix.fields[fieldURL].release(url) {
-		ix.dirty[dirtyList{fieldURL, url}] = struct{}{}
+	if url := e.values[fieldURL]; url != 0 {
+		ix.release(fieldURL, url)
 	}
 	if e.labels != 0 {
 		ix.sets.release(e.labels)
@@ -298,6 +313,12 @@ func (ix *index) unlink(p *page, e *entry, seq uint64) {
 	*e = entry{}
 	p.held--
 	ix.dropPage(p)
+}
+
+func (ix *index) release(f field, n uint32) {
+	if ix.fields[f].release(n) {
+		ix.dirty = append(ix.dirty, dirtyList{f, n})
+	}
 }
 
 // cleaning is a posting list that is being rid of unlinked entries.
@@ -315,14 +336,13 @@ const cleanRuns = 4
 func (ix *index) clean() bool {
 	c := &ix.cleaning
 	if !c.busy {
-		for d := range ix.dirty {
-			delete(ix.dirty, d)
-			*c = cleaning{list: d, busy: true}
-			break
+		last := len(ix.dirty) - 1
+		if last < 0 {
+			return false
 		}
-	}
-	if !c.busy {
-		return false
+		*c = cleaning{list: ix.dirty[last], busy: true}
+		ix.dirty = ix.dirty[:last]
+		ix.fields[c.list.field].slab[c.list.value].due = false
 	}
 	next, done := ix.fields[c.list.field].slab[c.list.value].list.Shed(c.at, cleanRuns, func(seq uint64) bool {
 		return ix.lists(seq, c.list)

@@ -312,6 +312,19 @@ func (q *query) matchesNow(e *entry) bool {
 			e.due >= q.dueFrom && e.due <= q.dueTo && int(e.attempts) >= q.minAttempts
 }
 
+// only tells whether what q asks for is just what a source lists.
+func (q *query) only(src source) bool {
+	if q.dated || q.changing || q.ids != nil || q.byURL != nil || q.byIP != nil {
+		return false
+	}
+	for f, set := range q.sets {
+		if set != nil && (src.kind != sourceField || src.field != field(f)) {
+			return false
+		}
+	}
+	return true
+}
+
 // source is an index that a walk can follow.
 type source struct {
 	name  string
@@ -358,10 +371,9 @@ func (ix *index) sources(q *query) []source {
 func (ix *index) countValues(q *query, f field, set numbers, budget *int) int {
 	total := 0
 	for _, n := range set {
-		v := &ix.fields[f].slab[n]
-		count := int(v.live)
+		count := int(ix.fields[f].live[n])
 		if q.dated {
-			if listed, ok := v.list.CountRange(q.lo, q.hi, budget); ok {
+			if listed, ok := ix.fields[f].slab[n].list.CountRange(q.lo, q.hi, budget); ok {
 				count = min(count, listed)
 			}
 		}
@@ -424,7 +436,7 @@ func (ix *index) exact(q *query) (count int, ok bool) {
 		}
 		restricted, count = true, 0
 		if len(set) == 1 {
-			count = int(ix.fields[f].slab[set[0]].live)
+			count = int(ix.fields[f].live[set[0]])
 		}
 	}
 	return count, true

@@ -29,21 +29,24 @@ var fieldNames = [allFields]string{"queue", "url", "topic", "schedule", "ip", "f
 type value struct {
 	name string
 	list posting.List // every entry that was held when the list was last cleaned, and all newer ones
-	live int32        // entries that can still match: pending or in flight
 	held int32        // entries that are not unlinked yet; the number is free when it is 0
-	host uint32       // of a URL: its value number in the field host
+	due  bool         // the list is to be cleaned
 }
 
-// valueTable interns the values of one field. Number 0 stands for "none".
+// valueTable interns the values of one field. Number 0 stands for "none". What
+// every marked entry touches has arrays of its own: those of ten thousand values
+// fit the first cache of a processor, their slab does not.
 type valueTable struct {
 	byName map[string]uint32
 	slab   []value
+	live   []int32  // of each value, entries that can still match: pending or in flight
+	hosts  []uint32 // of each URL, its value number in the field host
 	free   []uint32
 	addrs  *addresses // of caller IPs only
 }
 
 func newValueTable() valueTable {
-	return valueTable{byName: map[string]uint32{}, slab: make([]value, 1)}
+	return valueTable{byName: map[string]uint32{}, slab: make([]value, 1), live: make([]int32, 1)}
 }
 
 // lookup returns the number of a name, 0 if nothing held has it.
@@ -59,10 +62,10 @@ func (t *valueTable) intern(name []byte) (n uint32, fresh bool) {
 	if last := len(t.free) - 1; last >= 0 {
 		n = t.free[last]
 		t.free = t.free[:last]
-		t.slab[n] = value{name: own}
+		t.slab[n], t.live[n] = value{name: own}, 0
 	} else {
 		n = uint32(len(t.slab))
-		t.slab = append(t.slab, value{name: own})
+		t.slab, t.live = append(t.slab, value{name: own}), append(t.live, 0)
 	}
 	t.byName[own] = n
 	if t.addrs != nil {
@@ -75,12 +78,12 @@ func (t *valueTable) intern(name []byte) (n uint32, fresh bool) {
 func (t *valueTable) add(n uint32, seq uint64) {
 	v := &t.slab[n]
 	v.list.Append(seq)
-	v.live++
 	v.held++
+	t.live[n]++
 }
 
 // release unlinks one entry from value n, and forgets the value with its last.
-// Otherwise it reports whether the list is mostly made of entries that are
+// Otherwise it reports, once, that the list is mostly made of entries that are
 // gone, so that cleaning it pays.
 func (t *valueTable) release(n uint32) (dirty bool) {
 	v := &t.slab[n]
@@ -95,7 +98,9 @@ func (t *valueTable) release(n uint32) (dirty bool) {
 		return false
 	}
 	const smallest = 64
-	return v.list.Len() >= smallest && int(v.held)*5 < v.list.Len()*2
+	dirty = !v.due && v.list.Len() >= smallest && int(v.held)*5 < v.list.Len()*2
+	v.due = v.due || dirty
+	return dirty
 }
 
 // labelSet is one interned combination of labels.

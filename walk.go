@@ -4,12 +4,23 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 )
 
-// walkSlice is how many entries a walk looks at in one lock hold: about 70 µs
-// of work. Between slices the walk goes to the end of the line, so smaller ones
-// make it slower on a busy machine, not others faster.
+// walkSlice is how many entries a walk looks at at a time: about 50 µs of work.
 const walkSlice = 1024
+
+// A lock hold of a walk goes on for some slices while they are quick. After
+// each it goes to the end of the line, which on a busy machine takes longer
+// than the slice.
+const (
+	walkHold     = 4 // slices at most
+	walkHoldTime = 150 * time.Microsecond
+)
+
+// walkTouch is how many entries are fetched ahead: more would push one another
+// out of the processor's first cache.
+const walkTouch = 256
 
 // walk follows the narrowest index of a query, oldest first, in slices.
 type walk struct {
@@ -20,26 +31,28 @@ type walk struct {
 	buf     []uint64
 	merged  *merge // of a union
 	page    *page  // of the last entry: neighbours share it. Valid within one lock hold
-	ahead   int64  // what touch returned: only there so that it is computed
+	sure    bool   // whatever the source lists is a match
 	scanned int
 }
 
 // touch reads both ends of entries that are about to be looked at, for the
 // cache: the processor fetches many at a time here, and in the walk itself one
 // after the other. It halves the time of a walk over scattered entries.
-func (ix *index) touch(seqs []uint64) (sum int64) {
+func (ix *index) touch(seqs []uint64) {
+	sum := int64(0)
 	for _, seq := range seqs {
 		if i := seq>>pageBits - ix.firstPage; i < uint64(len(ix.pages)) && ix.pages[i] != nil {
 			e := &ix.pages[i].entries[seq&(pageSize-1)]
 			sum += e.due + int64(e.phase)
 		}
 	}
-	return sum
+	ix.touched = sum
 }
 
 // newWalk plans a walk. The lock is held.
 func (ix *index) newWalk(q *query) *walk {
-	return &walk{ix: ix, q: q, src: ix.sources(q)[0], pos: q.lo}
+	src := ix.sources(q)[0]
+	return &walk{ix: ix, q: q, src: src, pos: q.lo, sure: q.only(src)}
 }
 
 // verdict is what a visitor wants to happen after an entry.
@@ -56,26 +69,49 @@ const (
 // phases are the visitor's business. The caller holds the lock.
 func (w *walk) sliceLocked(visit func(*page, *entry, uint64) verdict) (done, stopped bool) {
 	w.buf, w.page = w.nextLocked(w.buf[:0]), nil
-	w.ahead = w.ix.touch(w.buf)
-	for _, seq := range w.buf {
+	for some := range slices.Chunk(w.buf, walkTouch) {
+		w.ix.touch(some)
+		if w.visitAll(some, visit) {
+			return false, true
+		}
+	}
+	return len(w.buf) == 0, false
+}
+
+// holdLocked is sliceLocked, again and again for as long as one lock hold may
+// take.
+func (w *walk) holdLocked(visit func(*page, *entry, uint64) verdict) (done, stopped bool) {
+	begin := time.Now()
+	for range walkHold {
+		if done, stopped = w.sliceLocked(visit); done || stopped || time.Since(begin) > walkHoldTime {
+			break
+		}
+	}
+	return done, stopped
+}
+
+// visitAll offers the entries of some numbers to visit, and reports whether it
+// stopped the walk.
+func (w *walk) visitAll(seqs []uint64, visit func(*page, *entry, uint64) verdict) (stopped bool) {
+	for _, seq := range seqs {
 		w.pos = seq + 1
 		p, e := w.lookup(seq)
 		if e == nil {
 			continue
 		}
 		w.scanned++
-		if !w.ix.matches(w.q, p, e, seq) {
+		if !w.sure && !w.ix.matches(w.q, p, e, seq) {
 			continue
 		}
 		switch visit(p, e, seq) {
 		case stop:
-			return false, true
+			return true
 		case stopAt:
 			w.pos = seq
-			return false, true
+			return true
 		}
 	}
-	return len(w.buf) == 0, false
+	return false
 }
 
 // lookup is that of the index, with a memory of the page.
@@ -96,7 +132,7 @@ func (w *walk) lookup(seq uint64) (*page, *entry) {
 func (w *walk) run(mu *sync.Mutex, visit func(*page, *entry, uint64) verdict) (stopped bool) {
 	for {
 		mu.Lock()
-		done, stopped := w.sliceLocked(visit)
+		done, stopped := w.holdLocked(visit)
 		mu.Unlock()
 		if done || stopped {
 			return stopped
