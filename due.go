@@ -23,6 +23,7 @@ func lessDue(a, b dueItem) bool {
 type lane struct {
 	items *btree.BTreeG[dueItem]
 	dead  int // items whose message was cancelled; skipped when they come up
+	fresh int // of dead, those that came since shedding began
 }
 
 // lanes are the due times of the live messages. The key is the URL of a local

@@ -105,12 +105,26 @@ func (e *embedded) Operations(ctx context.Context, after OperationID, limit int)
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
+	e.markUndoable(page)
+	return page, err
+}
+
+// markUndoable says of each operation whether it can be undone: in one pass over
+// what can, because that may be long.
+func (e *embedded) markUndoable(page []Operation) {
+	at := make(map[[16]byte]int, len(page))
+	for i := range page {
+		if id, err := page[i].ID.parse(); err == nil {
+			at[id] = i
+		}
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for i := range page {
-		page[i].Undoable = e.undo.can(page[i].ID)
+	for _, b := range e.undo.buried {
+		if i, asked := at[b.op]; asked && b.state == burialUndoable {
+			page[i].Undoable = true
+		}
 	}
-	return page, err
 }
 
 // operation is the record as users see it.
@@ -138,16 +152,6 @@ func timeOf(ms int64) time.Time {
 	return time.UnixMilli(ms)
 }
 
-// can tells whether an operation can be undone.
-func (u *undoState) can(id OperationID) bool {
-	for _, b := range u.buried {
-		if b.state == burialUndoable && operationID(b.op) == id {
-			return true
-		}
-	}
-	return false
-}
-
 // WhoCancelled implements [Auditor].
 func (e *embedded) WhoCancelled(ctx context.Context, id MessageID) (Operation, error) {
 	if err := e.checkOpen(ctx); err != nil {
@@ -164,11 +168,9 @@ func (e *embedded) WhoCancelled(ctx context.Context, id MessageID) (Operation, e
 	if !found {
 		return Operation{}, ErrNotFound
 	}
-	o := e.operation(&op)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	o.Undoable = e.undo.can(o.ID)
-	return o, nil
+	list := []Operation{e.operation(&op)}
+	e.markUndoable(list)
+	return list[0], nil
 }
 
 // auditStep drops the record of an operation that was kept long enough. It

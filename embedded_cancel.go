@@ -87,8 +87,8 @@ func (e *embedded) takeOne(r resolvedID, req CancelRequest, asking *marking) (w 
 	}
 	if !again {
 		e.live.request(p, en, true)
-		en.mark = asking.number
 	}
+	en.mark = asking.number
 	op := e.newOperation(verbCancel, req.Now, req.Reason, "id="+string(req.ID))
 	op.Policy = uint8(Sticky)
 	return &cancelOneWork{e: e, seq: r.seq, sticky: true, again: again, op: op}, nil, nil

@@ -217,11 +217,12 @@ func (w *insertWork) apply(e *embedded) {
 	w.redrive.apply(e)
 	for rows := w.rows; len(rows) > 0; {
 		n := min(applySlice, len(rows))
+		back := time.Duration(0)
 		e.mu.Lock()
 		for i := range rows[:n] {
 			r := &rows[i]
 			if r.taken != nil || r.gone {
-				e.live.last = r.seq
+				e.live.setLast(r.seq)
 				continue
 			}
 			en := e.live.insert(r.seq, &r.rec, times{created: r.created, wall: r.rec.Wall, due: r.rec.Due})
@@ -230,24 +231,28 @@ func (w *insertWork) apply(e *embedded) {
 				e.live.move(p, en, phaseMarked)
 				en.mark = r.mark
 			}
-			e.noteClampLocked(r.created - r.rec.Wall)
+			back = max(back, e.noteClampLocked(r.created-r.rec.Wall))
 		}
 		e.mu.Unlock()
+		if back > 0 {
+			e.log.Warn("recall: the clock was set back; ids keep their order", "by", back)
+		}
 		rows = rows[n:]
 	}
 }
 
 // noteClampLocked keeps the largest step back of the clock that ids have
-// absorbed, and says so once it is over a minute.
-func (e *embedded) noteClampLocked(ms int64) {
+// absorbed, and returns it when it is over a minute for the first time.
+func (e *embedded) noteClampLocked(ms int64) (first time.Duration) {
 	d := time.Duration(ms) * time.Millisecond
 	if d <= e.stats.clamp {
-		return
+		return 0
 	}
 	if d > time.Minute && e.stats.clamp <= time.Minute {
-		e.log.Warn("recall: the clock was set back; ids keep their order", "by", d)
+		first = d
 	}
 	e.stats.clamp = d
+	return first
 }
 
 // enqueueDue adds the due times of what a commit published, after it became

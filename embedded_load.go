@@ -26,10 +26,7 @@ func (r *recovery) carefulLocked(it dueItem, now int64) bool {
 	if r.due == 0 {
 		r.due = now
 	}
-	if it.due > r.due {
-		r.pending = false
-	}
-	return r.pending && it.seq < r.before
+	return it.seq < r.before && it.due <= r.due
 }
 
 // crashed is a message that the end of the process has finished.

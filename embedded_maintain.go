@@ -139,6 +139,7 @@ func (e *embedded) shedSlice() bool {
 		if u.lane, ln = e.lanes.mostlyDead(); ln == nil {
 			return false
 		}
+		ln.fresh = 0
 	}
 	if ln == nil {
 		u.laneAt = dueItem{}
@@ -153,7 +154,8 @@ func (e *embedded) shedSlice() bool {
 		return false
 	})
 	if u.laneAt = next; done {
-		u.laneAt, ln.dead = dueItem{}, 0
+		// What came since may be among what was passed over.
+		u.laneAt, ln.dead = dueItem{}, min(ln.dead, ln.fresh)
 	}
 	return true
 }

@@ -77,6 +77,8 @@ func (e *embedded) unmarkLocked(p *page, en *entry, seq uint64) {
 // lanesDeadLocked counts an item that a lane will have to step over.
 func (e *embedded) lanesDeadLocked(en *entry) {
 	if en.flags&flagQueued != 0 {
-		e.laneOf(en).dead++
+		ln := e.laneOf(en)
+		ln.dead++
+		ln.fresh++
 	}
 }

@@ -74,6 +74,9 @@ func (e *embedded) bury(op store.Operation, mark uint16, seqs, asked []uint64) {
 	if cap(seqs) > 2*len(seqs) {
 		seqs = slices.Clone(seqs)
 	}
+	if len(seqs) == 0 { // then the number is free, and may be another call's by now
+		mark = 0
+	}
 	b := &burial{op: op.ID, mark: mark, seqs: seqs, asked: asked, size: len(seqs)}
 	b.bytes = int64(b.size) * e.bytesPerMessage()
 	e.mu.Lock()

@@ -116,8 +116,18 @@ func (ix *index) insert(seq uint64, rec *store.Record, t times) *entry {
 	ix.lives[seq>>pageBits-ix.firstPage]++
 	p.held++
 	ix.live++
-	ix.last = seq
+	ix.setLast(seq)
 	return e
+}
+
+// setLast moves on to a number. The page that is left behind may be empty by
+// now: it was kept because numbers were being added to it.
+func (ix *index) setLast(seq uint64) {
+	left := ix.last>>pageBits - ix.firstPage
+	ix.last = seq
+	if left < uint64(len(ix.pages)) && ix.pages[left] != nil {
+		ix.dropPage(ix.pages[left])
+	}
 }
 
 func (ix *index) setTimes(p *page, e *entry, seq uint64, t times) {

@@ -179,6 +179,9 @@ func (c *check) page(name string, ix *index, p *page, number uint64) (live int) 
 		c.fault("%s: page %d at %d counts %d held, %d live, %d wide; recounted %d, %d, %d",
 			name, p.base, number<<pageBits, p.held, ix.lives[number-ix.firstPage], len(p.wide), held, live, wide)
 	}
+	if held == 0 && number != ix.last>>pageBits {
+		c.fault("%s: page %d is empty and kept", name, number)
+	}
 	if found, ok := ix.timeline.Get(p); !ok || found != p {
 		c.fault("%s: page %d is not in the timeline", name, p.base)
 	}

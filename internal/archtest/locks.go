@@ -11,8 +11,11 @@ import (
 )
 
 // blockingCalls are methods that may wait for something: a clock, the disk, the
-// committer, another goroutine.
-var blockingCalls = []string{"Sleep", "View", "Update", "Begin", "Commit", "Sync", "Wait", "submit", "send"}
+// committer, another goroutine, code of the program.
+var blockingCalls = []string{
+	"Sleep", "View", "Update", "Begin", "Commit", "Sync", "Wait", "submit", "send",
+	"Debug", "Info", "Warn", "Error", // of a logger, which is the program's
+}
 
 // CheckLocks reports what may block while a mutex called mu is held, in the
 // files of one package, and counts the places that take such a lock.
