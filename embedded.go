@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -42,6 +43,7 @@ type embedded struct {
 	notes    []store.Claim // claims that no commit has noted yet
 	noted    time.Time     // when the oldest of them was made
 	crash    recovery
+	kept     atomic.Int64        // outcomes that have found no room yet
 	marks    map[uint16]*marking // by the number that entries bear
 	last     uint16              // number of the newest marking
 	undo     undoState

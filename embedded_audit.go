@@ -45,8 +45,9 @@ func (e *embedded) newOperation(kind verb, now time.Time, reason, filter string)
 }
 
 // opIDs makes the ids of operations. Within a millisecond they ascend, so that
-// the order of the records is that of the calls, and who reads them page by page
-// misses none.
+// the order of the records is that in which the calls began. A record is there
+// when its call commits: that of a long call may appear behind who reads them
+// page by page.
 type opIDs struct {
 	mu   sync.Mutex
 	last ulid.ULID
@@ -177,12 +178,12 @@ func (e *embedded) WhoCancelled(ctx context.Context, id MessageID) (Operation, e
 // returns when there will be another.
 func (e *embedded) auditStep(ctx context.Context, now time.Time) (next time.Time, did bool, err error) {
 	e.mu.Lock()
-	due := e.upkeep.audit
+	due, from := e.upkeep.audit, e.upkeep.auditFrom
 	e.mu.Unlock()
 	if now.Before(due) {
 		return due, false, nil
 	}
-	old, next, err := e.oldOperations(now)
+	old, next, err := e.oldOperations(now, from)
 	if err != nil {
 		return next, false, err
 	}
@@ -193,14 +194,15 @@ func (e *embedded) auditStep(ctx context.Context, now time.Time) (next time.Time
 	if err != nil {
 		return next, false, err
 	}
-	dropped := drop.dropped
-	if dropped == 0 && !next.After(now) { // none of them can go yet
-		next = now.Add(auditPause)
-	}
+	more := len(old) == auditBatch
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.upkeep.auditFrom = [16]byte{}
+	if more { // those that cannot go yet must not keep the others
+		e.upkeep.auditFrom = old[len(old)-1]
+	}
 	e.upkeep.audit = next
-	return next, dropped > 0, nil
+	return next, more || drop.dropped > 0, nil
 }
 
 // dropWork deletes records. A standing cancellation goes with its record: if the
@@ -228,14 +230,17 @@ func (w *dropWork) write(t *turn) error {
 
 func (w *dropWork) apply(*embedded) {}
 
-// auditPause is the least time between two looks at the records.
-const auditPause = time.Minute
+// auditPause is the least time between two looks at the records; auditBatch is
+// how many are dropped in one commit.
+const (
+	auditPause = time.Minute
+	auditBatch = 64
+)
 
-// oldOperations returns a few that may go, and when to look again.
-func (e *embedded) oldOperations(now time.Time) (old [][16]byte, next time.Time, err error) {
-	const most = 64
+// oldOperations returns a few behind one that may go, and when to look again.
+func (e *embedded) oldOperations(now time.Time, from [16]byte) (old [][16]byte, next time.Time, err error) {
 	next = now.Add(max(auditPause, e.retention))
-	err = e.store.Operations([16]byte{}, func(op store.Operation, progress store.Progress) error {
+	err = e.store.Operations(from, func(op store.Operation, progress store.Progress) error {
 		end := time.UnixMilli(max(op.At, op.Until)).Add(e.retention)
 		if now.Before(end) {
 			next = earlier(next, now.Add(max(auditPause, end.Sub(now))))
@@ -247,7 +252,7 @@ func (e *embedded) oldOperations(now time.Time) (old [][16]byte, next time.Time,
 		if progress == store.SetFolded || op.Count == 0 || op.Restored != 0 || verb(op.Kind) != verbCancel {
 			old = append(old, op.ID)
 		}
-		if len(old) == most {
+		if len(old) == auditBatch {
 			next = now
 			return errEnough
 		}

@@ -28,7 +28,7 @@ type bulk struct {
 	seqs     []uint64    // marked, ascending
 	asked    []uint64    // in flight, their cancellation requested
 	askedIDs []MessageID // the same
-	barrier  bool        // met a message whose end is decided but not durable
+	ending   []uint64    // met with their end decided but not durable
 	blocker  uint64      // the message in flight that ends the pass; 0: none
 
 	// With a guard the first pass goes on to the end of the walk to count; the
@@ -63,7 +63,7 @@ func (e *embedded) planWalk(f Filter, now time.Time) (*walk, uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.live.compile(q)
-	return e.live.newWalk(q), e.live.visible
+	return e.live.newWalk(q), q.asOf
 }
 
 // run walks and commits until the walk is through or something ends it.
@@ -124,7 +124,7 @@ func (c *bulk) pass(ctx context.Context) (err error) {
 	if c.mark, err = c.e.newMarking(); err != nil {
 		return err
 	}
-	c.blocker, c.blockerID, c.barrier = 0, "", false
+	c.blocker, c.blockerID, c.ending = 0, "", nil
 	c.counting = false
 	if c.seqs == nil {
 		// The count of the index bounds the set: growing it step by step would
@@ -199,7 +199,7 @@ func (c *bulk) visit(p *page, en *entry, seq uint64) (verdict, func(context.Cont
 		}
 		return goOn, nil
 	case en.phase == phaseFinishing:
-		c.barrier = true
+		c.ending = append(c.ending, seq)
 		return goOn, nil
 	case en.phase == phasePending:
 		return c.visitPending(p, en, seq), nil
@@ -280,16 +280,19 @@ func (c *bulk) idOf(p *page, en *entry, seq uint64) MessageID {
 	return messageID(c.e.ids.make(seq, created))
 }
 
-// commit makes what a pass has marked durable. A pass that marked nothing but
-// met a decided end waits for that to be durable.
+// commit makes what a pass has marked durable, and waits for the decided ends
+// that it has met.
 func (c *bulk) commit(ctx context.Context) error {
 	if c.req.DryRun || len(c.seqs)+len(c.asked) == 0 {
 		c.count()
 		c.e.settleMarking(c.mark, true)
-		if c.barrier && !c.req.DryRun {
-			return c.e.flush(ctx)
+		if c.req.DryRun {
+			return nil
 		}
-		return nil
+		if err := c.e.awaitEnds(ctx, c.ending); err != nil {
+			return err
+		}
+		return c.e.store.Err() // the marks of a failed commit were passed over
 	}
 	if err := c.e.submit(ctx, c.record()); err != nil {
 		if isUnknown(err) {
@@ -303,7 +306,7 @@ func (c *bulk) commit(ctx context.Context) error {
 	c.count()
 	c.result.Operation = operationID(c.op.ID)
 	c.part++
-	return nil
+	return c.e.awaitEnds(context.WithoutCancel(ctx), c.ending)
 }
 
 // abandon leaves what a pass has marked as it is, since the outcome of its

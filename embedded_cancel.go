@@ -1,6 +1,7 @@
 package recall
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -71,7 +72,7 @@ func (e *embedded) takeOne(r resolvedID, req CancelRequest, asking *marking) (w 
 		if wait := e.unsettledLocked(en); wait != nil {
 			return nil, wait, nil
 		}
-		return nil, nil, ErrNotFound
+		return nil, nil, cmp.Or(e.store.Err(), ErrNotFound) // it may be there again after the next open
 	case en.phase != phaseInFlight:
 		return nil, e.flush, nil
 	case !req.Sticky:

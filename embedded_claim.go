@@ -13,6 +13,13 @@ import (
 // claimSkips bounds how many cancelled items one lock hold steps over.
 const claimSkips = 1024
 
+// mostKept bounds the outcomes that wait for room in the file, and with them the
+// memory that they take; fullPause is when to look again.
+const (
+	mostKept  = 1024
+	fullPause = time.Second
+)
+
 // Claim implements [Engine]. Claims live in memory; the next commit notes
 // them, so that a message that kills its process uses up its attempts.
 func (e *embedded) Claim(ctx context.Context, req ClaimRequest) (ClaimResult, error) {
@@ -21,6 +28,9 @@ func (e *embedded) Claim(ctx context.Context, req ClaimRequest) (ClaimResult, er
 	}
 	if err := e.store.Err(); err != nil {
 		return ClaimResult{}, err
+	}
+	if e.kept.Load() >= mostKept { // more outcomes would find no room either
+		return ClaimResult{Next: req.Now.Add(fullPause)}, nil
 	}
 	keys := append([]string{""}, req.Handlers...)
 	var taken []*lease

@@ -1,6 +1,7 @@
 package recall
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,10 +25,11 @@ type work interface {
 // request carries work to the committer and its outcome back. Requests whose
 // outcome is awaited are pooled by who receives it, the others by the committer.
 type request struct {
-	work work
-	ack  chan error // one slot
-	wait bool
-	err  error
+	work    work
+	ack     chan error // one slot
+	wait    bool
+	err     error
+	refused bool // it could not be written, and would not be if it were tried again
 }
 
 func newPooledRequest() any { return &request{ack: make(chan error, 1)} }
@@ -49,7 +51,7 @@ func (e *embedded) submit(ctx context.Context, w work) error {
 // send waits.
 func (e *embedded) send(ctx context.Context, w work, wait bool) (*request, error) {
 	r := e.requests.Get().(*request)
-	r.work, r.wait, r.err = w, wait, nil
+	r.work, r.wait, r.err, r.refused = w, wait, nil, false
 	e.senders.RLock()
 	defer e.senders.RUnlock()
 	if e.closed {
@@ -85,12 +87,13 @@ type turn struct {
 
 // committer is the state of the committer goroutine.
 type committer struct {
-	e     *embedded
-	batch []*request
-	kept  []*request // outcomes that found no room: they are part of every later commit until they do
-	loan  *request   // a transaction that is next
-	turn  turn
-	next  uint64 // numbers below were given out, by transactions that have left nothing
+	e       *embedded
+	batch   []*request
+	kept    []*request // outcomes that found no room: they are part of every later commit until they do
+	loan    *request   // a transaction that is next
+	culprit *request   // of a batch that could not be written
+	turn    turn
+	next    uint64 // numbers below were given out, by transactions that have left nothing
 }
 
 // commitLoop takes everything that is queued, makes it one commit, and starts
@@ -111,9 +114,18 @@ func (e *embedded) commitLoop() {
 			r.ack <- nil
 		}
 	}
-	if len(c.kept) > 0 {
-		c.batch = append(c.batch[:0], c.kept...)
-		c.commit()
+	c.commitKept()
+}
+
+// commitKept tries once more, at the end.
+func (c *committer) commitKept() {
+	if len(c.kept) == 0 {
+		return
+	}
+	c.batch = append(c.batch[:0], c.kept...)
+	c.commit()
+	for _, r := range c.batch {
+		c.drop(r)
 	}
 }
 
@@ -143,21 +155,41 @@ func (c *committer) gather(first *request) {
 func (c *committer) acknowledge() {
 	for i, r := range c.batch {
 		c.batch[i] = nil
-		if r.wait {
-			r.ack <- r.err
-			continue
-		}
-		if errors.Is(r.err, ErrFull) && !errors.Is(r.err, ErrFailed) {
+		err, lasts := r.err, c.keeps(r)
+		switch {
+		case r.wait && lasts: // its caller takes the request back
+			kept := c.e.requests.Get().(*request)
+			kept.work, kept.wait, kept.err = r.work, false, nil
+			c.kept = append(c.kept, kept)
+			r.ack <- err
+		case r.wait:
+			r.ack <- err
+		case lasts:
 			r.err = nil
 			c.kept = append(c.kept, r)
-			continue
+		default:
+			c.drop(r)
 		}
-		if r.err != nil {
-			c.e.log.Error("recall: an outcome could not be made durable", "error", r.err)
-		}
-		r.work = nil
-		c.e.requests.Put(r)
 	}
+	if n := int64(len(c.kept)); c.e.kept.Swap(n) < n {
+		hint(c.e.upkeepHint) // it tries them again from time to time
+	}
+}
+
+// keeps tells whether a request is tried again with later commits: the end of an
+// attempt was decided, and its message waits for it.
+func (c *committer) keeps(r *request) bool {
+	_, outcome := r.work.(*finishWork)
+	return outcome && r.err != nil && !r.refused && !errors.Is(r.err, ErrFailed)
+}
+
+// drop ends a request that nobody waits for.
+func (c *committer) drop(r *request) {
+	if r.err != nil {
+		c.e.log.Error("recall: an outcome could not be made durable", "error", r.err)
+	}
+	r.work = nil
+	c.e.requests.Put(r)
 }
 
 // commit writes the batch in one transaction and applies it. Errors are left
@@ -169,6 +201,9 @@ func (c *committer) commit() {
 		return
 	}
 	err := c.write()
+	for err != nil && c.culprit != nil {
+		err = c.write() // without it
+	}
 	c.outcome(err)
 	if err == nil {
 		c.apply()
@@ -184,22 +219,27 @@ func (c *committer) outcome(err error) {
 	}
 }
 
+// write makes the batch one transaction. A request that cannot be written is
+// the culprit, with its error: the others must not fail with it.
 func (c *committer) write() error {
+	c.culprit = nil
 	tx, err := c.begin()
 	if err != nil || tx == nil {
 		return err
 	}
 	defer tx.Rollback() // does nothing after Commit
 	c.start(tx)
-	c.turn.notes = c.e.takeNotes(c.turn.notes)
 	for _, r := range c.batch {
 		if r.err != nil {
 			continue
 		}
 		if err := r.work.write(&c.turn); err != nil {
-			return fmt.Errorf("recall: write: %w", err)
+			c.culprit, r.refused = r, true
+			r.err = fmt.Errorf("recall: write: %w", err)
+			return r.err
 		}
 	}
+	c.turn.notes = c.e.takeNotes(c.turn.notes)
 	if err := c.turn.flush(); err != nil {
 		return fmt.Errorf("recall: write: %w", err)
 	}
@@ -230,25 +270,44 @@ func (c *committer) idle() bool {
 }
 
 // begin reserves room for the batch. Without room for all of it, what is not
-// essential is refused, so that deliveries and cancellations go on.
+// essential is refused, so that deliveries and cancellations go on; and if that
+// is not enough, the larger half of what is left, again and again: one dead
+// letter that finds no room must not keep the sweep from making some.
 func (c *committer) begin() (*store.Tx, error) {
-	sum := c.sum()
-	tx, err := c.e.store.Begin(sum)
-	if !errors.Is(err, ErrFull) || errors.Is(err, ErrFailed) {
+	tx, err := c.e.store.Begin(c.sum())
+	if !noRoom(err) {
 		return tx, err
 	}
-	kept := 0
-	for _, r := range c.batch {
-		if r.work.bound().Essential {
-			kept++
-			continue
+	left := c.refuse(func(r *request) bool { return !r.work.bound().Essential })
+	for len(left) > 0 {
+		if tx, err = c.e.store.Begin(c.sum()); !noRoom(err) {
+			return tx, err
 		}
-		r.err = ErrFull
+		slices.SortStableFunc(left, func(a, b *request) int { return cmp.Compare(a.work.bound().Bytes, b.work.bound().Bytes) })
+		large := left[len(left)/2:]
+		left = c.refuse(func(r *request) bool {
+			_, barrier := r.work.(flushWork) // it answers for all of them
+			return barrier || slices.Contains(large, r)
+		})
 	}
-	if kept == 0 {
-		return nil, ErrFull
+	return nil, ErrFull
+}
+
+func noRoom(err error) bool { return errors.Is(err, ErrFull) && !errors.Is(err, ErrFailed) }
+
+// refuse gives some requests the error that there is no room, and returns the
+// others.
+func (c *committer) refuse(which func(*request) bool) (left []*request) {
+	for _, r := range c.batch {
+		switch {
+		case r.err != nil:
+		case which(r):
+			r.err = ErrFull
+		default:
+			left = append(left, r)
+		}
 	}
-	return c.e.store.Begin(c.sum())
+	return left
 }
 
 func (c *committer) sum() store.Bound {

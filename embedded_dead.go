@@ -34,10 +34,16 @@ func newDeadRow(l Lease, f *Finish) *deadRow {
 func sealDead(rec store.Record, body store.Body, id [16]byte) *deadRow {
 	rec.ID = id
 	rec.Reason = rec.Reason[:min(len(rec.Reason), maxReason)]
-	return &deadRow{rec: rec, record: store.AppendRecord(nil, &rec), body: store.AppendBody(nil, &body)}
+	record := store.AppendRecord(nil, &rec)
+	if over := len(record) - store.MaxRecord; over > 0 {
+		rec.Reason = rec.Reason[:max(0, len(rec.Reason)-over)]
+		record = store.AppendRecord(nil, &rec)
+	}
+	return &deadRow{rec: rec, record: record, body: store.AppendBody(nil, &body)}
 }
 
-// maxReason keeps a dead letter's record within a page.
+// maxReason is how much of it a dead letter keeps, and less beside names that
+// are as long as they may be: its record fits a page.
 const maxReason = 256
 
 func (d *deadRow) size() int64 { return int64(len(d.record) + len(d.body) + 64) }

@@ -1,6 +1,7 @@
 package recall
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -49,8 +50,8 @@ func (e *embedded) Finish(ctx context.Context, l Lease, f Finish) error {
 		err = <-r.ack
 		e.requests.Put(r)
 	}
-	if err == nil && taken != nil {
-		err = e.finishTaken(d.seq, taken, f.Durable)
+	if taken != nil { // whatever became of the retry: the message waits for its end
+		err = cmp.Or(err, e.finishTaken(d.seq, taken, f.Durable))
 	}
 	return err
 }

@@ -204,7 +204,8 @@ func (e *embedded) settleCrash(todo []crashed, now int64) error {
 			e.live.move(p, en, phaseFinishing)
 		}
 		e.mu.Unlock()
-		if err := e.submit(context.Background(), w); err != nil {
+		// Without room it is tried again with every commit.
+		if err := e.submit(context.Background(), w); err != nil && !noRoom(err) {
 			return err
 		}
 	}

@@ -12,12 +12,13 @@ import (
 // upkeepState is the background work that is waiting. It is guarded by the
 // engine's mu.
 type upkeepState struct {
-	foldable int       // finished messages whose journal rows are not folded
-	sweep    bool      // bitmaps have changed since the last sweep
-	state    bool      // retries or claims were journalled since the last fold of them
-	audit    time.Time // when to look for records that are old enough to go
-	lane     string    // the lane that is being shed, at
-	laneAt   dueItem
+	foldable  int       // finished messages whose journal rows are not folded
+	sweep     bool      // bitmaps have changed since the last sweep
+	state     bool      // retries or claims were journalled since the last fold of them
+	audit     time.Time // when to look for records that are old enough to go, behind auditFrom
+	auditFrom [16]byte
+	lane      string // the lane that is being shed, at
+	laneAt    dueItem
 }
 
 const (
@@ -49,9 +50,13 @@ func (e *embedded) Maintain(ctx context.Context, now time.Time) (time.Time, erro
 	}
 	next = earlier(next, e.expireStep(now))
 	for _, step := range []func(context.Context) (bool, error){
-		e.unlinkStep, e.cleanStep, e.shedStep, e.foldTombstoneStep, e.foldFinishedStep, e.foldStateStep, e.sweepStep,
+		e.unlinkStep, e.cleanStep, e.shedStep, e.foldTombstoneStep, e.foldFinishedStep, e.foldStateStep, e.sweepStep, e.keptStep,
 	} {
 		did, err := step(ctx)
+		if noRoom(err) { // a later step may make some
+			next = earlier(next, now.Add(fullPause))
+			continue
+		}
 		if err != nil {
 			return time.Time{}, err
 		}
@@ -176,6 +181,15 @@ func upkeepBound(bytes int64) store.Bound {
 func (w *maintWork) write(t *turn) error { return w.step(t.tx) }
 func (w *maintWork) apply(*embedded)     {}
 
+// keptStep tries outcomes again that have found no room.
+func (e *embedded) keptStep(ctx context.Context) (bool, error) {
+	if e.kept.Load() == 0 {
+		return false, nil
+	}
+	err := e.flush(ctx)
+	return err == nil, err
+}
+
 // foldTombstoneStep folds the oldest cancellations whose messages are unlinked
 // into the bitmaps, or a part of one.
 func (e *embedded) foldTombstoneStep(ctx context.Context) (bool, error) {
@@ -186,8 +200,9 @@ func (e *embedded) foldTombstoneStep(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	var folded [][16]byte
-	err := e.submit(ctx, &maintWork{need: upkeepBound(2 << 20), step: func(tx *store.Tx) error {
-		left := foldBatch
+	err := e.fold(ctx, func(tx *store.Tx, limit int) error {
+		left := limit
+		folded = folded[:0]
 		for _, op := range ops {
 			seqs, more, err := tx.FoldTombstone(op, left)
 			if err != nil {
@@ -201,7 +216,7 @@ func (e *embedded) foldTombstoneStep(ctx context.Context) (bool, error) {
 			}
 		}
 		return nil
-	}})
+	})
 	if err != nil {
 		return false, err
 	}
@@ -210,6 +225,20 @@ func (e *embedded) foldTombstoneStep(ctx context.Context) (bool, error) {
 	e.upkeep.sweep = true
 	e.undo.forget(folded...)
 	return true, nil
+}
+
+// fold runs a step that sets bits for many messages, or for a few where there is
+// no room for more: folding is what makes room.
+func (e *embedded) fold(ctx context.Context, step func(tx *store.Tx, limit int) error) error {
+	const few = 256 // in a segment each, at worst
+	work := func(limit int, bytes int64) error {
+		return e.submit(ctx, &maintWork{need: upkeepBound(bytes), step: func(tx *store.Tx) error { return step(tx, limit) }})
+	}
+	err := work(foldBatch, 2<<20)
+	if noRoom(err) {
+		err = work(few, few<<10)
+	}
+	return err
 }
 
 // foldFinishedStep folds the journal's finished sets into the bitmaps, once it
@@ -223,10 +252,10 @@ func (e *embedded) foldFinishedStep(ctx context.Context) (bool, error) {
 	}
 	var folded int
 	var more bool
-	err := e.submit(ctx, &maintWork{need: upkeepBound(1 << 20), step: func(tx *store.Tx) (err error) {
-		folded, more, err = tx.FoldFinished(foldBatch)
+	err := e.fold(ctx, func(tx *store.Tx, limit int) (err error) {
+		folded, more, err = tx.FoldFinished(limit)
 		return err
-	}})
+	})
 	if err != nil {
 		return false, err
 	}

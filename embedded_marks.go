@@ -3,6 +3,7 @@ package recall
 import (
 	"context"
 	"errors"
+	"slices"
 )
 
 // marking is what the entries that one pass has marked point to, by number.
@@ -56,7 +57,41 @@ func (e *embedded) unsettledLocked(en *entry) func(context.Context) error {
 }
 
 // flush waits until everything queued so far is durable.
-func (e *embedded) flush(ctx context.Context) error { return e.submit(ctx, flushWork{}) }
+func (e *embedded) flush(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return e.submit(ctx, flushWork{})
+}
+
+// awaitEnds waits until the decided ends of some messages are durable. One flush
+// may not do: what ends a message is perhaps not queued yet.
+func (e *embedded) awaitEnds(ctx context.Context, seqs []uint64) error {
+	for {
+		if seqs = e.stillEnding(seqs); len(seqs) == 0 {
+			return nil
+		}
+		if err := e.flush(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// stillEnding returns those whose end is not durable.
+func (e *embedded) stillEnding(seqs []uint64) (left []uint64) {
+	for part := range slices.Chunk(seqs, applySlice) {
+		e.mu.Lock()
+		for _, seq := range part {
+			_, en := e.live.lookup(seq)
+			l := e.leases[seq]
+			if en != nil && (en.phase == phaseFinishing || l != nil && l.final) {
+				left = append(left, seq)
+			}
+		}
+		e.mu.Unlock()
+	}
+	return left
+}
 
 func await(ctx context.Context, done <-chan struct{}) error {
 	select {

@@ -24,6 +24,9 @@ func (e *embedded) Get(ctx context.Context, id MessageID, now time.Time) (m Mess
 		}
 		en, wait = e.peek(r)
 	}
+	if en.phase == phaseMarked && e.store.Err() != nil { // it may be there again after the next open
+		return m, e.store.Err()
+	}
 	if en.phase != phasePending && en.phase != phaseInFlight {
 		return m, ErrNotFound
 	}

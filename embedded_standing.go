@@ -32,7 +32,7 @@ func anyActive(list []*standing, now int64) bool {
 // taker returns the oldest standing cancellation that takes a message.
 func taker(list []*standing, m *Message, now int64) *standing {
 	for _, s := range list {
-		if s.active(now) && s.filter.Matches(m) {
+		if s.active(now) && s.filter.takes(m) {
 			return s
 		}
 	}
@@ -54,10 +54,14 @@ func (e *embedded) CancelFuture(ctx context.Context, f Filter, until time.Time, 
 	if len(text)+len(reason) > maxStandingFilter {
 		return "", invalid("Filter", "it takes %d bytes as JSON, with the reason; the limit is %d", len(text)+len(reason), maxStandingFilter)
 	}
-	s := &standing{op: e.newOperation(verbStanding, now, reason, string(text)), filter: f}
+	s := &standing{op: e.newOperation(verbStanding, now, reason, string(text)), filter: f.normalise()}
 	s.op.Until = until.UnixMilli()
-	if err := e.submit(ctx, &standingWork{s: s}); err != nil {
+	w := &standingWork{s: s}
+	if err := e.submit(ctx, w); err != nil {
 		return "", err
+	}
+	if w.refused != nil {
+		return "", w.refused
 	}
 	return operationID(s.op.ID), nil
 }
@@ -114,7 +118,9 @@ func (e *embedded) StandingCancellations(ctx context.Context, _ time.Time) (list
 
 func loadStanding(op store.Operation) (*standing, error) {
 	s := &standing{op: op}
-	if err := json.Unmarshal(op.Filter, &s.filter); err != nil {
+	err := json.Unmarshal(op.Filter, &s.filter)
+	s.filter = s.filter.normalise()
+	if err != nil {
 		return nil, &store.CorruptError{Bucket: "tombstone", Key: hex.EncodeToString(op.ID[:]), Err: err}
 	}
 	return s, nil
@@ -131,13 +137,23 @@ func standingText(filter []byte) string {
 
 // standingWork makes a standing cancellation durable. It holds for what comes
 // behind it in the same commit.
-type standingWork struct{ s *standing }
+type standingWork struct {
+	s       *standing
+	refused error
+}
+
+// maxStanding bounds those that are active: every message that is published,
+// and every failed attempt, is compared with each.
+const maxStanding = 1000
 
 func (w *standingWork) bound() store.Bound {
 	return store.Bound{Rows: 1, Bytes: 8 << 10, Essential: true}
 }
 
 func (w *standingWork) write(t *turn) error {
+	if w.refused = roomFor(t.standing, w.s); w.refused != nil {
+		return nil
+	}
 	t.standing = append(slices.Clip(t.standing), w.s)
 	// The order is that of the records, so that a restart changes nothing.
 	slices.SortFunc(t.standing, func(a, b *standing) int { return bytes.Compare(a.op.ID[:], b.op.ID[:]) })
@@ -145,6 +161,20 @@ func (w *standingWork) write(t *turn) error {
 }
 
 func (w *standingWork) apply(*embedded) {}
+
+// roomFor refuses one more when too many are active.
+func roomFor(list []*standing, s *standing) error {
+	active := 0
+	for _, other := range list {
+		if other.active(s.op.At) {
+			active++
+		}
+	}
+	if active >= maxStanding {
+		return invalid("Filter", "%d standing cancellations are active, which is the limit", active)
+	}
+	return nil
+}
 
 // liftWork ends a standing cancellation.
 type liftWork struct {

@@ -41,38 +41,38 @@ func (e *embedded) Update(ctx context.Context, fn func(EngineTx) error) error {
 	if err != nil {
 		return err
 	}
-	barrier, err := e.borrow(ctx, <-l.lent, l, fn)
+	ending, err := e.borrow(ctx, <-l.lent, l, fn)
 	<-r.ack
 	e.requests.Put(r)
-	if err == nil && barrier {
-		// It met messages whose end was decided but not durable.
-		return e.flush(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
 	}
-	return err
+	return e.awaitEnds(context.WithoutCancel(ctx), ending)
 }
 
 // borrow runs a transaction in the committer's place and gives it back, also
-// when fn panics or ends its goroutine.
-func (e *embedded) borrow(ctx context.Context, c *committer, l *loan, fn func(EngineTx) error) (barrier bool, err error) {
+// when fn panics or ends its goroutine. It returns the messages that it met with
+// their end decided but not durable.
+func (e *embedded) borrow(ctx context.Context, c *committer, l *loan, fn func(EngineTx) error) (ending []uint64, err error) {
 	defer close(l.back)
 	if err := ctx.Err(); err != nil {
-		return false, err
+		return nil, err
 	}
 	tx, err := e.store.Begin(smallTransaction)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	x := &embeddedTx{e: e, c: c, left: MaxTransaction}
 	defer x.end()
 	defer tx.Rollback() // does nothing after Commit
 	c.start(tx)
 	if err := x.run(fn); err != nil {
-		return false, err
+		return nil, err
 	}
 	if x.err != nil {
-		return false, x.err
+		return nil, x.err
 	}
-	return x.barrier, x.commit()
+	return x.ending, x.commit()
 }
 
 // run calls fn, after which what it has kept of the transaction is of no use.
@@ -104,7 +104,7 @@ type embeddedTx struct {
 	own     map[uint64]*insertRow // published here, by number
 	ownMsgs []ownMessage
 	left    int64
-	barrier bool
+	ending  []uint64
 	err     error // a write has failed: nothing can be committed
 	done    bool
 	over    bool // fn has returned
@@ -299,7 +299,7 @@ func (x *embeddedTx) uncertain(r resolvedID, req CancelRequest) (again bool, err
 	case en.phase == phasePending:
 		return true, nil
 	case en.phase == phaseFinishing || x.e.leases[r.seq].final: // its end waits for this transaction
-		x.barrier = true
+		x.ending = append(x.ending, r.seq)
 		return false, ErrNotFound
 	case en.mark != 0 && req.Sticky:
 		return false, nil
@@ -326,7 +326,7 @@ func (x *embeddedTx) CancelMatching(req CancelMatchingRequest) (CancelResult, er
 	if err := b.pass(context.Background()); err != nil {
 		return b.result, err
 	}
-	x.barrier = x.barrier || b.barrier
+	x.ending = append(x.ending, b.ending...)
 	err := x.record(b)
 	b.result.Scanned = b.walk.scanned
 	if err == nil && b.blocker != 0 {

@@ -57,7 +57,8 @@ type Engine interface {
 	// CancelMatching cancels the pending matches of req.Filter that were
 	// visible when the call began, oldest first, and stops at the first one in
 	// flight with a *NotCancellableError. What it cancelled is durable as one
-	// unit when it returns; with req.Wait it may be an exact prefix.
+	// unit when it returns; with req.Expired, which lets it wait for attempts, it
+	// may be an exact prefix.
 	CancelMatching(ctx context.Context, req CancelMatchingRequest) (CancelResult, error)
 
 	// ListDead, DeleteDead and RetryDead serve the dead letter queue. Unknown
@@ -285,7 +286,7 @@ type EngineStats struct {
 	FreeBytes         int64         // of those, reusable
 	Backlog           int           // cancelled or finished messages that background work has still to fold
 	Segments          int           // of messages on disk
-	Undoable          int           // cancellations that can still be undone
+	Undoable          int           // parts of cancellations that can still be undone
 	UndoBytes         int64         // what these hold, in file and memory
 	ClockClamp        time.Duration // largest step back of the clock that ids have absorbed
 }

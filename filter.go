@@ -210,6 +210,11 @@ func asStrings[S ~string](in []S) []string {
 // and tests; indexes come to the same answer faster.
 func (f Filter) Matches(m *Message) bool {
 	f = f.normalise()
+	return f.takes(m)
+}
+
+// takes is Matches of a filter in its normal form.
+func (f *Filter) takes(m *Message) bool {
 	host := hostOf(m.URL)
 	return (f.IDs == nil || slices.Contains(f.IDs, m.ID)) &&
 		oneOf(f.Queues, m.Queue) && oneOf(f.URLs, m.URL) &&

@@ -38,7 +38,8 @@ type query struct {
 	byIP   map[uint32]bool // memory of the checks on ranges; nil: sets has what they cover
 	single numbers         // with byIP: the addresses that are asked for one by one
 
-	from, to int64 // ms, wall time
+	asOf     uint64 // the newest number that is looked at, before dates narrow it
+	from, to int64  // ms, wall time
 	dated    bool
 	lo, hi   uint64 // sequence numbers: boundary and dates; hi is inclusive. lo is 0 before the boundary is fixed
 
@@ -146,7 +147,7 @@ func (q *query) lookUpEarly(ix *index, mu *sync.Mutex) {
 // bound fixes the boundary of q, once.
 func (ix *index) bound(q *query) {
 	if q.lo == 0 {
-		q.lo, q.hi = 1, ix.visible
+		q.lo, q.hi, q.asOf = 1, ix.visible, ix.visible
 	}
 }
 

@@ -33,9 +33,9 @@ func (s *StandingCancellation) Active(now time.Time) bool {
 //
 // It is durable when it returns, and holds across restarts. Errors:
 // [ErrEmptyFilter], [ErrInvalid] (also for an until that is not in the future, or
-// a filter of more than 3,000 bytes as JSON), [ErrUnsupported], [ErrFull],
-// [ErrFailed] (unknown), [ErrClosed], or that of ctx if it was done before
-// anything was changed. Safe for concurrent use.
+// a filter of more than 3,000 bytes as JSON, or when 1,000 are active already),
+// [ErrUnsupported], [ErrFull], [ErrFailed] (unknown), [ErrClosed], or that of ctx
+// if it was done before anything was changed. Safe for concurrent use.
 func (b *Broker) CancelFuture(ctx context.Context, f Filter, until time.Time, opts ...CancelOption) (OperationID, error) {
 	if f.IsZero() {
 		return "", ErrEmptyFilter

@@ -288,3 +288,28 @@ func TestAuditRetentionKeepsWhatCounts(t *testing.T) {
 		t.Errorf("Count: got %+v, %v", n, err)
 	}
 }
+
+// TestStandingLimit: each standing cancellation costs every message that comes,
+// so there is an end.
+func TestStandingLimit(t *testing.T) {
+	b := newBounded(t, recall.Options{})
+	future := func(now time.Time) error {
+		_, err := b.Engine.(recall.Stander).CancelFuture(t.Context(), recall.Filter{Labels: []string{"s"}}, epoch.Add(time.Hour), "", now)
+		return err
+	}
+	for range 1000 {
+		if err := future(epoch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := future(epoch); !errors.Is(err, recall.ErrInvalid) {
+		t.Errorf("one more: got %v, want ErrInvalid", err)
+	}
+	b.reopen(epoch)
+	if err := future(epoch.Add(59 * time.Minute)); !errors.Is(err, recall.ErrInvalid) {
+		t.Errorf("after a restart: got %v, want ErrInvalid", err)
+	}
+	if err := future(epoch.Add(2 * time.Hour)); err != nil {
+		t.Errorf("when they have expired: %v", err)
+	}
+}

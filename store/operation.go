@@ -259,18 +259,21 @@ func (t *Tx) PutOperation(op Operation) error {
 
 // DropOperation deletes an operation with all of its rows. It reports false,
 // and deletes nothing, if there is none, if messages are dead only by its set,
-// or if a request of it is open.
+// or if a request of it is open: its message lives, by the bitmaps.
 func (t *Tx) DropOperation(op [16]byte) (dropped bool, err error) {
 	b := t.tx.Bucket(bucketTombstone)
 	d, err := readOperation(b, op)
 	if err != nil || d == nil {
 		return false, err
 	}
-	if d.Restored == 0 && d.progress != SetFolded && hasRow(b, op, rowSet) || hasRow(b, op, rowRequested) {
+	if d.Restored == 0 && d.progress != SetFolded && hasRow(b, op, rowSet) {
 		return false, nil
 	}
+	if open, err := t.requestsOpen(b, op); open || err != nil {
+		return false, err
+	}
 	keys := [][]byte{headerKey(op)}
-	for _, mark := range []byte{rowSet, rowTaken} {
+	for _, mark := range []byte{rowSet, rowTaken, rowRequested} {
 		more, err := rowKeys(b, op, mark)
 		if err != nil {
 			return false, err
@@ -278,6 +281,32 @@ func (t *Tx) DropOperation(op [16]byte) (dropped bool, err error) {
 		keys = append(keys, more...)
 	}
 	return true, deleteKeys(b, keys)
+}
+
+// requestsOpen tells whether a message that an operation has asked for lives.
+// One that was gone before the request was written has left it behind: what ends
+// a message closes the requests that are there by then.
+func (t *Tx) requestsOpen(b *bolt.Bucket, op [16]byte) (open bool, err error) {
+	var left []uint64
+	err = eachSet(b, op, rowRequested, nil, func(_ []byte, seqs []uint64) bool {
+		left = append(left, seqs...)
+		return true
+	})
+	records := t.tx.Bucket(tableNames[Live].record)
+	for _, seq := range left {
+		n := seq >> segmentBits
+		if err != nil || records.Bucket(seqKey(n)) == nil {
+			continue
+		}
+		var bits *bitset
+		if bits, err = readBitset(t.tx, Live, n); err == nil && !bits.has(seq) {
+			return true, nil
+		}
+	}
+	if err == nil && len(left) > 0 {
+		t.learn(func() { t.s.requested.lift(op, left) })
+	}
+	return false, err
 }
 
 // eachOperation visits the records of operations behind one, oldest first; of

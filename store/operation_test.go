@@ -449,3 +449,31 @@ func TestStateInCommitOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestDropRequested: a request holds its operation for as long as its message
+// lives, and not if that was gone when the request was written.
+func TestDropRequested(t *testing.T) {
+	s := open(t, path(t), quick)
+	mustCommit(t, s, func(tx *Tx) error { return put(tx, 3, "x") })
+	mustLoad(t, s)
+	mustCommit(t, s, func(tx *Tx) error { return tx.Finish(Live, []uint64{2}) })
+	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(10); return err })
+	for op, seqs := range map[byte][]uint64{1: {1, 2}, 2: {2}} {
+		mustCommit(t, s, func(tx *Tx) error { return tx.Tombstone(Operation{ID: id(op)}, 0, nil, seqs) })
+	}
+	for op, want := range map[byte]bool{1: false, 2: true} {
+		mustCommit(t, s, func(tx *Tx) error {
+			dropped, err := tx.DropOperation(id(op))
+			if dropped != want {
+				t.Errorf("operation %d is dropped: %v", op, dropped)
+			}
+			return err
+		})
+	}
+	if n := s.Stats().OpenRequested; n != 2 { // 1 by its operation, 2 by the same
+		t.Errorf("%d requests are open", n)
+	}
+	if got := rowsOf(t, s, id(2)); got != "map[]" {
+		t.Errorf("rows %s are left", got)
+	}
+}

@@ -27,15 +27,15 @@ var All = []Mutant{
 	{
 		Name: "walk in the wrong order",
 		File: "walk.go",
-		Old:  "	for _, seq := range w.buf {\n		w.pos = seq + 1\n",
-		New:  "	if n := len(w.buf); n > 0 {\n		defer func(end uint64) { w.pos = max(w.pos, end) }(w.buf[n-1] + 1)\n	}\n	for _, seq := range slices.Backward(w.buf) {\n		w.pos = seq + 1\n",
+		Old:  "	for _, seq := range seqs {\n		w.pos = seq + 1\n",
+		New:  "	if n := len(seqs); n > 0 {\n		defer func(end uint64) { w.pos = max(w.pos, end) }(seqs[n-1] + 1)\n	}\n	for _, seq := range slices.Backward(seqs) {\n		w.pos = seq + 1\n",
 		Pkg:  ".", Run: "TestEmbedded/SyncNever/(CancelMatching|Policy)",
 	},
 	{
 		Name: "drop the as-of boundary",
 		File: "plan.go",
-		Old:  "q.lo, q.hi = 1, ix.visible",
-		New:  "q.lo, q.hi = 1, 1<<47",
+		Old:  "q.lo, q.hi, q.asOf = 1, ix.visible, ix.visible",
+		New:  "q.lo, q.hi, q.asOf = 1, 1<<47, ix.visible",
 		Pkg:  ".", Run: "TestEmbedded/SyncNever/(CancelMatching|Wait|Linearizable)",
 	},
 	{
@@ -89,9 +89,9 @@ var All = []Mutant{
 	},
 	{
 		Name: "answer a walk before a finishing message's commit",
-		File: "embedded_bulk.go",
-		Old:  "		if c.barrier && !c.req.DryRun {\n			return c.e.flush(ctx)\n		}\n",
-		New:  "",
+		File: "embedded_marks.go",
+		Old:  "if seqs = e.stillEnding(seqs); len(seqs) == 0 {",
+		New:  "if true {",
 		Pkg:  ".", Run: "TestAnswersAfterTheCommit",
 	},
 	{

@@ -1,0 +1,124 @@
+package recall
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/recallmq/recall/store"
+)
+
+// TestAwaitEnds waits for an end that is decided and not yet queued: a flush
+// finds nothing to wait for.
+func TestAwaitEnds(t *testing.T) {
+	engine, err := OpenEngine(filepath.Join(t.TempDir(), "q.db"), &Options{Durability: SyncNever})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	e, now := engine.(*embedded), time.Now()
+	m := Message{URL: "https://api.test/", Method: "POST", Retries: Retries(0), CreatedAt: now, DueAt: now}
+	if _, err := e.Insert(t.Context(), []Message{m}, now); err != nil {
+		t.Fatal(err)
+	}
+	const seq = 1
+	e.mu.Lock()
+	p, en := e.live.lookup(seq)
+	e.live.move(p, en, phaseFinishing)
+	e.mu.Unlock()
+	ctx := &countingContext{Context: t.Context(), looks: 5}
+	if err := e.awaitEnds(ctx, []uint64{seq}); !errors.Is(err, context.Canceled) {
+		t.Errorf("it did not wait: %v", err)
+	}
+	if err := e.finishGone(seq); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.awaitEnds(t.Context(), []uint64{seq}); err != nil {
+		t.Error(err)
+	}
+	if n := e.Stats().Pending; n != 0 {
+		t.Errorf("%d are pending", n)
+	}
+}
+
+// countingContext ends when it was looked at a number of times.
+type countingContext struct {
+	context.Context
+	looks int
+}
+
+func (c *countingContext) Err() error {
+	if c.looks--; c.looks < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestCulprit has work in one commit that cannot be written: it fails alone.
+func TestCulprit(t *testing.T) {
+	engine, err := OpenEngine(filepath.Join(t.TempDir(), "q.db"), &Options{Durability: SyncNever})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	e, now, bad := engine.(*embedded), time.Now(), errors.New("it cannot be written")
+	release, err := Occupy(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcomes := make(chan error, 4)
+	for i := range cap(outcomes) {
+		w := new(insertWork)
+		m := Message{URL: "https://api.test/", Method: "POST", Retries: Retries(0), CreatedAt: now, DueAt: now}
+		if err := w.encode([]Message{m}, now.UnixMilli()); err != nil {
+			t.Fatal(err)
+		}
+		var part work = w
+		if i%2 == 1 {
+			part = &maintWork{step: func(*store.Tx) error { return bad }}
+		}
+		r, err := e.send(t.Context(), part, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { outcomes <- <-r.ack }()
+	}
+	release()
+	failed := 0
+	for range cap(outcomes) {
+		if err := <-outcomes; errors.Is(err, bad) {
+			failed++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if n := e.Stats(); n.Pending != 2 || failed != 2 {
+		t.Errorf("%d of 2 have failed, %d of 2 are pending", failed, n.Pending)
+	}
+}
+
+// TestPagesLeftBehind publishes one message after the other, each gone before
+// the next: no page stays.
+func TestPagesLeftBehind(t *testing.T) {
+	ix := markIndex(1)
+	rec := recordOf(&Message{URL: "https://api.test/", Retries: Retries(0)}, 0)
+	for seq := uint64(2); seq < 5*pageSize; seq++ {
+		p, e := ix.lookup(seq - 1)
+		ix.move(p, e, phaseMarked)
+		ix.unlink(p, e, seq-1)
+		ix.insert(seq, &rec, times{})
+	}
+	if len(ix.pages) != 1 || ix.timeline.Len() != 1 {
+		t.Errorf("%d pages are kept, %d in order of time", len(ix.pages), ix.timeline.Len())
+	}
+}
