@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -48,7 +49,7 @@ func untilExampleGone(b *recall.Broker, id recall.MessageID) {
 		if _, err := b.Get(context.Background(), id); errors.Is(err, recall.ErrNotFound) {
 			return
 		}
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -327,7 +328,7 @@ func firstDead(b *recall.Broker) recall.DeadLetter {
 			}
 			return d
 		}
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 }
 
