@@ -70,7 +70,7 @@ var All = []Mutant{
 		Name: "free an interned value on a provisional count",
 		File: "values.go",
 		Old:  "	v.held--\n	if v.held == 0 {",
-		New:  "	v.held--\n	if v.live == 0 {",
+		New:  "	v.held--\n	if t.live[n] == 0 {",
 		Pkg:  ".", Run: "TestEmbedded/SyncNever/(CancelMatching|Undo|Lockstep)",
 	},
 	{
