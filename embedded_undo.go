@@ -266,8 +266,8 @@ func (e *embedded) Restore(ctx context.Context, id OperationID, now time.Time) (
 	if len(w.parts) == 0 {
 		return e.restored(op)
 	}
-	err = e.submit(ctx, w)
-	for _, seq := range w.settle(err) {
+	end, err := e.commitRestore(ctx, w)
+	for _, seq := range end {
 		// Its request holds after all, and its attempt has failed meanwhile.
 		if sent := e.finishGone(seq); sent != nil {
 			return RestoreResult{}, errors.Join(err, sent)
@@ -280,6 +280,17 @@ func (e *embedded) Restore(ctx context.Context, id OperationID, now time.Time) (
 		return RestoreResult{}, err
 	}
 	return w.result, nil
+}
+
+// commitRestore makes an undo durable and memory follow it, while it shares the
+// gate: a transaction sees the whole set or nothing of it. Before, it must not
+// have the gate, since the call that it waits for may have to pass it.
+func (e *embedded) commitRestore(ctx context.Context, w *restoreWork) (end []uint64, err error) {
+	if err = e.gate.enter(ctx); err == nil {
+		defer e.gate.leave()
+		err = e.submit(ctx, w)
+	}
+	return w.settle(err), err
 }
 
 // restored is the answer about an operation that there is nothing left to undo

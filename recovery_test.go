@@ -115,3 +115,58 @@ func TestSecondRequest(t *testing.T) {
 		}
 	})
 }
+
+// TestRestoreBesideTransaction: a transaction that comes while a large set is
+// being restored sees all of it.
+func TestRestoreBesideTransaction(t *testing.T) {
+	const n = 30_000
+	synctest.Test(t, func(t *testing.T) {
+		e, err := recall.OpenEngine(filepath.Join(t.TempDir(), "q.db"), &recall.Options{Durability: recall.SyncNever, Logger: quietLogger})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := e.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		s := &story{e: e, ids: map[string]recall.MessageID{}, lease: map[string]recall.Lease{}}
+		for range n / len(many) {
+			if err := s.insert(many...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all := recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{"m"}}, Now: storyBase}
+		res, err := e.CancelMatching(t.Context(), all)
+		if err != nil || res.Cancelled != n {
+			t.Fatalf("got %+v, %v", res, err)
+		}
+		s.op = res.Operation
+		release, err := recall.Occupy(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		outcomes, seen := make(chan error, 2), 0
+		go func() { outcomes <- s.restore() }()
+		synctest.Wait()
+		go func() {
+			outcomes <- e.(recall.Transactor).Update(context.Background(), func(tx recall.EngineTx) error {
+				dry := all
+				dry.DryRun = true
+				res, err := tx.CancelMatching(dry)
+				seen = res.Cancelled
+				return err
+			})
+		}()
+		synctest.Wait()
+		release()
+		for range cap(outcomes) {
+			if err := <-outcomes; err != nil {
+				t.Error(err)
+			}
+		}
+		if seen != n {
+			t.Errorf("the transaction has seen %d of %d", seen, n)
+		}
+	})
+}
