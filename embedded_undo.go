@@ -364,7 +364,7 @@ func (e *embedded) claimBurialsLocked(op [16]byte, now int64) (w *restoreWork, w
 		for _, seq := range b.asked {
 			p, en := e.live.lookup(seq)
 			l := e.leases[seq]
-			if l != nil && !l.final && en != nil && en.flags&flagRequested != 0 && !e.undo.asks(seq, op) {
+			if l != nil && !l.final && en != nil && en.flags&flagRequested != 0 && !e.asksLocked(seq, op) {
 				e.live.request(p, en, false)
 				w.lifted = append(w.lifted, seq)
 			}
@@ -373,11 +373,14 @@ func (e *embedded) claimBurialsLocked(op [16]byte, now int64) (w *restoreWork, w
 	return w, nil, nil
 }
 
-// asks tells whether another operation than op has asked for the cancellation of
-// a message.
-func (u *undoState) asks(seq uint64, op [16]byte) bool {
-	return slices.ContainsFunc(u.buried, func(b *burial) bool {
-		return b.op != op && b.state != burialRestoring && slices.Contains(b.asked, seq)
+// asksLocked tells whether another operation than op has asked for the
+// cancellation of a message. The file knows: what can no longer be undone is
+// forgotten here, and asks all the same.
+func (e *embedded) asksLocked(seq uint64, op [16]byte) bool {
+	return slices.ContainsFunc(e.store.Requests(seq), func(other [16]byte) bool {
+		return other != op && !slices.ContainsFunc(e.undo.buried, func(b *burial) bool {
+			return b.op == other && b.state == burialRestoring
+		})
 	})
 }
 

@@ -50,6 +50,14 @@ func (r requests) lift(op [16]byte, seqs []uint64) {
 	}
 }
 
+// Requests returns the operations that have asked for the cancellation of a
+// message in flight, by a commit.
+func (s *Store) Requests(seq uint64) [][16]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.requested[seq]
+}
+
 // Tombstone records a cancellation: the messages that it took, and those in
 // flight whose cancellation was asked for: their attempts may finish, and they
 // are never tried again. Both are ascending. It is the cancellation: one
