@@ -92,7 +92,8 @@ func newRequest(ctx context.Context, m *Message) (*http.Request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the request cannot be built: %w", err)
 	}
-	req.URL.RawQuery = escapeQuery(req.URL.RawQuery)
+	req.URL.RawPath = escapeBytes(req.URL.RawPath, badInPath)
+	req.URL.RawQuery = escapeBytes(req.URL.RawQuery, badInQuery)
 	req.Header = requestHeader(m)
 	if host := req.Header.Get("Host"); host != "" {
 		req.Host = host
@@ -128,10 +129,18 @@ func requestHeader(m *Message) http.Header {
 	return h
 }
 
-// escapeQuery escapes the bytes that may not stand in a request line. Of a
-// path package url takes care; it leaves a query as it is.
-func escapeQuery(s string) string {
-	bad := func(c byte) bool { return c <= ' ' || c >= 0x7f }
+// badInQuery tells whether a byte of a query may not stand in a request line.
+func badInQuery(c byte) bool { return c <= ' ' || c >= 0x7f }
+
+// badInPath tells whether a byte of a path has to be escaped. Package url would
+// do that as well, but then escapes the whole path anew, and a "%2F" in it
+// becomes a slash.
+func badInPath(c byte) bool {
+	return badInQuery(c) || strings.IndexByte("\"<>?\\^`{|}", c) >= 0
+}
+
+// escapeBytes escapes the bad bytes, and leaves the others as they are.
+func escapeBytes(s string, bad func(byte) bool) string {
 	if !slices.ContainsFunc([]byte(s), bad) {
 		return s
 	}

@@ -75,14 +75,16 @@ func TestRequest(t *testing.T) {
 
 func TestRequestTargets(t *testing.T) {
 	for dest, want := range map[string]string{
-		"http://api.test":                "/",
-		"http://api.test?":               "/?",
-		"http://api.test//a//b":          "//a//b",
-		"http://api.test/a;b=c,d":        "/a;b=c,d",
-		"http://api.test/%7Euser/%c3%a4": "/%7Euser/%c3%a4",
-		"http://api.test/ä b":            "/%C3%A4%20b",
-		"http://api.test/?x=ä b&y=<>":    "/?x=%C3%A4%20b&y=<>",
-		"HTTP://api.test:80/":            "/",
+		"http://api.test":                  "/",
+		"http://api.test?":                 "/?",
+		"http://api.test//a//b":            "//a//b",
+		"http://api.test/a;b=c,d":          "/a;b=c,d",
+		"http://api.test/%7Euser/%c3%a4":   "/%7Euser/%c3%a4",
+		"http://api.test/ä b":              "/%C3%A4%20b",
+		"http://api.test/a%2Fb/ä{x}":       "/a%2Fb/%C3%A4%7Bx%7D",
+		"http://api.test/%2f/^`|\\\"<>[c]": "/%2f/%5E%60%7C%5C%22%3C%3E[c]",
+		"http://api.test/?x=ä b&y=<>":      "/?x=%C3%A4%20b&y=<>",
+		"HTTP://api.test:80/":              "/",
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			if _, got := deliverOne(t, recall.Options{}, recall.Message{URL: dest}); got.uri != want {
