@@ -231,7 +231,9 @@ func statusReason(status int) string {
 
 // newTransport returns the transport of a broker that was given none. It keeps
 // a connection per slot: the two per host of http.DefaultTransport make a busy
-// endpoint three times slower, as most attempts connect anew.
+// endpoint three times slower, as most attempts connect anew. A host gets no more
+// than that: an attempt that finds none idle waits for one of those that others
+// are giving back, and as it has a slot itself there is one to come.
 func newTransport(slots int) *http.Transport {
 	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
@@ -243,6 +245,7 @@ func newTransport(slots int) *http.Transport {
 		IdleConnTimeout:        90 * time.Second,
 		TLSHandshakeTimeout:    10 * time.Second,
 		ExpectContinueTimeout:  time.Second,
+		MaxConnsPerHost:        slots,
 		MaxResponseHeaderBytes: maxResponseHeader,
 		DisableCompression:     true, // a response is kept as it was sent
 	}
