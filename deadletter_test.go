@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/enginetest"
 )
 
 // bury makes dead letters: some with label a, some with b.
@@ -50,6 +51,39 @@ func TestDeadLettersByFilter(t *testing.T) {
 			t.Fatalf("delete of nothing: %d, %v", n, err)
 		}
 	})
+}
+
+// diesAtOnce is an engine whose RetryDead returns when what it published has
+// died again.
+type diesAtOnce struct{ *enginetest.Reference }
+
+func (e diesAtOnce) RetryDead(ctx context.Context, ids []recall.DeadLetterID, now time.Time) ([]recall.Receipt, error) {
+	defer synctest.Wait()
+	return e.Reference.RetryDead(ctx, ids, now)
+}
+
+// TestRetryDeadMatchingOnce has more dead letters than match, and takes several
+// steps: what dies again in the first is not taken by a later one.
+func TestRetryDeadMatchingOnce(t *testing.T) {
+	for _, test := range []struct {
+		opts []recall.CancelOption
+		want int
+	}{
+		{nil, 1300},
+		{[]recall.CancelOption{recall.Limit(1200)}, 1200},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBrokerOn(t, diesAtOnce{enginetest.NewReference()}, nil)
+			bury(t, b, 2600)
+			n, err := b.RetryDeadMatching(t.Context(), recall.Filter{Labels: []string{"b"}}, test.opts...)
+			if n != test.want || err != nil {
+				t.Errorf("retry: got %d, %v, want %d", n, err, test.want)
+			}
+			if all := deadLetters(t, b); len(all) != 2600 {
+				t.Errorf("%d dead letters after the retry, want 2600", len(all))
+			}
+		})
+	}
 }
 
 func TestBadDeadMatching(t *testing.T) {
