@@ -40,6 +40,15 @@ type DeadLetter struct {
 	Response *HTTPResponse // of the last attempt, nil if there was none; the body is bounded
 }
 
+// size is what counts for PageBytes.
+func (d *DeadLetter) size() int {
+	n := len(d.Message.Body) + headersSize(d.Message.Header)
+	if r := d.Response; r != nil {
+		n += len(r.Body) + headersSize(r.Header)
+	}
+	return n
+}
+
 // DeadLetters iterates over the dead letter queue, oldest first, like
 // [Broker.List]. From and To are about publication, MinAttempts about the
 // attempts that were made. A dead letter has no state, and no attempt of it is
@@ -79,7 +88,7 @@ func (b *Broker) RetryDeadLetters(ctx context.Context, ids ...DeadLetterID) ([]R
 	return b.engine.RetryDead(ctx, ids, b.clock.Now())
 }
 
-// deadStep is how many dead letters one commit of a bulk call takes.
+// deadStep is how many dead letters one commit of a bulk call takes at most.
 const deadStep = 1000
 
 // DeleteDeadMatching removes the entries of the dead letter queue that match f,
@@ -91,24 +100,39 @@ const deadStep = 1000
 // Errors: [ErrEmptyFilter], [ErrInvalid], [ErrFull], [ErrFailed] (the outcome of
 // the last step is unknown), [ErrClosed], that of ctx. Safe for concurrent use.
 func (b *Broker) DeleteDeadMatching(ctx context.Context, f Filter, opts ...CancelOption) (int, error) {
-	return b.eachDead(ctx, f, opts, func(ids []DeadLetterID) (int, error) {
+	return b.eachDead(ctx, f, opts, b.engine.DeadIDs, func(ids []DeadLetterID) (int, error) {
 		return b.engine.DeleteDead(ctx, ids)
 	})
 }
 
 // RetryDeadMatching publishes the entries of the dead letter queue that match f
 // again, like [Broker.RetryDeadLetters], in the steps of
-// [Broker.DeleteDeadMatching], and returns how many it published. One that dies
-// again meanwhile is not taken a second time.
+// [Broker.DeleteDeadMatching], and returns how many it published. Steps are
+// smaller where bodies are large, as they go through memory. One that dies again
+// meanwhile is not taken a second time.
 func (b *Broker) RetryDeadMatching(ctx context.Context, f Filter, opts ...CancelOption) (int, error) {
-	return b.eachDead(ctx, f, opts, func(ids []DeadLetterID) (int, error) {
+	return b.eachDead(ctx, f, opts, b.pageOfDead, func(ids []DeadLetterID) (int, error) {
 		receipts, err := b.engine.RetryDead(ctx, ids, b.clock.Now())
 		return len(receipts), err
 	})
 }
 
+// pageOfDead is DeadIDs of no more entries than a page of ListDead has.
+func (b *Broker) pageOfDead(ctx context.Context, f Filter, after DeadLetterID, limit int) (ids []DeadLetterID, err error) {
+	page, err := b.engine.ListDead(ctx, f, after, limit)
+	for i := range page {
+		ids = append(ids, page[i].ID)
+	}
+	return ids, err
+}
+
+// nextDead is how the next step of a bulk call is found, like [Engine].DeadIDs.
+type nextDead = func(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetterID, error)
+
 // eachDead hands the matches of f to take, a step at a time.
-func (b *Broker) eachDead(ctx context.Context, f Filter, opts []CancelOption, take func([]DeadLetterID) (int, error)) (n int, err error) {
+func (b *Broker) eachDead(
+	ctx context.Context, f Filter, opts []CancelOption, next nextDead, take func([]DeadLetterID) (int, error),
+) (n int, err error) {
 	o, err := collectCancel(opts)
 	switch {
 	case f.IsZero():
@@ -128,7 +152,7 @@ func (b *Broker) eachDead(ctx context.Context, f Filter, opts []CancelOption, ta
 		return 0, err
 	}
 	for after := DeadLetterID(""); left > 0; {
-		ids, err := b.engine.DeadIDs(ctx, f, after, min(left, deadStep))
+		ids, err := next(ctx, f, after, min(left, deadStep))
 		if ids = upTo(ids, last); err != nil || len(ids) == 0 {
 			return n, err
 		}

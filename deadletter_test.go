@@ -3,6 +3,7 @@ package recall_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,6 +85,46 @@ func TestRetryDeadMatchingOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// stepSizes is an engine that notes how many dead letters each commit takes.
+type stepSizes struct {
+	*enginetest.Reference
+	retried, deleted []int
+}
+
+func (e *stepSizes) RetryDead(ctx context.Context, ids []recall.DeadLetterID, now time.Time) ([]recall.Receipt, error) {
+	e.retried = append(e.retried, len(ids))
+	return e.Reference.RetryDead(ctx, ids, now)
+}
+
+func (e *stepSizes) DeleteDead(ctx context.Context, ids []recall.DeadLetterID) (int, error) {
+	e.deleted = append(e.deleted, len(ids))
+	return e.Reference.DeleteDead(ctx, ids)
+}
+
+// TestRetryDeadMatchingInMemory publishes large bodies again a few at a time; to
+// delete them nobody has to read them.
+func TestRetryDeadMatchingInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const letters, size = 20, 1 << 20
+		engine := &stepSizes{Reference: enginetest.NewReference()}
+		b := newBrokerOn(t, engine, nil)
+		handle(t, b, "local:bad", func(context.Context, *recall.Delivery) error { return recall.Permanent(errNoRoom) })
+		publishMany(t, b, letters, recall.Message{URL: "local:bad", Body: make([]byte, size), Labels: []string{"a"}})
+		synctest.Wait()
+		f := recall.Filter{Labels: []string{"a"}}
+		if n, err := b.RetryDeadMatching(t.Context(), f); n != letters || err != nil {
+			t.Errorf("retry: got %d, %v, want %d", n, err, letters)
+		}
+		synctest.Wait()
+		if n, err := b.DeleteDeadMatching(t.Context(), f); n != letters || err != nil {
+			t.Errorf("delete: got %d, %v, want %d", n, err, letters)
+		}
+		if want := []int{8, 8, 4}; !slices.Equal(engine.retried, want) || !slices.Equal(engine.deleted, []int{letters}) {
+			t.Errorf("steps: got %v and %v, want %v and all", engine.retried, engine.deleted, want)
+		}
+	})
 }
 
 func TestBadDeadMatching(t *testing.T) {

@@ -196,15 +196,11 @@ func (d *dispatcher) keep(resp *http.Response) *HTTPResponse {
 // boundHeader returns h, or of a header that is too large the part that fits,
 // in the order of the names.
 func boundHeader(h http.Header) http.Header {
-	size := 0
-	for name, values := range h {
-		size += headerSize(name, values)
-	}
-	if size <= maxResponseHeader {
+	if headersSize(h) <= maxResponseHeader {
 		return h
 	}
 	kept := make(http.Header)
-	size = 0
+	size := 0
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		if size += headerSize(name, h[name]); size > maxResponseHeader {
 			break
@@ -217,6 +213,13 @@ func boundHeader(h http.Header) http.Header {
 func headerSize(name string, values []string) (n int) {
 	for _, v := range values {
 		n += len(name) + len(v)
+	}
+	return n
+}
+
+func headersSize(h http.Header) (n int) {
+	for name, values := range h {
+		n += headerSize(name, values)
 	}
 	return n
 }
@@ -242,10 +245,10 @@ func newTransport(slots int) *http.Transport {
 		ForceAttemptHTTP2:      true,
 		MaxIdleConns:           slots,
 		MaxIdleConnsPerHost:    slots,
+		MaxConnsPerHost:        slots,
 		IdleConnTimeout:        90 * time.Second,
 		TLSHandshakeTimeout:    10 * time.Second,
 		ExpectContinueTimeout:  time.Second,
-		MaxConnsPerHost:        slots,
 		MaxResponseHeaderBytes: maxResponseHeader,
 		DisableCompression:     true, // a response is kept as it was sent
 	}
