@@ -20,6 +20,7 @@ func (h *handler) cancelMany(w http.ResponseWriter, r *http.Request, rest string
 	if h.o.CancelWait > 0 {
 		opts = append(opts, recall.Wait(h.o.CancelWait))
 	}
+		outwait(w)
 	if c.limit > 0 {
 		opts = append(opts, recall.Limit(c.limit))
 	}
