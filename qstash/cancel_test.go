@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/qstash"
 )
 
 // zoo publishes messages that differ in every attribute, a millisecond apart.
@@ -298,6 +299,30 @@ func TestCancelManyRefused(t *testing.T) {
 			zoo(s)
 			checkError(t, s.call("DELETE", test.target, test.body, "Content-Type", "application/json"), 400, test.err)
 			s.checkGone("")
+		})
+	}
+}
+
+// TestCancelManyIDs names more messages than package url reads of a query: one
+// by one, as SDKs do.
+func TestCancelManyIDs(t *testing.T) {
+	many := strings.Repeat("messageIds="+unknownID+"&", 15_000) + "messageIds={a}"
+	for _, test := range []struct{ name, query, body string }{
+		{"query", "?qstash_token=" + qstash.DevToken + "&" + many, ""},
+		{"form", "", many},
+		{"the token last", "?" + many + "&qstash_token=" + qstash.DevToken, ""},
+	} {
+		inBubble(t, test.name, func(t *testing.T) {
+			s := newServer(t, nil)
+			zoo(s)
+			r := request("DELETE", s.expand("/v2/messages"+test.query), s.expand(test.body))
+			if test.query != "" {
+				r.Header.Del("Authorization")
+			}
+			w := s.do(r)
+			checkStatus(t, w, 202)
+			checkBody(t, w, `{"cancelled":1}`)
+			s.checkGone("a")
 		})
 	}
 }
