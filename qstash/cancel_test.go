@@ -1,11 +1,13 @@
 package qstash_test
 
 import (
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/enginetest"
 	"github.com/recallmq/recall/qstash"
 )
 
@@ -324,5 +326,38 @@ func TestCancelManyIDs(t *testing.T) {
 			checkBody(t, w, `{"cancelled":1}`)
 			s.checkGone("a")
 		})
+	}
+}
+
+// TestCancelInPart has a wait that ends in an error after a part of it was
+// durable: the answer says what was cancelled all the same.
+func TestCancelInPart(t *testing.T) {
+	handler, _ := newFaulty(t, nil, func(c enginetest.Call, err error) error {
+		if c == enginetest.CallCancelMatching {
+			return recall.ErrFull
+		}
+		return err
+	})
+	do := func(method, target string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, request(method, target, "", "Upstash-Delay", "1h"))
+		return w
+	}
+	type facts struct {
+		Cancelled *int
+		Operation string
+	}
+	w := do("DELETE", "/v2/messages")
+	checkError(t, w, 507, "full")
+	if got := decode[facts](t, w); got.Cancelled != nil || got.Operation != "" {
+		t.Errorf("nothing to cancel: got %s", w.Body)
+	}
+	for range 2 {
+		checkStatus(t, do("POST", "/v2/publish/https://example.com"), 200)
+	}
+	w = do("DELETE", "/v2/messages")
+	checkError(t, w, 507, "full")
+	if got := decode[facts](t, w); got.Cancelled == nil || *got.Cancelled != 2 || got.Operation == "" {
+		t.Errorf("got %s, want two cancelled", w.Body)
 	}
 }
