@@ -62,8 +62,10 @@ type Engine interface {
 	CancelMatching(ctx context.Context, req CancelMatchingRequest) (CancelResult, error)
 
 	// ListDead, DeleteDead and RetryDead serve the dead letter queue. Unknown
-	// ids are passed over. RetryDead publishes a new message for each and
-	// removes the dead letter, in one unit.
+	// ids are passed over. A list of ListDead may be shorter than limit: the
+	// entry that brings its bodies and headers to PageBytes is its last.
+	// RetryDead publishes a new message for each and removes the dead letter,
+	// in one unit.
 	ListDead(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetter, error)
 	DeleteDead(ctx context.Context, ids []DeadLetterID) (int, error)
 	RetryDead(ctx context.Context, ids []DeadLetterID, now time.Time) ([]Receipt, error)
@@ -142,6 +144,10 @@ type EngineTx interface {
 	CancelMatching(req CancelMatchingRequest) (CancelResult, error)
 	Bucket(name string) (Bucket, error)
 }
+
+// PageBytes bounds what one read of an engine brings into memory, but for the
+// message that reaches it.
+const PageBytes = 8 << 20
 
 // Hints are channels with room for one hint each. A hint may be spurious, but
 // none is lost: it stays until it is taken.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -371,21 +372,47 @@ func (r *Reference) ListDead(ctx context.Context, f recall.Filter, after recall.
 	if f.States != nil || !f.DueAfter.IsZero() || !f.DueBefore.IsZero() {
 		return nil, nil
 	}
+	size := 0
 	for _, d := range r.dead {
-		if deathNumber(d.ID) > deathNumber(after) && f.Matches(&d.Message) && len(page) < limit {
+		if deathNumber(d.ID) > deathNumber(after) && f.Matches(&d.Message) && len(page) < limit && size < recall.PageBytes {
 			page = append(page, cloneDead(d))
+			size += sizeOfDead(&d)
 		}
 	}
 	return page, nil
 }
 
-// DeadIDs implements [recall.Engine].
-func (r *Reference) DeadIDs(ctx context.Context, f recall.Filter, after recall.DeadLetterID, limit int) (ids []recall.DeadLetterID, err error) {
-	page, err := r.ListDead(ctx, f, after, limit)
-	for _, d := range page {
-		ids = append(ids, d.ID)
+// sizeOfDead is what counts for [recall.PageBytes].
+func sizeOfDead(d *recall.DeadLetter) int {
+	n := len(d.Message.Body) + sizeOfHeader(d.Message.Header)
+	if d.Response != nil {
+		n += len(d.Response.Body) + sizeOfHeader(d.Response.Header)
 	}
-	return ids, err
+	return n
+}
+
+func sizeOfHeader(h http.Header) (n int) {
+	for name, values := range h {
+		for _, v := range values {
+			n += len(name) + len(v)
+		}
+	}
+	return n
+}
+
+// DeadIDs implements [recall.Engine]. It takes several pages.
+func (r *Reference) DeadIDs(ctx context.Context, f recall.Filter, after recall.DeadLetterID, limit int) (ids []recall.DeadLetterID, err error) {
+	for len(ids) < limit {
+		page, err := r.ListDead(ctx, f, after, limit-len(ids))
+		if err != nil || len(page) == 0 {
+			return ids, err
+		}
+		for _, d := range page {
+			ids = append(ids, d.ID)
+		}
+		after = ids[len(ids)-1]
+	}
+	return ids, nil
 }
 
 // DeleteDead implements [recall.Engine].
