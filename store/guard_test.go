@@ -295,25 +295,23 @@ func TestTruncatedFile(t *testing.T) {
 	}
 }
 
-// TestFlippedBits flips bits all over a file. A soak flips every one.
+// TestFlippedBits flips bits all over a file. A soak flips one of every byte.
 func TestFlippedBits(t *testing.T) {
 	clean, crashed, want := images(t)
 	for name, data := range map[string][]byte{"clean": clean, "crashed": crashed} {
-		refused, step, bits := 0, 11, 1 // odd, so that every bit of a byte has its turn
+		refused, step := 0, 11 // odd, so that every bit of a byte has its turn
 		if soak() {
-			step, bits = 1, 8
+			step = 1
 		}
 		for at := 0; at < len(data); at += step {
 			// Pages are mostly empty, and what is empty is not read.
 			if near := data[max(0, at-8):min(len(data), at+8)]; bytes.Count(near, []byte{0}) == len(near) {
 				continue
 			}
-			for bit := range bits {
-				bad := bytes.Clone(data)
-				bad[at] ^= 1 << ((at + bit) % 8)
-				if damaged(t, fmt.Sprintf("%s, bit %d of byte %d", name, (at+bit)%8, at), bad, want) {
-					refused++
-				}
+			bad := bytes.Clone(data)
+			bad[at] ^= 1 << (at % 8)
+			if damaged(t, fmt.Sprintf("%s, bit %d of byte %d", name, at%8, at), bad, want) {
+				refused++
 			}
 		}
 		if refused == 0 {
