@@ -358,6 +358,9 @@ func (e *embedded) claimBurialsLocked(op [16]byte, now int64) (w *restoreWork, w
 			return nil, nil, ErrUndoExpired
 		}
 	}
+	if ended := e.endingLocked(w.parts); ended != nil {
+		return nil, ended, nil
+	}
 	for _, b := range w.parts {
 		e.undo.state(b, burialRestoring)
 		b.restore = w
@@ -371,6 +374,21 @@ func (e *embedded) claimBurialsLocked(op [16]byte, now int64) (w *restoreWork, w
 		}
 	}
 	return w, nil, nil
+}
+
+// endingLocked returns when the attempt is over of a message that was asked for,
+// and whose end is decided but not to be seen yet: the request has had its
+// effect, and an undo comes after that. Nil if there is none.
+func (e *embedded) endingLocked(parts []*burial) chan struct{} {
+	for _, b := range parts {
+		for _, seq := range b.asked {
+			if l := e.leases[seq]; l != nil && l.final {
+				e.endedLocked(l)
+				return l.ended
+			}
+		}
+	}
+	return nil
 }
 
 // asksLocked tells whether another operation than op has asked for the
