@@ -1,9 +1,11 @@
 package recall_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -136,5 +138,41 @@ func TestDamagedMessageAfterCrash(t *testing.T) {
 	}
 	if err := errors.Join(recall.CheckInvariants(e, path), e.Close()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRefusedFileStaysAsItIs opens a file that a crash has left and that has a
+// damaged record: it is refused and not written to, since whoever repairs it
+// needs it as it was.
+func TestRefusedFileStaysAsItIs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "q.db")
+	opts := &recall.Options{Logger: quietLogger, Durability: recall.SyncNever}
+	e, err := recall.OpenEngine(path, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &story{e: e, ids: map[string]recall.MessageID{}}
+	if err := s.insert("a1", "a2"); err != nil {
+		t.Fatal(err)
+	}
+	crashed, err := os.ReadFile(path)
+	if err := errors.Join(err, e.Close()); err != nil {
+		t.Fatal(err)
+	}
+	bad := bytes.ReplaceAll(crashed, []byte("http://host/a1"), []byte("http://host/b1"))
+	if err := os.WriteFile(path, bad, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := recall.OpenEngine(path, opts); !errors.Is(err, recall.ErrCorrupt) {
+		t.Fatalf("OpenEngine: got %v, want ErrCorrupt", err)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, bad) {
+		t.Errorf("the refused file was changed (%v)", err)
+	}
+	if err := os.WriteFile(path, crashed, 0o600); err != nil { // and nobody holds it
+		t.Fatal(err)
+	}
+	if got := bodiesAfterReopen(t, path, opts); !slices.Equal(got, []string{"a1", "a2"}) {
+		t.Errorf("got %v", got)
 	}
 }

@@ -153,13 +153,21 @@ func (s *Store) fail(cause error) error {
 // Close makes the freelist durable, so that the next open need not look for
 // free pages, notes that the end was clean, and lets go of the file. After a
 // failure it writes nothing. A second Close returns ErrClosed.
-func (s *Store) Close() error {
+func (s *Store) Close() error { return s.end(s.closeCleanly) }
+
+// Abandon is Close without a last commit: the file stays as it is, also one
+// whose end was not clean before. It is for a file that turns out to be damaged
+// after Open.
+func (s *Store) Abandon() error { return s.end(func() error { return nil }) }
+
+// end closes the store after its last commit.
+func (s *Store) end(last func() error) error {
 	if s.closed.Swap(true) {
 		return ErrClosed
 	}
 	err := s.Err()
 	if err == nil {
-		err = s.closeCleanly()
+		err = last()
 	}
 	s.readers.Lock()
 	defer s.readers.Unlock()
