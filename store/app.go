@@ -12,19 +12,102 @@ const MaxKey = bolt.MaxKeySize
 // Bucket is one of the caller's own. What is in it is the caller's: it bears no
 // checksums, and counts for the bound of the transaction. It is valid until the
 // transaction ends, and so are the slices that it returns.
-type Bucket struct{ b *bolt.Bucket }
+type Bucket struct {
+	t    *Tx // nil in a View
+	name string
+	b    *bolt.Bucket
+}
 
 // Get returns the value of a key, nil if there is none.
 func (b Bucket) Get(key []byte) []byte { return b.b.Get(key) }
 
 // Put sets the value of a key. Both must stay untouched until Commit.
-func (b Bucket) Put(key, value []byte) error { return b.b.Put(key, value) }
+func (b Bucket) Put(key, value []byte) error {
+	b.touch(key)
+	if err := b.b.Put(key, value); err != nil {
+		return err
+	}
+	b.t.large.put(b.name, key, len(value))
+	return nil
+}
 
 // Delete removes a key, if it is there.
-func (b Bucket) Delete(key []byte) error { return b.b.Delete(key) }
+func (b Bucket) Delete(key []byte) error {
+	b.touch(key)
+	if err := b.b.Delete(key); err != nil {
+		return err
+	}
+	b.t.large.forget(b.name, key)
+	return nil
+}
 
 // NextSequence returns a number that counts up from 1.
-func (b Bucket) NextSequence() (uint64, error) { return b.b.NextSequence() }
+func (b Bucket) NextSequence() (uint64, error) {
+	b.touch(nil) // the root is written anew
+	return b.b.NextSequence()
+}
+
+// touch notes the large values that are written anew when a key changes: bbolt
+// writes a leaf as a whole, in which four may be, and joins one that is nearly
+// empty with the next.
+func (b Bucket) touch(key []byte) {
+	const near = 8 // keys to either side
+	if b.t == nil {
+		return
+	}
+	c := b.b.Cursor()
+	k, v := c.Seek(key)
+	for n := 0; n < near && k != nil; n++ {
+		b.t.large.add(b.name, k, len(v))
+		k, v = c.Next()
+	}
+	_, _ = c.Seek(key)
+	k, v = c.Prev()
+	for n := 0; n < near && k != nil; n++ {
+		b.t.large.add(b.name, k, len(v))
+		k, v = c.Prev()
+	}
+}
+
+// large are the values over a page that a transaction writes. bbolt keeps a leaf
+// with them in pages that lie together.
+type large struct {
+	page   int64
+	bytes  int64            // of those that were put, as often as they were
+	values map[string]int64 // what each needs, by bucket and key
+}
+
+func (l *large) put(bucket string, key []byte, size int) {
+	l.forget(bucket, key)
+	if l.add(bucket, key, size) {
+		l.bytes += int64(len(key) + size)
+	}
+}
+
+func (l *large) add(bucket string, key []byte, size int) bool {
+	need := int64(len(key) + size)
+	if need < l.page {
+		return false
+	}
+	if l.values == nil {
+		l.values = map[string]int64{}
+	}
+	l.values[bucket+"\x00"+string(key)] = need + l.page
+	return true
+}
+
+func (l *large) forget(bucket string, key []byte) {
+	if len(l.values) > 0 {
+		delete(l.values, bucket+"\x00"+string(key))
+	}
+}
+
+func (l *large) sum() (sum int64) {
+	for _, need := range l.values {
+		sum += need
+	}
+	return sum
+}
 
 // All visits the keys of at least from, in order.
 func (b Bucket) All(from []byte) iter.Seq2[[]byte, []byte] {
@@ -42,7 +125,7 @@ func (t *Tx) App(name string) (Bucket, error) {
 		return Bucket{}, err
 	}
 	b, err := app.CreateBucketIfNotExists([]byte(name))
-	return Bucket{b}, err
+	return Bucket{t, name, b}, err
 }
 
 // App returns the caller's own bucket of a name; ok is false if there is none.

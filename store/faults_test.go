@@ -3,7 +3,9 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -261,5 +263,53 @@ func TestFileStaysWithinABound(t *testing.T) {
 	}
 	if n := s.Stats().Segments; n > 3 {
 		t.Errorf("%d segments are left", n)
+	}
+}
+
+// TestFullDisk fills a file without a limit, on a disk that is full: what the
+// last drop gave up is used, though bbolt frees it only with the next commit.
+func TestFullDisk(t *testing.T) {
+	room := int64(math.MaxInt64)
+	o := &Options{NoSync: true, Reserve: 1, BeforeGrow: func(size int64) error {
+		if size > room {
+			return syscall.ENOSPC
+		}
+		return nil
+	}}
+	s := open(t, path(t), o)
+	body := strings.Repeat("b", 3000)
+	for range 8 {
+		mustCommit(t, s, func(tx *Tx) error { return put(tx, 15, body) })
+	}
+	size, err := s.size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	room = size
+	for full := false; !full; {
+		err := commit(s, func(tx *Tx) error { return put(tx, 15, body) })
+		if full = errors.Is(err, ErrFull); err != nil && !full {
+			t.Fatal(err)
+		}
+	}
+	h := s.Head()
+	for _, do := range []func(*Tx) error{
+		func(tx *Tx) error { return tx.Finish(Live, sequence(1, int(h.NextSeq-1), 1)) },
+		func(tx *Tx) error { // seals the segment
+			h.NextSeq = segmentSize
+			return tx.SetHead(h)
+		},
+		func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err },
+		func(tx *Tx) error { _, err := tx.Sweep(); return err },
+	} {
+		if err := commitBound(s, Bound{Essential: true}, do); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.db.Stats().PendingPageN == 0 {
+		t.Fatal("the drop has given up nothing")
+	}
+	if err := commit(s, func(tx *Tx) error { return put(tx, 15, body) }); err != nil {
+		t.Errorf("after the drop: %v", err)
 	}
 }

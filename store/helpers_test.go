@@ -173,7 +173,11 @@ func mustLoad(t fataler, s *Store) content {
 
 // commit runs fn in a transaction.
 func commit(s *Store, fn func(*Tx) error) error {
-	tx, err := s.Begin(Bound{Rows: 1000, Bytes: 1 << 16, Essential: true})
+	return commitBound(s, Bound{Rows: 1000, Bytes: 1 << 16, Essential: true}, fn)
+}
+
+func commitBound(s *Store, bound Bound, fn func(*Tx) error) error {
+	tx, err := s.Begin(bound)
 	if err != nil {
 		return err
 	}

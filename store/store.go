@@ -74,6 +74,9 @@ type Options struct {
 	// first fails a commit before anything is written, one from the second
 	// after everything is.
 	BeforeCommit, AfterCommit func() error
+	// BeforeGrow is one too: an error is that of a disk which has no room for a
+	// file of that size.
+	BeforeGrow func(size int64) error
 }
 
 // Head is where numbering stands. It is part of every commit that publishes.

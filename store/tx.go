@@ -25,6 +25,7 @@ type Tx struct {
 	nested map[nestedKey]*bolt.Bucket
 	stored [tables]map[uint64]int // rows put, by segment
 	parts  map[byte]int           // rows of the journal, by kind
+	large  large                  // values of the caller's own buckets
 	after  []func()               // what memory learns once the commit is durable
 }
 
@@ -50,7 +51,9 @@ func (s *Store) Begin(bound Bound) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tx{s: s, tx: tx, head: s.head, nested: map[nestedKey]*bolt.Bucket{}, parts: map[byte]int{}}, nil
+	return &Tx{
+		s: s, tx: tx, head: s.head, nested: map[nestedKey]*bolt.Bucket{}, parts: map[byte]int{}, large: large{page: s.pageSize},
+	}, nil
 }
 
 // Commit makes the transaction durable. Any error means that the outcome is
