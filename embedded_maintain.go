@@ -298,17 +298,17 @@ func (e *embedded) sweepStep(ctx context.Context) (bool, error) {
 	if !todo {
 		return false, nil
 	}
-	need, ok := e.store.NextSweep()
+	next, ok := e.store.NextSweep()
 	var result store.SweepResult
 	var err error
 	if ok {
-		err = e.submit(ctx, &maintWork{need: need, step: func(tx *store.Tx) (err error) {
-			result, err = tx.Sweep()
+		err = e.submit(ctx, &maintWork{need: next.Bound, step: func(tx *store.Tx) (err error) {
+			result, err = tx.Sweep(next)
 			return err
 		}})
 	}
 	if errors.Is(err, ErrFull) && !errors.Is(err, ErrFailed) {
-		err, result.More = nil, false // a rewrite needs room: after the next fold, perhaps
+		err, result.More = nil, e.store.SweepRefused(next) // a rewrite needs room: after the next fold, perhaps
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

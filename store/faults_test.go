@@ -180,7 +180,7 @@ func TestFull(t *testing.T) {
 	mustCommit(t, s, func(tx *Tx) error { return tx.Finish(Live, sequence(uint64(half)+1, first*20-half, 1)) })
 	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err })
 	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldTombstone(cancelled.ID, 1<<20); return err })
-	mustCommit(t, s, func(tx *Tx) error { _, err := tx.Sweep(); return err })
+	mustCommit(t, s, sweep)
 	if again := fill(); again < first/2 {
 		t.Errorf("after the sweep only %d commits found room, %d at first", again, first)
 	}
@@ -248,7 +248,7 @@ func TestFileStaysWithinABound(t *testing.T) {
 		mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err })
 		for more := true; more; {
 			mustCommit(t, s, func(tx *Tx) error {
-				r, err := tx.Sweep()
+				r, err := sweepNext(tx)
 				more = r.More
 				return err
 			})
@@ -300,7 +300,7 @@ func TestFullDisk(t *testing.T) {
 			return tx.SetHead(h)
 		},
 		func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err },
-		func(tx *Tx) error { _, err := tx.Sweep(); return err },
+		sweep,
 	} {
 		if err := commitBound(s, Bound{Essential: true}, do); err != nil {
 			t.Fatal(err)
@@ -311,5 +311,52 @@ func TestFullDisk(t *testing.T) {
 	}
 	if err := commit(s, func(tx *Tx) error { return put(tx, 15, body) }); err != nil {
 		t.Errorf("after the drop: %v", err)
+	}
+}
+
+// TestSweepTakesWhatWasMeasured has several segments to rewrite, small and large
+// ones: each is rewritten in the room that was made for it.
+func TestSweepTakesWhatWasMeasured(t *testing.T) {
+	s := open(t, path(t), quick)
+	const segments, rows, live = 8, 40, 4
+	for n := range uint64(segments) {
+		err := commitBound(s, Bound{Rows: 100, Bytes: live * 110_000, Essential: true}, func(tx *Tx) error {
+			for i := range uint64(rows) {
+				body := "small"
+				if n%2 == 1 && i < live {
+					body = strings.Repeat("b", 100_000)
+				}
+				if err := putRow(tx, Live, n<<segmentBits+i, body); err != nil {
+					return err
+				}
+			}
+			return errors.Join(
+				tx.Finish(Live, sequence(n<<segmentBits+live, rows-live, 1)),
+				tx.SetHead(Head{NextSeq: (n + 1) << segmentBits, NextDead: 1}))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err })
+	for n := range uint64(segments) {
+		step, ok := s.NextSweep()
+		if again, _ := s.NextSweep(); !ok || again != step || step.n != n || step.more != (n < segments-1) {
+			t.Fatalf("step %d: got %+v, %v, then %+v", n, step, ok, again)
+		}
+		if n == 0 { // one that has no room lets the others go first
+			for last := range uint64(segments) {
+				refused, _ := s.NextSweep()
+				if more := s.SweepRefused(refused); refused.n != last || more != (last < segments-1) {
+					t.Errorf("segment %d was refused as step %d, more %v", refused.n, last, more)
+				}
+			}
+		}
+		trim(t, s)
+		var r SweepResult
+		err := commitBound(s, step.Bound, func(tx *Tx) (err error) { r, err = tx.Sweep(step); return err })
+		if err != nil || r.Rewritten != 1 {
+			t.Errorf("step %d: got %+v, %v", n, r, err)
+		}
 	}
 }

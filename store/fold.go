@@ -86,7 +86,7 @@ func (t *Tx) bury(tab Table, dead deaths) error {
 		t.learn(func() {
 			seg := t.s.segment(tab, n)
 			seg.dead += fresh
-			seg.large = false // worth another look
+			seg.large, seg.refused = false, false // worth another look
 		})
 	}
 	return nil

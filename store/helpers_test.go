@@ -223,6 +223,16 @@ func putRow(tx *Tx, tab Table, seq uint64, body string) error {
 	return tx.Put(tab, seq, record, AppendBody(nil, &Body{Payload: []byte(body)}))
 }
 
+// sweepNext takes the next step of the sweep, if there is one.
+func sweepNext(tx *Tx) (r SweepResult, err error) {
+	if step, ok := tx.s.NextSweep(); ok {
+		r, err = tx.Sweep(step)
+	}
+	return r, err
+}
+
+func sweep(tx *Tx) error { _, err := sweepNext(tx); return err }
+
 // copyFile is what a crash of the process leaves: the file without its close.
 func copyFile(t testing.TB, from, to string) {
 	t.Helper()

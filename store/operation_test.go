@@ -201,7 +201,7 @@ func TestFoldStartsOver(t *testing.T) {
 	if len(first) < segmentSize || !more {
 		t.Fatalf("the first step folded %d, more %v", len(first), more)
 	}
-	mustCommit(t, s, func(tx *Tx) error { _, err := tx.Sweep(); return err })
+	mustCommit(t, s, sweep)
 	if c := mustLoad(t, restarted(t, s)); len(c.Live) != 0 {
 		t.Fatalf("%d messages live while it folds", len(c.Live))
 	}
@@ -232,7 +232,7 @@ func TestFoldStartsOver(t *testing.T) {
 		t.Errorf("places of folds that are over: %d", len(s.folded))
 	}
 	for range 3 {
-		mustCommit(t, s, func(tx *Tx) error { _, err := tx.Sweep(); return err })
+		mustCommit(t, s, sweep)
 	}
 	s = restarted(t, s)
 	if c := mustLoad(t, s); len(c.Live) != 0 || c.Head.NextSeq != uint64(len(set))+1 {

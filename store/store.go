@@ -119,6 +119,7 @@ type Store struct {
 type segment struct {
 	stored, dead int
 	large        bool // too much lives in it to be copied
+	refused      bool // there was no room for the copy
 }
 
 // sizes are what Stats and the decision to fold need.
