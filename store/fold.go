@@ -31,7 +31,7 @@ func (t *Tx) FoldFinished(limit int) (folded int, more bool, err error) {
 func (t *Tx) foldKind(tab Table, limit int) (folded int, more bool, err error) {
 	dead := deaths{}
 	var keys [][]byte
-	err = eachJournal(t.tx, finishedKind(tab), func(key, row []byte) (bool, error) {
+	err = eachJournal(t.tx, finishedKind(tab), 0, func(key, row []byte) (bool, error) {
 		if folded >= limit {
 			more = true
 			return false, nil

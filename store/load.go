@@ -82,7 +82,7 @@ func (l *loading) bury(tab Table, seq uint64) {
 }
 
 func (l *loading) readFinished(tab Table) error {
-	return eachJournal(l.tx, finishedKind(tab), func(_, row []byte) (bool, error) {
+	return eachJournal(l.tx, finishedKind(tab), 0, func(_, row []byte) (bool, error) {
 		return true, decodeSet(row, func(seq uint64) {
 			l.bury(tab, seq)
 			l.sizes.foldable++
@@ -155,7 +155,7 @@ func (l *loading) readStates() (err error) {
 	if l.sizes.overlay, err = l.states.readOverlay(l.tx, nil, folded); err != nil {
 		return err
 	}
-	l.sizes.journalState, err = l.states.replay(l.tx, ^uint64(0), folded)
+	l.sizes.journalState, err = l.states.replay(l.tx, folded)
 	for _, upTo := range folded {
 		l.commit = max(l.commit, upTo)
 	}
