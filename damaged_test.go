@@ -176,3 +176,66 @@ func TestRefusedFileStaysAsItIs(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// zeroPages overwrites the header of every page of a file that is open.
+func zeroPages(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	for at := int64(2 * os.Getpagesize()); err == nil && at < info.Size(); at += int64(os.Getpagesize()) {
+		_, err = f.WriteAt(make([]byte, 16), at)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDamagedPage has the committer, and a transaction in its place, meet pages
+// that were damaged while the file was open: the change fails, and not the
+// process.
+func TestDamagedPage(t *testing.T) {
+	ctx := context.Background()
+	for name, change := range map[string]func(*story) error{
+		"publish": func(s *story) error { return s.insert("b1") },
+		"cancel":  func(s *story) error { return s.cancelLabel("a") },
+		"transaction": func(s *story) error {
+			return s.e.(recall.Transactor).Update(ctx, func(tx recall.EngineTx) error {
+				b, err := tx.Bucket("app")
+				if err != nil {
+					return err
+				}
+				return b.Put([]byte("k"), []byte("v"))
+			})
+		},
+		"transaction that does not look": func(s *story) error {
+			return s.e.(recall.Transactor).Update(ctx, func(tx recall.EngineTx) error {
+				_, _ = tx.Insert([]recall.Message{storyMessage("b1", storyBase)}, storyBase)
+				return nil
+			})
+		},
+	} {
+		path := filepath.Join(t.TempDir(), "q.db")
+		e, err := recall.OpenEngine(path, &recall.Options{Logger: quietLogger, Durability: recall.SyncNever})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &story{e: e, ids: map[string]recall.MessageID{}, lease: map[string]recall.Lease{}}
+		if err := s.insert("a1", "a2"); err != nil {
+			t.Fatal(err)
+		}
+		zeroPages(t, path)
+		if err := change(s); !errors.Is(err, recall.ErrFailed) || !errors.Is(err, recall.ErrCorrupt) {
+			t.Errorf("%s: got %v, want ErrFailed and ErrCorrupt", name, err)
+		}
+		if err := s.insert("c1"); !errors.Is(err, recall.ErrFailed) {
+			t.Errorf("%s: publishing after it: %v", name, err)
+		}
+		if err := e.Close(); !errors.Is(err, recall.ErrFailed) {
+			t.Errorf("%s: Close: got %v", name, err)
+		}
+	}
+}

@@ -18,33 +18,76 @@ type Bucket struct {
 	b    *bolt.Bucket
 }
 
-// Get returns the value of a key, nil if there is none.
-func (b Bucket) Get(key []byte) []byte { return b.b.Get(key) }
+// guard runs what touches pages: the View does so for its own.
+func (b Bucket) guard(fn func() error) error {
+	if b.t == nil {
+		return fn()
+	}
+	return b.t.guard(fn)
+}
+
+// Get returns the value of a key, nil if there is none, and also if its page
+// cannot be read: then the transaction cannot be committed.
+func (b Bucket) Get(key []byte) (value []byte) {
+	_ = b.guard(func() error {
+		value = b.b.Get(key)
+		return nil
+	})
+	return value
+}
 
 // Put sets the value of a key. Both must stay untouched until Commit.
 func (b Bucket) Put(key, value []byte) error {
-	b.touch(key)
-	if err := b.b.Put(key, value); err != nil {
-		return err
-	}
-	b.t.large.put(b.name, key, len(value))
-	return nil
+	return b.guard(func() error {
+		b.touch(key)
+		if err := b.b.Put(key, value); err != nil {
+			return err
+		}
+		b.t.large.put(b.name, key, len(value))
+		return nil
+	})
 }
 
 // Delete removes a key, if it is there.
 func (b Bucket) Delete(key []byte) error {
-	b.touch(key)
-	if err := b.b.Delete(key); err != nil {
-		return err
-	}
-	b.t.large.forget(b.name, key)
-	return nil
+	return b.guard(func() error {
+		b.touch(key)
+		if err := b.b.Delete(key); err != nil {
+			return err
+		}
+		b.t.large.forget(b.name, key)
+		return nil
+	})
 }
 
 // NextSequence returns a number that counts up from 1.
-func (b Bucket) NextSequence() (uint64, error) {
-	b.touch(nil) // the root is written anew
-	return b.b.NextSequence()
+func (b Bucket) NextSequence() (n uint64, err error) {
+	err = b.guard(func() (err error) {
+		b.touch(nil) // the root is written anew
+		n, err = b.b.NextSequence()
+		return err
+	})
+	return n, err
+}
+
+// All visits the keys of at least from, in order. It ends at a page that cannot
+// be read, as Get does.
+func (b Bucket) All(from []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
+		c := b.b.Cursor()
+		next := func() ([]byte, []byte) { return c.Seek(from) }
+		for {
+			var k, v []byte
+			_ = b.guard(func() error { // without yield, whose panic is the caller's
+				k, v = next()
+				return nil
+			})
+			if k == nil || !yield(k, v) {
+				return
+			}
+			next = c.Next
+		}
+	}
 }
 
 // touch notes the large values that are written anew when a key changes: bbolt
@@ -109,23 +152,18 @@ func (l *large) sum() (sum int64) {
 	return sum
 }
 
-// All visits the keys of at least from, in order.
-func (b Bucket) All(from []byte) iter.Seq2[[]byte, []byte] {
-	return func(yield func(k, v []byte) bool) {
-		c := b.b.Cursor()
-		for k, v := c.Seek(from); k != nil && yield(k, v); k, v = c.Next() {
-		}
-	}
-}
-
 // App returns the caller's own bucket of a name, making it if there is none.
-func (t *Tx) App(name string) (Bucket, error) {
-	app, err := t.tx.CreateBucketIfNotExists(bucketApp)
-	if err != nil {
-		return Bucket{}, err
-	}
-	b, err := app.CreateBucketIfNotExists([]byte(name))
-	return Bucket{t, name, b}, err
+func (t *Tx) App(name string) (b Bucket, err error) {
+	err = t.guard(func() error {
+		app, err := t.tx.CreateBucketIfNotExists(bucketApp)
+		if err != nil {
+			return err
+		}
+		made, err := app.CreateBucketIfNotExists([]byte(name))
+		b = Bucket{t, name, made}
+		return err
+	})
+	return b, err
 }
 
 // App returns the caller's own bucket of a name; ok is false if there is none.

@@ -16,6 +16,14 @@ func (d deaths) add(seq uint64) {
 // bits and deletes their rows. It returns how many it folded and whether there
 // are more.
 func (t *Tx) FoldFinished(limit int) (folded int, more bool, err error) {
+	err = t.guard(func() (err error) {
+		folded, more, err = t.foldFinished(limit)
+		return err
+	})
+	return folded, more, err
+}
+
+func (t *Tx) foldFinished(limit int) (folded int, more bool, err error) {
 	for tab := range tables {
 		n, rest, err := t.foldKind(tab, limit-folded)
 		if err != nil {
@@ -142,6 +150,14 @@ func (t *Tx) closeRequest(op [16]byte, seq uint64) error {
 // the process starts over. It does nothing if the operation is folded, was
 // undone, or does not exist.
 func (t *Tx) FoldTombstone(op [16]byte, limit int) (seqs []uint64, more bool, err error) {
+	err = t.guard(func() (err error) {
+		seqs, more, err = t.foldTombstone(op, limit)
+		return err
+	})
+	return seqs, more, err
+}
+
+func (t *Tx) foldTombstone(op [16]byte, limit int) (seqs []uint64, more bool, err error) {
 	b := t.tx.Bucket(bucketTombstone)
 	d, err := readOperation(b, op)
 	if err != nil || d == nil || d.progress == SetFolded || d.Restored != 0 {

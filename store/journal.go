@@ -56,6 +56,10 @@ func finishedKind(tab Table) byte {
 // Finish notes that messages, or dead letters, are gone. seqs is sorted in
 // place.
 func (t *Tx) Finish(tab Table, seqs []uint64) error {
+	return t.guard(func() error { return t.finish(tab, seqs) })
+}
+
+func (t *Tx) finish(tab Table, seqs []uint64) error {
 	slices.Sort(seqs)
 	n := len(seqs)
 	_, err := t.journalRows(finishedKind(tab), chunkSet(nil, seqs))
@@ -125,7 +129,11 @@ func (t *Tx) Reschedule(seqs []uint64, due int64) error {
 }
 
 func (t *Tx) journalState(kind byte, rows [][]byte) error {
-	size, err := t.journalRows(kind, rows)
+	var size int64
+	err := t.guard(func() (err error) {
+		size, err = t.journalRows(kind, rows)
+		return err
+	})
 	t.learn(func() { t.s.sizes.journalState += size })
 	return err
 }

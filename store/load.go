@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"runtime/debug"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -254,19 +253,6 @@ func (l *loading) checkKeys() error {
 		}
 		return nil
 	})
-}
-
-// guarded turns a panic of bbolt over a damaged page, or a fault on a page
-// beyond the end of the file, into an error.
-func guarded(fn func() error) (err error) {
-	old := debug.SetPanicOnFault(true)
-	defer debug.SetPanicOnFault(old)
-	defer func() {
-		if p := recover(); p != nil {
-			err = &CorruptError{Err: fmt.Errorf("reading a page failed: %v", p)}
-		}
-	}()
-	return fn()
 }
 
 func keySeq(k []byte) uint64 { return binary.BigEndian.Uint64(k) }

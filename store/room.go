@@ -35,6 +35,9 @@ func (s *Store) limit() int64 {
 // was said at its beginning. bbolt needs it at the commit. ErrFull means that it
 // must not be committed.
 func (t *Tx) Room(bound Bound) error {
+	if err := t.s.Err(); err != nil {
+		return err
+	}
 	bound.Bytes -= t.large.bytes
 	return t.s.extendFor(bound, t.large.sum())
 }
@@ -82,11 +85,12 @@ func (s *Store) need(bound Bound, together int64) (int64, error) {
 }
 
 func (s *Store) emptyCommit() error {
-	tx, err := s.db.Begin(true)
+	tx, err := s.begin(true)
 	if err != nil {
 		return err
 	}
-	if err := tx.Commit(); err != nil {
+	defer s.rollback(tx)
+	if err := guarded(tx.Commit); err != nil {
 		return s.fail(err)
 	}
 	return nil
@@ -94,12 +98,12 @@ func (s *Store) emptyCommit() error {
 
 // space returns the high-water mark of the file and the free bytes below it.
 func (s *Store) space() (used, free int64, err error) {
-	tx, err := s.db.Begin(false)
+	tx, err := s.begin(false)
 	if err != nil {
 		return 0, 0, err
 	}
 	used = tx.Size()
-	rollback(tx)
+	s.rollback(tx)
 	return used, int64(s.db.Stats().FreePageN) * s.pageSize, nil
 }
 

@@ -270,6 +270,14 @@ type stateFold struct {
 // or segment more at most: first the journal is taken apart by segment, in
 // memory, then the segments are written, then the rows of the journal deleted.
 func (t *Tx) FoldState(limit int) (more bool, err error) {
+	err = t.guard(func() (err error) {
+		more, err = t.foldState(limit)
+		return err
+	})
+	return more, err
+}
+
+func (t *Tx) foldState(limit int) (more bool, err error) {
 	f := t.s.folding
 	if f == nil { // this commit may still add rows
 		f = &stateFold{upTo: t.Number() - 1, parts: map[uint64][]byte{}}

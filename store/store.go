@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -99,6 +100,7 @@ type Store struct {
 
 	failed  atomic.Pointer[error]
 	closed  atomic.Bool
+	stuck   atomic.Bool  // bbolt has panicked and may hold its locks
 	readers sync.RWMutex // held shared while bbolt is read; alone to close it
 	head    Head         // of the writer
 	format  uint64       // version in the file, of the writer
@@ -149,6 +151,9 @@ func (s *Store) Err() error {
 
 // fail closes the store for writing: the outcome of a commit is unknown.
 func (s *Store) fail(cause error) error {
+	if errors.Is(cause, ErrFailed) {
+		return cause
+	}
 	err := fmt.Errorf("%w: %w", ErrFailed, cause)
 	s.failed.CompareAndSwap(nil, &err)
 	return err
@@ -173,9 +178,7 @@ func (s *Store) end(last func() error) error {
 	if err == nil {
 		err = last()
 	}
-	s.readers.Lock()
-	defer s.readers.Unlock()
-	if closeErr := s.db.Close(); err == nil {
+	if closeErr := s.letGo(); err == nil {
 		err = closeErr
 	}
 	return err
@@ -197,15 +200,18 @@ func (s *Store) reading() (done func(), err error) {
 // would cost, and without it the next open reads every page header.
 func (s *Store) closeCleanly() error {
 	s.db.NoFreelistSync = false
-	tx, err := s.db.Begin(true)
+	tx, err := s.begin(true)
 	if err != nil {
 		return err
 	}
-	defer rollback(tx)
-	if err := tx.Bucket(bucketMeta).Put(keyClean, []byte{1}); err != nil {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
+	defer s.rollback(tx)
+	err = guarded(func() error {
+		if err := tx.Bucket(bucketMeta).Put(keyClean, []byte{1}); err != nil {
+			return err
+		}
+		return tx.Commit()
+	})
+	if err != nil {
 		return err
 	}
 	if s.opts.NoSync {

@@ -77,6 +77,14 @@ func sizeOf(tx *bolt.Tx, tab Table, seqs []uint64) (size int64) {
 // NextSweep has made room for. One segment takes about 4 ms to drop and 10 ms to
 // rewrite.
 func (t *Tx) Sweep(step SweepStep) (r SweepResult, err error) {
+	err = t.guard(func() (err error) {
+		r, err = t.sweep(step)
+		return err
+	})
+	return r, err
+}
+
+func (t *Tx) sweep(step SweepStep) (r SweepResult, err error) {
 	tab, n := step.tab, step.n
 	live, stored, err := survivors(t.tx, tab, n)
 	if err != nil {

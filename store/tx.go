@@ -47,7 +47,7 @@ func (s *Store) Begin(bound Bound) (*Tx, error) {
 	if err := s.makeRoom(bound); err != nil {
 		return nil, err
 	}
-	tx, err := s.db.Begin(true)
+	tx, err := s.begin(true)
 	if err != nil {
 		return nil, err
 	}
@@ -57,13 +57,14 @@ func (s *Store) Begin(bound Bound) (*Tx, error) {
 }
 
 // Commit makes the transaction durable. Any error means that the outcome is
-// unknown: the store has failed.
+// unknown: the store has failed. After a page that could not be read it commits
+// nothing.
 func (t *Tx) Commit() error {
 	s := t.s
-	if err := t.dropClean(); err != nil {
+	if err := s.Err(); err != nil {
 		return err
 	}
-	if err := t.raiseFormat(); err != nil {
+	if err := t.guard(t.writeMeta); err != nil {
 		return err
 	}
 	if s.opts.BeforeCommit != nil {
@@ -72,7 +73,7 @@ func (t *Tx) Commit() error {
 			return s.fail(err)
 		}
 	}
-	err := t.tx.Commit()
+	err := t.guard(t.tx.Commit)
 	if err == nil && s.opts.AfterCommit != nil {
 		err = s.opts.AfterCommit()
 	}
@@ -91,6 +92,14 @@ func (t *Tx) Commit() error {
 		learn()
 	}
 	return nil
+}
+
+// writeMeta writes what every commit may have to say of the file.
+func (t *Tx) writeMeta() error {
+	if err := t.dropClean(); err != nil {
+		return err
+	}
+	return t.raiseFormat()
 }
 
 // dropClean deletes the mark of a clean end in the first commit after it.
@@ -112,7 +121,7 @@ func (t *Tx) raiseFormat() error {
 }
 
 // Rollback ends the transaction without a trace. After Commit it does nothing.
-func (t *Tx) Rollback() { rollback(t.tx) }
+func (t *Tx) Rollback() { t.s.rollback(t.tx) }
 
 // Number returns the number of this commit. Rows of the journal and records of
 // operations carry it and are replayed in its order.
@@ -126,7 +135,7 @@ func (t *Tx) Number() uint64 {
 // SetHead moves the numbering on with this commit.
 func (t *Tx) SetHead(h Head) error {
 	t.head = h
-	return t.tx.Bucket(bucketMeta).Put(keyHead, encodeHead(h))
+	return t.guard(func() error { return t.tx.Bucket(bucketMeta).Put(keyHead, encodeHead(h)) })
 }
 
 // Put stores a message: its sealed record and its body. It is durable after
@@ -135,6 +144,10 @@ func (t *Tx) Put(tab Table, seq uint64, record, body []byte) error {
 	if len(record) > MaxRecord {
 		return fmt.Errorf("record of %d bytes is over the limit of %d", len(record), MaxRecord)
 	}
+	return t.guard(func() error { return t.put(tab, seq, record, body) })
+}
+
+func (t *Tx) put(tab Table, seq uint64, record, body []byte) error {
 	names := &tableNames[tab]
 	rows, err := t.segmentBucket(names.record, seq)
 	if err != nil {
@@ -210,11 +223,11 @@ func (s *Store) View(fn func(*View) error) error {
 		return err
 	}
 	defer done()
-	tx, err := s.db.Begin(false)
+	tx, err := s.begin(false)
 	if err != nil {
 		return err
 	}
-	defer rollback(tx)
+	defer s.rollback(tx)
 	return guarded(func() error { return fn(&View{tx: tx}) })
 }
 
@@ -280,10 +293,12 @@ func readBody(b *bolt.Bucket, seq uint64) []byte {
 
 // Get returns the rows of a message within the write transaction.
 func (t *Tx) Get(tab Table, seq uint64) (record, body []byte, err error) {
-	v := View{tx: t.tx}
-	if record, err = v.Record(tab, seq); err != nil || record == nil {
-		return nil, nil, err
-	}
-	body, err = v.Body(tab, seq)
+	err = t.guard(func() (err error) {
+		v := View{tx: t.tx}
+		if record, err = v.Record(tab, seq); err == nil && record != nil {
+			body, err = v.Body(tab, seq)
+		}
+		return err
+	})
 	return record, body, err
 }
