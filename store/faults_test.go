@@ -189,83 +189,6 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// lastCommit returns the number that bbolt has given the last commit.
-func lastCommit(t *testing.T, s *Store) (id int) {
-	t.Helper()
-	if err := s.View(func(v *View) error { id = v.tx.ID(); return nil }); err != nil {
-		t.Fatal(err)
-	}
-	return id
-}
-
-// TestFileFails takes the file away under a commit: the store has failed, and
-// what was committed before is still there.
-func TestFileFails(t *testing.T) {
-	file := path(t)
-	s := open(t, file, quick)
-	mustCommit(t, s, func(tx *Tx) error { return put(tx, 2, "x") })
-	tx, err := s.Begin(Bound{Rows: 2, Bytes: 1000})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := put(tx, 2, "y"); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.file.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := tx.Commit(); !errors.Is(err, ErrFailed) {
-		t.Errorf("Commit: got %v, want ErrFailed", err)
-	}
-	if _, err := s.Begin(Bound{}); !errors.Is(err, ErrFailed) {
-		t.Errorf("Begin: got %v, want ErrFailed", err)
-	}
-	if s.Head().NextSeq != 3 {
-		t.Errorf("the head moved to %d", s.Head().NextSeq)
-	}
-	_ = s.Close() // cannot close what is closed
-	if got := keys(mustLoad(t, open(t, file, quick)).Live); len(got) != 2 {
-		t.Errorf("live %v, want the first two", got)
-	}
-}
-
-// TestFileStaysWithinABound publishes and finishes many times over: dropped
-// pages are used again.
-func TestFileStaysWithinABound(t *testing.T) {
-	rounds := 30
-	if soak() {
-		rounds = 1000
-	}
-	s := open(t, path(t), quick)
-	body := strings.Repeat("b", 200)
-	var after int64
-	for round := range rounds {
-		from := s.Head().NextSeq
-		for range 4 {
-			mustCommit(t, s, func(tx *Tx) error { return put(tx, 1024, body) })
-		}
-		mustCommit(t, s, func(tx *Tx) error { return tx.Finish(Live, sequence(from, 4096, 1)) })
-		mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err })
-		for more := true; more; {
-			mustCommit(t, s, func(tx *Tx) error {
-				r, err := sweepNext(tx)
-				more = r.More
-				return err
-			})
-		}
-		if round == 4 {
-			after = s.Stats().UsedBytes
-		}
-	}
-	// Two segments may be there at a time: the one in use, and the last.
-	if used := s.Stats().UsedBytes; used > after*3/2 {
-		t.Errorf("the file grew from %d to %d bytes in %d rounds", after, used, rounds)
-	}
-	if n := s.Stats().Segments; n > 3 {
-		t.Errorf("%d segments are left", n)
-	}
-}
-
 // TestFullDisk fills a file without a limit, on a disk that is full: what the
 // last drop gave up is used, though bbolt frees it only with the next commit.
 func TestFullDisk(t *testing.T) {
@@ -358,5 +281,217 @@ func TestSweepTakesWhatWasMeasured(t *testing.T) {
 		if err != nil || r.Rewritten != 1 {
 			t.Errorf("step %d: got %+v, %v", n, r, err)
 		}
+	}
+}
+
+// lastCommit returns the number that bbolt has given the last commit.
+func lastCommit(t *testing.T, s *Store) (id int) {
+	t.Helper()
+	if err := s.View(func(v *View) error { id = v.tx.ID(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// TestFileFails takes the file away under a commit: the store has failed, and
+// what was committed before is still there.
+func TestFileFails(t *testing.T) {
+	file := path(t)
+	s := open(t, file, quick)
+	mustCommit(t, s, func(tx *Tx) error { return put(tx, 2, "x") })
+	tx, err := s.Begin(Bound{Rows: 2, Bytes: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := put(tx, 2, "y"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); !errors.Is(err, ErrFailed) {
+		t.Errorf("Commit: got %v, want ErrFailed", err)
+	}
+	if _, err := s.Begin(Bound{}); !errors.Is(err, ErrFailed) {
+		t.Errorf("Begin: got %v, want ErrFailed", err)
+	}
+	if s.Head().NextSeq != 3 {
+		t.Errorf("the head moved to %d", s.Head().NextSeq)
+	}
+	_ = s.Close() // cannot close what is closed
+	if got := keys(mustLoad(t, open(t, file, quick)).Live); len(got) != 2 {
+		t.Errorf("live %v, want the first two", got)
+	}
+}
+
+// TestFileStaysWithinABound publishes and finishes many times over: dropped
+// pages are used again.
+func TestFileStaysWithinABound(t *testing.T) {
+	rounds := 30
+	if soak() {
+		rounds = 1000
+	}
+	s := open(t, path(t), quick)
+	body := strings.Repeat("b", 200)
+	var after int64
+	for round := range rounds {
+		from := s.Head().NextSeq
+		for range 4 {
+			mustCommit(t, s, func(tx *Tx) error { return put(tx, 1024, body) })
+		}
+		mustCommit(t, s, func(tx *Tx) error { return tx.Finish(Live, sequence(from, 4096, 1)) })
+		mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err })
+		for more := true; more; {
+			mustCommit(t, s, func(tx *Tx) error {
+				r, err := sweepNext(tx)
+				more = r.More
+				return err
+			})
+		}
+		if round == 4 {
+			after = s.Stats().UsedBytes
+		}
+	}
+	// Two segments may be there at a time: the one in use, and the last.
+	if used := s.Stats().UsedBytes; used > after*3/2 {
+		t.Errorf("the file grew from %d to %d bytes in %d rounds", after, used, rounds)
+	}
+	if n := s.Stats().Segments; n > 3 {
+		t.Errorf("%d segments are left", n)
+	}
+}
+
+// fill stores rows of some size in both tables, one in each commit.
+func fill(t *testing.T, s *Store, n, size int) {
+	t.Helper()
+	body := strings.Repeat("b", size)
+	for range n {
+		h := s.Head()
+		mustCommit(t, s, func(tx *Tx) error {
+			err := errors.Join(putRow(tx, Live, h.NextSeq, body), putRow(tx, Dead, h.NextDead, body))
+			h.NextSeq++
+			h.NextDead++
+			return errors.Join(err, tx.SetHead(h))
+		})
+	}
+}
+
+// TestSegmentsAreSealedByBytes: numbering leaves a segment of large rows long
+// before its numbers are used up, so that it can be given back, and never comes
+// back to it.
+func TestSegmentsAreSealedByBytes(t *testing.T) {
+	file := path(t)
+	o := &Options{NoSync: true, Reserve: 1, SealBytes: 50_000}
+	wantHead := func(when string, s *Store, next uint64) {
+		t.Helper()
+		if h := s.Head(); h.NextSeq != next || h.NextDead != next {
+			t.Errorf("%s: got %+v, want %d", when, h, next)
+		}
+	}
+	s := open(t, file, o)
+	fill(t, s, 4, 10_000)
+	wantHead("40 kB", s, 5)
+	fill(t, s, 1, 10_000)
+	wantHead("50 kB", s, segmentSize)
+	crashed := path(t)
+	copyFile(t, file, crashed)
+	fill(t, s, 1, 10_000)
+	wantHead("60 kB", s, segmentSize+1)
+
+	s = open(t, crashed, o) // it says that the next number is 6
+	mustLoad(t, s)
+	wantHead("opened again", s, segmentSize)
+	for _, tab := range []Table{Live, Dead} {
+		mustCommit(t, s, func(tx *Tx) error { return tx.Finish(tab, sequence(1, 5, 1)) })
+	}
+	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(100); return err })
+	for range 2 {
+		mustCommit(t, s, func(tx *Tx) error {
+			r, err := sweepNext(tx)
+			if r.Dropped != 1 {
+				t.Errorf("Sweep: got %+v", r)
+			}
+			return err
+		})
+	}
+	if st := s.Stats(); st.Segments != 0 || st.Rows != 0 {
+		t.Errorf("left: %+v", st)
+	}
+	again := path(t)
+	copyFile(t, crashed, again)
+	s = open(t, again, o)
+	mustLoad(t, s)
+	wantHead("opened after the sweep", s, segmentSize)
+	fill(t, s, 5, 10_000)
+	wantHead("another 50 kB", s, 2*segmentSize)
+}
+
+// TestFoldPays: many finished messages, large ones, or any when the file is full.
+func TestFoldPays(t *testing.T) {
+	s := open(t, path(t), &Options{NoSync: true, Reserve: 1, MaxSize: 64 << 20})
+	next := uint64(1)
+	finish := func(n int) bool {
+		mustCommit(t, s, func(tx *Tx) error { return tx.Finish(Live, sequence(next, n, 1)) })
+		next += uint64(n)
+		return s.FoldPays()
+	}
+	fold := func() { mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err }) }
+	if finish(4000) || !finish(100) {
+		t.Error("it is not 4,096 that pay")
+	}
+	fold()
+	if s.FoldPays() {
+		t.Error("it pays after a fold")
+	}
+	body := strings.Repeat("b", 500_000)
+	for range 40 {
+		err := commitBound(s, Bound{Rows: 1, Bytes: 510_000}, func(tx *Tx) error { return put(tx, 1, body) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if finish(20) || !finish(20) {
+		t.Error("it is not 16 MiB that pay")
+	}
+	fold()
+	if finish(1) {
+		t.Error("one pays")
+	}
+	if _, err := s.Begin(Bound{Bytes: 64 << 20}); !errors.Is(err, ErrFull) {
+		t.Fatalf("got %v", err)
+	}
+	if !s.FoldPays() {
+		t.Error("it does not pay when the file is full")
+	}
+	if err := commitBound(s, Bound{}, func(*Tx) error { return nil }); err != nil || s.FoldPays() {
+		t.Errorf("it pays when there is room again (%v)", err)
+	}
+}
+
+// TestFullSegmentIsSealed: a refusal seals the newest segment, whatever its
+// size, unless there is little in it.
+func TestFullSegmentIsSealed(t *testing.T) {
+	s := open(t, path(t), &Options{NoSync: true, Reserve: 1, MaxSize: 64 << 20})
+	refused := func() {
+		t.Helper()
+		if _, err := s.Begin(Bound{Bytes: 64 << 20}); !errors.Is(err, ErrFull) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	fill(t, s, 10, 10_000)
+	refused()
+	if s.Head().NextSeq != 11 {
+		t.Errorf("100 kB: the next number is %d", s.Head().NextSeq)
+	}
+	fill(t, s, 100, 10_000)
+	if s.Head().NextSeq != 111 {
+		t.Errorf("before a refusal the next number is %d", s.Head().NextSeq)
+	}
+	if _, err := s.Begin(Bound{Bytes: 64 << 20, Essential: true}); !errors.Is(err, ErrFull) || s.Head().NextSeq != 111 {
+		t.Errorf("after the refusal of the essential the next number is %d, %v", s.Head().NextSeq, err)
+	}
+	refused()
+	if h := s.Head(); h.NextSeq != segmentSize || h.NextDead != segmentSize {
+		t.Errorf("1.1 MB: got %+v", h)
 	}
 }

@@ -12,6 +12,24 @@ func (d deaths) add(seq uint64) {
 	d[seq>>segmentBits] = append(d[seq>>segmentBits], seq)
 }
 
+// FoldPays tells whether folding finished messages is worth a commit: there are
+// many of them, or they may hold much of the file, or the file is full.
+func (s *Store) FoldPays() bool {
+	const (
+		many    = 4096
+		much    = 16 << 20
+		largest = 1 << 20 // that a message is taken for: the file may hold other things, such as the caller's
+	)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := int64(s.sizes.foldable)
+	each := int64(0)
+	if rows := int64(s.sizes.rows); rows > 0 {
+		each = min(largest, s.held/rows)
+	}
+	return n >= many || n*each >= much || n > 0 && s.full
+}
+
 // FoldFinished turns up to about limit finished messages of the journal into
 // bits and deletes their rows. It returns how many it folded and whether there
 // are more.
@@ -32,7 +50,11 @@ func (t *Tx) foldFinished(limit int) (folded int, more bool, err error) {
 		folded += n
 		more = more || rest
 	}
-	t.learn(func() { t.s.sizes.foldable = max(0, t.s.sizes.foldable-folded) })
+	t.learn(func() {
+		if t.s.sizes.foldable = max(0, t.s.sizes.foldable-folded); !more {
+			t.s.sizes.foldable = 0
+		}
+	})
 	return folded, more, nil
 }
 

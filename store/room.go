@@ -39,21 +39,35 @@ func (t *Tx) Room(bound Bound) error {
 		return err
 	}
 	bound.Bytes -= t.large.bytes
-	return t.s.extendFor(bound, t.large.sum())
+	return t.s.refuse(bound, t.s.extendFor(bound, t.large.sum()))
 }
 
 // makeRoom extends the file so that the transaction finds every page it can
 // need either free or already there.
 func (s *Store) makeRoom(bound Bound) error {
 	err := s.extendFor(bound, 0)
-	if !errors.Is(err, ErrFull) || s.db.Stats().PendingPageN == 0 {
+	if errors.Is(err, ErrFull) && s.db.Stats().PendingPageN > 0 {
+		// Pages that the last commit gave up are free from the next one on.
+		if err = s.emptyCommit(); err == nil {
+			err = s.extendFor(bound, 0)
+		}
+	}
+	return s.refuse(bound, err)
+}
+
+// refuse notes whether there was room for more than the essential. If not, the
+// newest segments are sealed, unless they are small: what fills the file may be
+// in them.
+func (s *Store) refuse(bound Bound, err error) error {
+	if bound.Essential || err != nil && !errors.Is(err, ErrFull) {
 		return err
 	}
-	// Pages that the last commit gave up are free from the next one on.
-	if err := s.emptyCommit(); err != nil {
-		return err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.full = err != nil; s.full {
+		s.seal(s.opts.sealBytes() / 16)
 	}
-	return s.extendFor(bound, 0)
+	return err
 }
 
 // extendFor makes the file as long as it has to be for bound, and for so many
@@ -77,6 +91,9 @@ func (s *Store) extendFor(bound Bound, together int64) error {
 // apart: what has to lie together is taken to come behind all others.
 func (s *Store) need(bound Bound, together int64) (int64, error) {
 	used, free, err := s.space()
+	s.mu.Lock()
+	s.held = used - free
+	s.mu.Unlock()
 	need := bound.Bytes*2 + int64(bound.Rows)*64 + overhead
 	if !bound.Essential {
 		need += s.opts.Reserve

@@ -71,6 +71,10 @@ type Options struct {
 	// MinFoldState is how many bytes of retries, claims, due times and holds
 	// the journal must have before folding them pays. Default 4 MiB.
 	MinFoldState int64
+	// SealBytes is how many bytes of rows the newest segment takes before the
+	// next commit begins another, though it has numbers left: until then nothing
+	// of it can be given back. Default 16 MiB.
+	SealBytes int64
 	// BeforeCommit and AfterCommit are seams for tests: an error from the
 	// first fails a commit before anything is written, one from the second
 	// after everything is.
@@ -109,6 +113,8 @@ type Store struct {
 	segments  [tables]map[uint64]*segment
 	requested requests // open cancellation requests by message
 	sizes     sizes
+	held      int64      // bytes of the file in use when the last transaction began
+	full      bool       // the last publish was refused
 	folding   *stateFold // of the writer
 
 	// folded is the last row that is in the bitmaps of each set that is being
@@ -120,18 +126,22 @@ type Store struct {
 // the sweep itself trusts only the file.
 type segment struct {
 	stored, dead int
-	large        bool // too much lives in it to be copied
-	refused      bool // there was no room for the copy
+	bytes        int64 // of its rows; after an open only that of the newest
+	large        bool  // too much lives in it to be copied
+	refused      bool  // there was no room for the copy
 }
 
 // sizes are what Stats and the decision to fold need.
 type sizes struct {
+	rows         int   // stored in both tables, dead or not
 	foldable     int   // numbers in finish rows of the journal
 	journalState int64 // bytes of retries, claims, due times and holds
 	overlay      int64 // bytes of overlay rows
 }
 
-// Head returns where numbering stands. It belongs to the writer.
+// Head returns where numbering stands. It belongs to the writer, and moves by
+// itself, see Options.SealBytes: after each commit, and when Begin or Room has
+// returned ErrFull.
 func (s *Store) Head() Head { return s.head }
 
 // Key returns the random key of the file. It never changes.

@@ -90,6 +90,10 @@ func (t *Tx) sweep(step SweepStep) (r SweepResult, err error) {
 	if err != nil {
 		return SweepResult{}, err
 	}
+	// Its numbers must not be used again: it may be sealed in memory only.
+	if err := t.SetHead(t.head); err != nil {
+		return SweepResult{}, err
+	}
 	r = SweepResult{More: step.more}
 	skip := false
 	switch {
@@ -113,7 +117,9 @@ func (s *Store) recount(tab Table, n uint64, live int, r SweepResult, stored int
 	if r.Dropped+r.Rewritten > 0 {
 		now = segment{stored: live}
 	}
-	if *s.segment(tab, n) = now; r.Dropped > 0 {
+	seg := s.segment(tab, n)
+	s.sizes.rows += now.stored - seg.stored
+	if *seg = now; r.Dropped > 0 {
 		delete(s.segments[tab], n)
 	}
 }
@@ -152,6 +158,28 @@ func (s *Store) candidate() (best SweepStep, ok bool) {
 	}
 	best.more = found > 1
 	return best, found > 0
+}
+
+const sealBytes = 16 << 20
+
+func (o *Options) sealBytes() int64 {
+	if o.SealBytes > 0 {
+		return o.SealBytes
+	}
+	return sealBytes
+}
+
+// seal lets the numbering go on in the next segment, if the newest one has so
+// many bytes: 4,096 large messages would be too many to be given back together.
+// The file is not told: a sweep of the segment and the next message do that,
+// and until then an open finds its size. The lock is held.
+func (s *Store) seal(bytes int64) {
+	for tab, next := range [tables]*uint64{&s.head.NextSeq, &s.head.NextDead} {
+		n := *next >> segmentBits
+		if seg := s.segments[tab][n]; seg != nil && seg.bytes >= bytes {
+			*next = (n + 1) << segmentBits
+		}
+	}
 }
 
 // sealedBefore returns the first segment that may still be written to.

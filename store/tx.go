@@ -23,10 +23,16 @@ type Tx struct {
 	number uint64
 	head   Head
 	nested map[nestedKey]*bolt.Bucket
-	stored [tables]map[uint64]int // rows put, by segment
-	parts  map[byte]int           // rows of the journal, by kind
-	large  large                  // values of the caller's own buckets
-	after  []func()               // what memory learns once the commit is durable
+	stored [tables]map[uint64]stored // by segment
+	parts  map[byte]int              // rows of the journal, by kind
+	large  large                     // values of the caller's own buckets
+	after  []func()                  // what memory learns once the commit is durable
+}
+
+// stored is what was put into a segment.
+type stored struct {
+	rows  int
+	bytes int64
 }
 
 type nestedKey struct {
@@ -80,18 +86,28 @@ func (t *Tx) Commit() error {
 	if err != nil {
 		return s.fail(err)
 	}
+	t.learnt()
+	return nil
+}
+
+// learnt brings memory up to the commit.
+func (t *Tx) learnt() {
+	s := t.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.head = t.head
 	for tab := range t.stored {
-		for n, rows := range t.stored[tab] {
-			s.segment(Table(tab), n).stored += rows
+		for n, sum := range t.stored[tab] {
+			seg := s.segment(Table(tab), n)
+			seg.stored += sum.rows
+			seg.bytes += sum.bytes
+			s.sizes.rows += sum.rows
 		}
 	}
 	for _, learn := range t.after {
 		learn()
 	}
-	return nil
+	s.seal(s.opts.sealBytes())
 }
 
 // writeMeta writes what every commit may have to say of the file.
@@ -162,9 +178,10 @@ func (t *Tx) put(tab Table, seq uint64, record, body []byte) error {
 		return err
 	}
 	if t.stored[tab] == nil {
-		t.stored[tab] = map[uint64]int{}
+		t.stored[tab] = map[uint64]stored{}
 	}
-	t.stored[tab][seq>>segmentBits]++
+	sum := t.stored[tab][seq>>segmentBits]
+	t.stored[tab][seq>>segmentBits] = stored{sum.rows + 1, sum.bytes + int64(len(record)+len(body))}
 	return putBody(bodies, key, body)
 }
 
