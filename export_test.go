@@ -18,7 +18,7 @@ func OpenFaulty(path string, opts *Options, before, after func() error) (Engine,
 	}
 	e, err := newEmbedded(s, o)
 	if err != nil {
-		_ = s.Close()
+		_ = s.Abandon()
 		return nil, err
 	}
 	return e, nil
