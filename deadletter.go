@@ -41,8 +41,10 @@ type DeadLetter struct {
 }
 
 // size is what counts for PageBytes.
+func (m *Message) size() int { return len(m.Body) + headersSize(m.Header) }
+
 func (d *DeadLetter) size() int {
-	n := len(d.Message.Body) + headersSize(d.Message.Header)
+	n := d.Message.size()
 	if r := d.Response; r != nil {
 		n += len(r.Body) + headersSize(r.Header)
 	}

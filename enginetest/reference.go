@@ -203,9 +203,11 @@ func (r *Reference) List(ctx context.Context, f recall.Filter, after recall.Mess
 	}
 	defer r.mu.Unlock()
 	var page []recall.Message
+	size := 0
 	for _, e := range r.live {
-		if e.m.ID > after && e.matches(f, now) && len(page) < limit {
+		if e.m.ID > after && e.matches(f, now) && len(page) < limit && size < recall.PageBytes {
 			page = append(page, e.show(now))
+			size += sizeOf(&e.m)
 		}
 	}
 	return page, nil
@@ -382,9 +384,11 @@ func (r *Reference) ListDead(ctx context.Context, f recall.Filter, after recall.
 	return page, nil
 }
 
-// sizeOfDead is what counts for [recall.PageBytes].
+// sizeOf and sizeOfDead are what counts for [recall.PageBytes].
+func sizeOf(m *recall.Message) int { return len(m.Body) + sizeOfHeader(m.Header) }
+
 func sizeOfDead(d *recall.DeadLetter) int {
-	n := len(d.Message.Body) + sizeOfHeader(d.Message.Header)
+	n := sizeOf(&d.Message)
 	if d.Response != nil {
 		n += len(d.Response.Body) + sizeOfHeader(d.Response.Header)
 	}
