@@ -27,6 +27,14 @@ func (systemClock) AfterFunc(d time.Duration, f func()) func() bool {
 	return time.AfterFunc(d, f).Stop
 }
 
+// stopwatch measures how long this process has been at something. It tells no
+// time of any message, so it is not of Options.Clock.
+type stopwatch time.Time
+
+func startStopwatch() stopwatch { return stopwatch(time.Now()) }
+
+func (s stopwatch) ran() time.Duration { return time.Since(time.Time(s)) }
+
 // maxNap is the longest that an alarm trusts its timer, which stands still while
 // the machine is suspended and knows nothing of a wall clock that was set: then
 // what is due is late by that much at most.

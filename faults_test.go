@@ -127,11 +127,7 @@ func (s *story) transaction() error {
 }
 
 func (s *story) dead() (ids []recall.DeadLetterID, err error) {
-	list, err := s.e.ListDead(context.Background(), recall.Filter{}, "", 10)
-	for _, d := range list {
-		ids = append(ids, d.ID)
-	}
-	return ids, err
+	return s.e.DeadIDs(context.Background(), recall.Filter{}, "", 10)
 }
 
 func (s *story) retryDead() error {

@@ -361,10 +361,10 @@ func TestFileStaysWithinABound(t *testing.T) {
 	}
 }
 
-// fill stores rows of some size in both tables, one in each commit.
-func fill(t *testing.T, s *Store, n, size int) {
+// fill stores rows of 10 kB in both tables, one in each commit.
+func fill(t *testing.T, s *Store, n int) {
 	t.Helper()
-	body := strings.Repeat("b", size)
+	body := strings.Repeat("b", 10_000)
 	for range n {
 		h := s.Head()
 		mustCommit(t, s, func(tx *Tx) error {
@@ -389,13 +389,13 @@ func TestSegmentsAreSealedByBytes(t *testing.T) {
 		}
 	}
 	s := open(t, file, o)
-	fill(t, s, 4, 10_000)
+	fill(t, s, 4)
 	wantHead("40 kB", s, 5)
-	fill(t, s, 1, 10_000)
+	fill(t, s, 1)
 	wantHead("50 kB", s, segmentSize)
 	crashed := path(t)
 	copyFile(t, file, crashed)
-	fill(t, s, 1, 10_000)
+	fill(t, s, 1)
 	wantHead("60 kB", s, segmentSize+1)
 
 	s = open(t, crashed, o) // it says that the next number is 6
@@ -422,7 +422,7 @@ func TestSegmentsAreSealedByBytes(t *testing.T) {
 	s = open(t, again, o)
 	mustLoad(t, s)
 	wantHead("opened after the sweep", s, segmentSize)
-	fill(t, s, 5, 10_000)
+	fill(t, s, 5)
 	wantHead("another 50 kB", s, 2*segmentSize)
 }
 
@@ -478,12 +478,12 @@ func TestFullSegmentIsSealed(t *testing.T) {
 			t.Fatalf("got %v", err)
 		}
 	}
-	fill(t, s, 10, 10_000)
+	fill(t, s, 10)
 	refused()
 	if s.Head().NextSeq != 11 {
 		t.Errorf("100 kB: the next number is %d", s.Head().NextSeq)
 	}
-	fill(t, s, 100, 10_000)
+	fill(t, s, 100)
 	if s.Head().NextSeq != 111 {
 		t.Errorf("before a refusal the next number is %d", s.Head().NextSeq)
 	}
