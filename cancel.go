@@ -237,9 +237,10 @@ func (b *Broker) Cancel(ctx context.Context, id MessageID, opts ...CancelOption)
 //
 // Errors: [ErrEmptyFilter] for a zero Filter (see [Broker.CancelAll]),
 // [ErrInvalid], [ErrNotCancellable], [ErrUnexpectedCount] (nothing was
-// cancelled), [ErrFull] (nothing was cancelled), [ErrFailed] (unknown),
-// [ErrClosed], or that of ctx if it was done before the walk ended: then nothing
-// of the walk's last part was cancelled. Safe for concurrent use.
+// cancelled), [ErrFull] (nothing was cancelled, with [Wait] nothing more than
+// the result says), [ErrFailed] (unknown), [ErrClosed], or that of ctx if it was
+// done before the walk ended: then nothing of the walk's last part was cancelled.
+// Safe for concurrent use.
 func (b *Broker) CancelMatching(ctx context.Context, f Filter, opts ...CancelOption) (CancelResult, error) {
 	if f.IsZero() {
 		return CancelResult{}, ErrEmptyFilter

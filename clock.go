@@ -27,8 +27,22 @@ func (systemClock) AfterFunc(d time.Duration, f func()) func() bool {
 	return time.AfterFunc(d, f).Stop
 }
 
-// alarm rings a one-slot channel at the time it was last set to. It is owned
-// by one goroutine, which selects on C.
+// stopwatch measures how long this process has been at something. It tells no
+// time of any message, so it is not of Options.Clock.
+type stopwatch time.Time
+
+func startStopwatch() stopwatch { return stopwatch(time.Now()) }
+
+func (s stopwatch) ran() time.Duration { return time.Since(time.Time(s)) }
+
+// maxNap is the longest that an alarm trusts its timer, which stands still while
+// the machine is suspended and knows nothing of a wall clock that was set: then
+// what is due is late by that much at most.
+const maxNap = time.Minute
+
+// alarm rings a one-slot channel at the time it was last set to, or earlier, when
+// it is time to look at the clock again: [alarm.rang] tells which. It is owned by
+// one goroutine, which selects on C.
 type alarm struct {
 	clock Clock
 	C     chan struct{}
@@ -49,7 +63,7 @@ func (a *alarm) set(at time.Time) {
 		return
 	}
 	a.at = at
-	a.stop = a.clock.AfterFunc(max(0, at.Sub(a.clock.Now())), func() {
+	a.stop = a.clock.AfterFunc(min(max(0, at.Sub(a.clock.Now())), maxNap), func() {
 		select {
 		case a.C <- struct{}{}:
 		default:
@@ -57,8 +71,20 @@ func (a *alarm) set(at time.Time) {
 	})
 }
 
-// off stops the alarm; it must be called before the owner leaves, and after
-// each ring.
+// rang must be called after a ring. It reports whether the time has come, and
+// sets the alarm again if it has not.
+func (a *alarm) rang() bool {
+	at := a.at
+	a.off()
+	if !at.After(a.clock.Now()) {
+		return true
+	}
+	a.set(at)
+	return false
+}
+
+// off stops the alarm; it must be called before the owner leaves, and after a
+// ring that ends a pause, whatever the clock says.
 func (a *alarm) off() {
 	if a.stop != nil {
 		a.stop()

@@ -1,9 +1,11 @@
 package recall_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -136,5 +138,104 @@ func TestDamagedMessageAfterCrash(t *testing.T) {
 	}
 	if err := errors.Join(recall.CheckInvariants(e, path), e.Close()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRefusedFileStaysAsItIs opens a file that a crash has left and that has a
+// damaged record: it is refused and not written to, since whoever repairs it
+// needs it as it was.
+func TestRefusedFileStaysAsItIs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "q.db")
+	opts := &recall.Options{Logger: quietLogger, Durability: recall.SyncNever}
+	e, err := recall.OpenEngine(path, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &story{e: e, ids: map[string]recall.MessageID{}}
+	if err := s.insert("a1", "a2"); err != nil {
+		t.Fatal(err)
+	}
+	crashed, err := os.ReadFile(path)
+	if err := errors.Join(err, e.Close()); err != nil {
+		t.Fatal(err)
+	}
+	bad := bytes.ReplaceAll(crashed, []byte("http://host/a1"), []byte("http://host/b1"))
+	if err := os.WriteFile(path, bad, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := recall.OpenEngine(path, opts); !errors.Is(err, recall.ErrCorrupt) {
+		t.Fatalf("OpenEngine: got %v, want ErrCorrupt", err)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, bad) {
+		t.Errorf("the refused file was changed (%v)", err)
+	}
+	if err := os.WriteFile(path, crashed, 0o600); err != nil { // and nobody holds it
+		t.Fatal(err)
+	}
+	if got := bodiesAfterReopen(t, path, opts); !slices.Equal(got, []string{"a1", "a2"}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// zeroPages overwrites the header of every page of a file that is open.
+func zeroPages(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	for at := int64(2 * os.Getpagesize()); err == nil && at < info.Size(); at += int64(os.Getpagesize()) {
+		_, err = f.WriteAt(make([]byte, 16), at)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDamagedPage has the committer, and a transaction in its place, meet pages
+// that were damaged while the file was open: the change fails, and not the
+// process.
+func TestDamagedPage(t *testing.T) {
+	ctx := context.Background()
+	for name, change := range map[string]func(*story) error{
+		"publish": func(s *story) error { return s.insert("b1") },
+		"cancel":  func(s *story) error { return s.cancelLabel("a") },
+		"transaction": func(s *story) error {
+			return s.e.(recall.Transactor).Update(ctx, func(tx recall.EngineTx) error {
+				b, err := tx.Bucket("app")
+				if err != nil {
+					return err
+				}
+				return b.Put([]byte("k"), []byte("v"))
+			})
+		},
+		"transaction that does not look": func(s *story) error {
+			return s.e.(recall.Transactor).Update(ctx, func(tx recall.EngineTx) error {
+				_, _ = tx.Insert([]recall.Message{storyMessage("b1", storyBase)}, storyBase)
+				return nil
+			})
+		},
+	} {
+		path := filepath.Join(t.TempDir(), "q.db")
+		e, err := recall.OpenEngine(path, &recall.Options{Logger: quietLogger, Durability: recall.SyncNever})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &story{e: e, ids: map[string]recall.MessageID{}, lease: map[string]recall.Lease{}}
+		if err := s.insert("a1", "a2"); err != nil {
+			t.Fatal(err)
+		}
+		zeroPages(t, path)
+		if err := change(s); !errors.Is(err, recall.ErrFailed) || !errors.Is(err, recall.ErrCorrupt) {
+			t.Errorf("%s: got %v, want ErrFailed and ErrCorrupt", name, err)
+		}
+		if err := s.insert("c1"); !errors.Is(err, recall.ErrFailed) {
+			t.Errorf("%s: publishing after it: %v", name, err)
+		}
+		if err := e.Close(); !errors.Is(err, recall.ErrFailed) {
+			t.Errorf("%s: Close: got %v", name, err)
+		}
 	}
 }

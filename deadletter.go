@@ -40,6 +40,17 @@ type DeadLetter struct {
 	Response *HTTPResponse // of the last attempt, nil if there was none; the body is bounded
 }
 
+// size is what counts for PageBytes.
+func (m *Message) size() int { return len(m.Body) + headersSize(m.Header) }
+
+func (d *DeadLetter) size() int {
+	n := d.Message.size()
+	if r := d.Response; r != nil {
+		n += len(r.Body) + headersSize(r.Header)
+	}
+	return n
+}
+
 // DeadLetters iterates over the dead letter queue, oldest first, like
 // [Broker.List]. From and To are about publication, MinAttempts about the
 // attempts that were made. A dead letter has no state, and no attempt of it is
@@ -79,35 +90,51 @@ func (b *Broker) RetryDeadLetters(ctx context.Context, ids ...DeadLetterID) ([]R
 	return b.engine.RetryDead(ctx, ids, b.clock.Now())
 }
 
-// deadStep is how many dead letters one commit of a bulk call takes.
+// deadStep is how many dead letters one commit of a bulk call takes at most.
 const deadStep = 1000
 
 // DeleteDeadMatching removes the entries of the dead letter queue that match f,
 // oldest first, and returns how many it removed. It takes them in steps of 1,000,
 // each of them durable on its own: if it fails half-way, what was removed stays
-// removed and is counted. The dates of f are those of publication. The only
-// option is [Limit].
+// removed and is counted. What dies after the call began is left alone. The dates
+// of f are those of publication. The only option is [Limit].
 //
 // Errors: [ErrEmptyFilter], [ErrInvalid], [ErrFull], [ErrFailed] (the outcome of
 // the last step is unknown), [ErrClosed], that of ctx. Safe for concurrent use.
 func (b *Broker) DeleteDeadMatching(ctx context.Context, f Filter, opts ...CancelOption) (int, error) {
-	return b.eachDead(ctx, f, opts, func(ids []DeadLetterID) (int, error) {
+	return b.eachDead(ctx, f, opts, b.engine.DeadIDs, func(ids []DeadLetterID) (int, error) {
 		return b.engine.DeleteDead(ctx, ids)
 	})
 }
 
 // RetryDeadMatching publishes the entries of the dead letter queue that match f
 // again, like [Broker.RetryDeadLetters], in the steps of
-// [Broker.DeleteDeadMatching], and returns how many it published.
+// [Broker.DeleteDeadMatching], and returns how many it published. Steps are
+// smaller where bodies are large, as they go through memory. One that dies again
+// meanwhile is not taken a second time.
 func (b *Broker) RetryDeadMatching(ctx context.Context, f Filter, opts ...CancelOption) (int, error) {
-	return b.eachDead(ctx, f, opts, func(ids []DeadLetterID) (int, error) {
+	return b.eachDead(ctx, f, opts, b.pageOfDead, func(ids []DeadLetterID) (int, error) {
 		receipts, err := b.engine.RetryDead(ctx, ids, b.clock.Now())
 		return len(receipts), err
 	})
 }
 
+// pageOfDead is DeadIDs of no more entries than a page of ListDead has.
+func (b *Broker) pageOfDead(ctx context.Context, f Filter, after DeadLetterID, limit int) (ids []DeadLetterID, err error) {
+	page, err := b.engine.ListDead(ctx, f, after, limit)
+	for i := range page {
+		ids = append(ids, page[i].ID)
+	}
+	return ids, err
+}
+
+// nextDead is how the next step of a bulk call is found, like [Engine].DeadIDs.
+type nextDead = func(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetterID, error)
+
 // eachDead hands the matches of f to take, a step at a time.
-func (b *Broker) eachDead(ctx context.Context, f Filter, opts []CancelOption, take func([]DeadLetterID) (int, error)) (n int, err error) {
+func (b *Broker) eachDead(
+	ctx context.Context, f Filter, opts []CancelOption, next nextDead, take func([]DeadLetterID) (int, error),
+) (n int, err error) {
 	o, err := collectCancel(opts)
 	switch {
 	case f.IsZero():
@@ -122,14 +149,13 @@ func (b *Broker) eachDead(ctx context.Context, f Filter, opts []CancelOption, ta
 	}
 	defer b.end()
 	f = f.normalise()
-	// What is published again may die again: no more are taken than there were.
-	left := b.engine.Stats().DeadLetters
-	if o.limit > 0 {
-		left = min(left, o.limit)
+	last, left, err := b.lastDead(ctx, f, o.limit)
+	if err != nil {
+		return 0, err
 	}
 	for after := DeadLetterID(""); left > 0; {
-		ids, err := b.engine.DeadIDs(ctx, f, after, min(left, deadStep))
-		if err != nil || len(ids) == 0 {
+		ids, err := next(ctx, f, after, min(left, deadStep))
+		if ids = upTo(ids, last); err != nil || len(ids) == 0 {
 			return n, err
 		}
 		taken, err := take(ids)
@@ -139,6 +165,35 @@ func (b *Broker) eachDead(ctx context.Context, f Filter, opts []CancelOption, ta
 		after, left = ids[len(ids)-1], left-len(ids)
 	}
 	return n, nil
+}
+
+// lastDead returns how many matches of f there are, at most limit if that is not
+// 0, and the last of them. A bulk call that takes no later ones meets none twice:
+// what it publishes again may die again, and has a higher number then.
+func (b *Broker) lastDead(ctx context.Context, f Filter, limit int) (last DeadLetterID, n int, err error) {
+	most := b.engine.Stats().DeadLetters // with those that arrive meanwhile it might not end
+	if limit > 0 {
+		most = min(most, limit)
+	}
+	for n < most {
+		ids, err := b.engine.DeadIDs(ctx, f, last, min(most-n, deadStep))
+		if err != nil || len(ids) == 0 {
+			return last, n, err
+		}
+		last, n = ids[len(ids)-1], n+len(ids)
+	}
+	return last, n, nil
+}
+
+// upTo cuts a list of dead letters behind last.
+func upTo(ids []DeadLetterID, last DeadLetterID) []DeadLetterID {
+	_, end, _ := last.parse()
+	for i, id := range ids {
+		if _, number, _ := id.parse(); number > end {
+			return ids[:i]
+		}
+	}
+	return ids
 }
 
 func (b *Broker) beginDead(ctx context.Context, ids []DeadLetterID) error {

@@ -3,11 +3,13 @@ package recall_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/enginetest"
 )
 
 // bury makes dead letters: some with label a, some with b.
@@ -48,6 +50,79 @@ func TestDeadLettersByFilter(t *testing.T) {
 		}
 		if n, err := b.DeleteDeadMatching(t.Context(), labelled("none")); n != 0 || err != nil {
 			t.Fatalf("delete of nothing: %d, %v", n, err)
+		}
+	})
+}
+
+// diesAtOnce is an engine whose RetryDead returns when what it published has
+// died again.
+type diesAtOnce struct{ *enginetest.Reference }
+
+func (e diesAtOnce) RetryDead(ctx context.Context, ids []recall.DeadLetterID, now time.Time) ([]recall.Receipt, error) {
+	defer synctest.Wait()
+	return e.Reference.RetryDead(ctx, ids, now)
+}
+
+// TestRetryDeadMatchingOnce has more dead letters than match, and takes several
+// steps: what dies again in the first is not taken by a later one.
+func TestRetryDeadMatchingOnce(t *testing.T) {
+	for _, test := range []struct {
+		opts []recall.CancelOption
+		want int
+	}{
+		{nil, 1300},
+		{[]recall.CancelOption{recall.Limit(1200)}, 1200},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBrokerOn(t, diesAtOnce{enginetest.NewReference()}, nil)
+			bury(t, b, 2600)
+			n, err := b.RetryDeadMatching(t.Context(), recall.Filter{Labels: []string{"b"}}, test.opts...)
+			if n != test.want || err != nil {
+				t.Errorf("retry: got %d, %v, want %d", n, err, test.want)
+			}
+			if all := deadLetters(t, b); len(all) != 2600 {
+				t.Errorf("%d dead letters after the retry, want 2600", len(all))
+			}
+		})
+	}
+}
+
+// stepSizes is an engine that notes how many dead letters each commit takes.
+type stepSizes struct {
+	*enginetest.Reference
+	retried, deleted []int
+}
+
+func (e *stepSizes) RetryDead(ctx context.Context, ids []recall.DeadLetterID, now time.Time) ([]recall.Receipt, error) {
+	e.retried = append(e.retried, len(ids))
+	return e.Reference.RetryDead(ctx, ids, now)
+}
+
+func (e *stepSizes) DeleteDead(ctx context.Context, ids []recall.DeadLetterID) (int, error) {
+	e.deleted = append(e.deleted, len(ids))
+	return e.Reference.DeleteDead(ctx, ids)
+}
+
+// TestRetryDeadMatchingInMemory publishes large bodies again a few at a time; to
+// delete them nobody has to read them.
+func TestRetryDeadMatchingInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const letters, size = 20, 1 << 20
+		engine := &stepSizes{Reference: enginetest.NewReference()}
+		b := newBrokerOn(t, engine, nil)
+		handle(t, b, "local:bad", func(context.Context, *recall.Delivery) error { return recall.Permanent(errNoRoom) })
+		publishMany(t, b, letters, recall.Message{URL: "local:bad", Body: make([]byte, size), Labels: []string{"a"}})
+		synctest.Wait()
+		f := recall.Filter{Labels: []string{"a"}}
+		if n, err := b.RetryDeadMatching(t.Context(), f); n != letters || err != nil {
+			t.Errorf("retry: got %d, %v, want %d", n, err, letters)
+		}
+		synctest.Wait()
+		if n, err := b.DeleteDeadMatching(t.Context(), f); n != letters || err != nil {
+			t.Errorf("delete: got %d, %v, want %d", n, err, letters)
+		}
+		if want := []int{8, 8, 4}; !slices.Equal(engine.retried, want) || !slices.Equal(engine.deleted, []int{letters}) {
+			t.Errorf("steps: got %v and %v, want %v and all", engine.retried, engine.deleted, want)
 		}
 	})
 }

@@ -92,7 +92,8 @@ func newRequest(ctx context.Context, m *Message) (*http.Request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the request cannot be built: %w", err)
 	}
-	req.URL.RawQuery = escapeQuery(req.URL.RawQuery)
+	req.URL.RawPath = escapeBytes(req.URL.RawPath, badInPath)
+	req.URL.RawQuery = escapeBytes(req.URL.RawQuery, badInQuery)
 	req.Header = requestHeader(m)
 	if host := req.Header.Get("Host"); host != "" {
 		req.Host = host
@@ -128,10 +129,18 @@ func requestHeader(m *Message) http.Header {
 	return h
 }
 
-// escapeQuery escapes the bytes that may not stand in a request line. Of a
-// path package url takes care; it leaves a query as it is.
-func escapeQuery(s string) string {
-	bad := func(c byte) bool { return c <= ' ' || c >= 0x7f }
+// badInQuery tells whether a byte of a query may not stand in a request line.
+func badInQuery(c byte) bool { return c <= ' ' || c >= 0x7f }
+
+// badInPath tells whether a byte of a path has to be escaped. Package url would
+// do that as well, but then escapes the whole path anew, and a "%2F" in it
+// becomes a slash.
+func badInPath(c byte) bool {
+	return badInQuery(c) || strings.IndexByte("\"<>?\\^`{|}", c) >= 0
+}
+
+// escapeBytes escapes the bad bytes, and leaves the others as they are.
+func escapeBytes(s string, bad func(byte) bool) string {
 	if !slices.ContainsFunc([]byte(s), bad) {
 		return s
 	}
@@ -187,15 +196,11 @@ func (d *dispatcher) keep(resp *http.Response) *HTTPResponse {
 // boundHeader returns h, or of a header that is too large the part that fits,
 // in the order of the names.
 func boundHeader(h http.Header) http.Header {
-	size := 0
-	for name, values := range h {
-		size += headerSize(name, values)
-	}
-	if size <= maxResponseHeader {
+	if headersSize(h) <= maxResponseHeader {
 		return h
 	}
 	kept := make(http.Header)
-	size = 0
+	size := 0
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		if size += headerSize(name, h[name]); size > maxResponseHeader {
 			break
@@ -212,6 +217,13 @@ func headerSize(name string, values []string) (n int) {
 	return n
 }
 
+func headersSize(h http.Header) (n int) {
+	for name, values := range h {
+		n += headerSize(name, values)
+	}
+	return n
+}
+
 func statusReason(status int) string {
 	text := strings.TrimSpace(fmt.Sprintf("the endpoint answered %d %s", status, http.StatusText(status)))
 	if status >= 300 && status <= 399 {
@@ -222,7 +234,9 @@ func statusReason(status int) string {
 
 // newTransport returns the transport of a broker that was given none. It keeps
 // a connection per slot: the two per host of http.DefaultTransport make a busy
-// endpoint three times slower, as most attempts connect anew.
+// endpoint three times slower, as most attempts connect anew. A host gets no more
+// than that: an attempt that finds none idle waits for one of those that others
+// are giving back, and as it has a slot itself there is one to come.
 func newTransport(slots int) *http.Transport {
 	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
@@ -231,6 +245,7 @@ func newTransport(slots int) *http.Transport {
 		ForceAttemptHTTP2:      true,
 		MaxIdleConns:           slots,
 		MaxIdleConnsPerHost:    slots,
+		MaxConnsPerHost:        slots,
 		IdleConnTimeout:        90 * time.Second,
 		TLSHandshakeTimeout:    10 * time.Second,
 		ExpectContinueTimeout:  time.Second,

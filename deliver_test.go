@@ -75,14 +75,16 @@ func TestRequest(t *testing.T) {
 
 func TestRequestTargets(t *testing.T) {
 	for dest, want := range map[string]string{
-		"http://api.test":                "/",
-		"http://api.test?":               "/?",
-		"http://api.test//a//b":          "//a//b",
-		"http://api.test/a;b=c,d":        "/a;b=c,d",
-		"http://api.test/%7Euser/%c3%a4": "/%7Euser/%c3%a4",
-		"http://api.test/ä b":            "/%C3%A4%20b",
-		"http://api.test/?x=ä b&y=<>":    "/?x=%C3%A4%20b&y=<>",
-		"HTTP://api.test:80/":            "/",
+		"http://api.test":                  "/",
+		"http://api.test?":                 "/?",
+		"http://api.test//a//b":            "//a//b",
+		"http://api.test/a;b=c,d":          "/a;b=c,d",
+		"http://api.test/%7Euser/%c3%a4":   "/%7Euser/%c3%a4",
+		"http://api.test/ä b":              "/%C3%A4%20b",
+		"http://api.test/a%2Fb/ä{x}":       "/a%2Fb/%C3%A4%7Bx%7D",
+		"http://api.test/%2f/^`|\\\"<>[c]": "/%2f/%5E%60%7C%5C%22%3C%3E[c]",
+		"http://api.test/?x=ä b&y=<>":      "/?x=%C3%A4%20b&y=<>",
+		"HTTP://api.test:80/":              "/",
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			if _, got := deliverOne(t, recall.Options{}, recall.Message{URL: dest}); got.uri != want {
@@ -358,9 +360,37 @@ func TestConnectionsAreReused(t *testing.T) {
 	if s := b.Stats(); s.Failed != messages/2 || s.Delivered != messages/2 {
 		t.Errorf("Stats: got %d failed, %d delivered", s.Failed, s.Delivered)
 	}
-	// More are opened while others are being given back, on a busy machine quite a
-	// few. Without reuse it would be one for each message.
-	if got := opened.Load(); got > 4*slots {
+	// A few are opened in the place of others: package net/http gives one up that a
+	// busy machine kept from telling in time that it was written to.
+	if got := opened.Load(); got > 2*slots {
 		t.Errorf("connections: got %d for %d slots", got, slots)
 	}
+}
+
+// TestConnectionsAreBounded has an endpoint that is slow to connect to. The
+// attempt that asked for a connection goes on with another that became free, so
+// that there is a slot, and one more attempt, while the first is still to come.
+func TestConnectionsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const slots, messages = 2, 20
+		var dials, handled atomic.Int64
+		own, pipe := recall.NewTransport(slots), serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			handled.Add(1)
+			time.Sleep(time.Second)
+		})
+		defer own.CloseIdleConnections()
+		own.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if dials.Add(1) > 1 {
+				time.Sleep(10 * time.Second)
+			}
+			return pipe.DialContext(ctx, network, addr)
+		}
+		b := newBroker(t, &recall.Options{Slots: slots, Transport: own})
+		publishMany(t, b, messages, recall.Message{URL: "http://api.test/"})
+		sleep(time.Minute)
+		if got := dials.Load(); got != slots || handled.Load() != messages {
+			t.Errorf("got %d connections for %d slots, %d requests", got, slots, handled.Load())
+		}
+		closeNow(t, b, t.Context())
+	})
 }

@@ -137,12 +137,17 @@ func (d *dispatcher) wait(claiming context.Context, more bool) {
 		}
 		return
 	}
-	select {
-	case <-claiming.Done():
-	case <-d.hint:
-	case <-d.wake:
-	case <-d.alarm.C:
-		d.alarm.off()
+	for rang := false; !rang; {
+		select {
+		case <-claiming.Done():
+			return
+		case <-d.hint:
+			return
+		case <-d.wake:
+			return
+		case <-d.alarm.C:
+			rang = d.alarm.rang()
+		}
 	}
 }
 

@@ -145,7 +145,8 @@ func TestSlotsBoundConcurrency(t *testing.T) {
 	}
 }
 
-// TestClaimsAreEventDriven shows that an idle broker does nothing at all.
+// TestClaimsAreEventDriven shows that an idle broker asks the engine for nothing
+// at all.
 func TestClaimsAreEventDriven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := newHooked()
@@ -166,6 +167,47 @@ func TestClaimsAreEventDriven(t *testing.T) {
 		}
 		if s.calls.Load() != 1 {
 			t.Errorf("calls: got %d, want 1", s.calls.Load())
+		}
+	})
+}
+
+// stepClock can be set while its timers run on, like the wall clock of a machine
+// that was suspended or whose time is corrected.
+type stepClock struct{ step atomic.Int64 }
+
+func (c *stepClock) Now() time.Time {
+	return time.Now().Round(0).Add(time.Duration(c.step.Load()))
+}
+
+func (c *stepClock) AfterFunc(d time.Duration, f func()) func() bool {
+	return time.AfterFunc(d, f).Stop
+}
+
+// TestDueWhenTheClockSays sets the clock while a message waits: it is due by the
+// clock and not by the timer that was started before, and is not asked for
+// earlier.
+func TestDueWhenTheClockSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock, engine := &stepClock{}, newHooked()
+		b := newBrokerOn(t, engine, &recall.Options{Clock: clock})
+		var s sleeper
+		handle(t, b, "local:h", s.handle)
+		publish(t, b, recall.Message{URL: "local:h", Delay: 24 * time.Hour})
+		synctest.Wait()
+		before := engine.claims.Load()
+		for _, step := range []struct{ set, pass time.Duration }{
+			{-48 * time.Hour, 25 * time.Hour}, {46 * time.Hour, 59 * time.Minute},
+		} {
+			clock.step.Add(int64(step.set))
+			sleep(step.pass)
+			if calls, claims := s.calls.Load(), engine.claims.Load()-before; calls != 0 || claims != 0 {
+				t.Errorf("a step of %v: got %d calls and %d claims before the time", step.set, calls, claims)
+			}
+		}
+		clock.step.Add(int64(time.Minute))
+		sleep(time.Minute)
+		if got := s.calls.Load(); got != 1 {
+			t.Errorf("calls: got %d, want 1 a minute after the time", got)
 		}
 	})
 }

@@ -101,7 +101,7 @@ func openEmbedded(path string, o *Options) (Engine, error) {
 	}
 	e, err := newEmbedded(s, o)
 	if err != nil {
-		_ = s.Close() // the first error says what is wrong
+		_ = s.Abandon() // the first error says what is wrong, and a damaged file is not written to
 		return nil, err
 	}
 	return e, nil
@@ -125,7 +125,7 @@ func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
 	}
 	go e.commitLoop()
 	if err := e.settleCrash(todo, now); err != nil {
-		_ = e.Close()
+		_ = e.stop()
 		return nil, err
 	}
 	hint(e.claimHint)
@@ -145,6 +145,14 @@ func (e *embedded) Hints() Hints { return Hints{Claim: e.claimHint, Maintain: e.
 
 // Close implements [Engine].
 func (e *embedded) Close() error {
+	if err := e.stop(); err != nil {
+		return err
+	}
+	return e.store.Close()
+}
+
+// stop ends the committer when it has done what is queued.
+func (e *embedded) stop() error {
 	e.senders.Lock()
 	if e.closed {
 		e.senders.Unlock()
@@ -155,7 +163,7 @@ func (e *embedded) Close() error {
 	close(e.queue)
 	e.senders.Unlock()
 	<-e.committed
-	return e.store.Close()
+	return nil
 }
 
 // Stats implements [Engine].

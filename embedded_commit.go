@@ -274,9 +274,13 @@ func (c *committer) idle() bool {
 // is not enough, the larger half of what is left, again and again: one dead
 // letter that finds no room must not keep the sweep from making some.
 func (c *committer) begin() (*store.Tx, error) {
-	tx, err := c.e.store.Begin(c.sum())
+	sum := c.sum()
+	tx, err := c.e.store.Begin(sum)
 	if !noRoom(err) {
 		return tx, err
+	}
+	if !sum.Essential {
+		c.e.noteFull()
 	}
 	left := c.refuse(func(r *request) bool { return !r.work.bound().Essential })
 	for len(left) > 0 {
@@ -362,6 +366,7 @@ func (t *turn) flush() error {
 // the one store that makes all new messages visible, then their due times.
 func (c *committer) apply() {
 	e := c.e
+	fold := e.store.FoldPays()
 	e.settleFinished(c.turn.finished)
 	for _, r := range c.batch {
 		if r.err == nil {
@@ -373,7 +378,7 @@ func (c *committer) apply() {
 	e.standing = c.turn.standing
 	e.stats.commits++
 	e.upkeep.foldable += len(c.turn.finished) + len(c.turn.deleted)
-	pays := e.upkeepPaysLocked()
+	pays := fold || e.upkeepPaysLocked()
 	e.mu.Unlock()
 	if pays {
 		hint(e.upkeepHint)

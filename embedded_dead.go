@@ -76,14 +76,19 @@ func (e *embedded) ListDead(ctx context.Context, f Filter, after DeadLetterID, l
 		return nil, err
 	}
 	out := make([]DeadLetter, 0, len(seqs))
+	size := 0
 	err = e.store.View(func(v *store.View) error {
 		for _, seq := range seqs {
 			d, ok, err := readDead(v, seq)
 			if err != nil {
 				return err
 			}
-			if ok {
-				out = append(out, d)
+			if !ok {
+				continue
+			}
+			out = append(out, d)
+			if size += d.size(); size >= PageBytes {
+				return nil
 			}
 		}
 		return nil

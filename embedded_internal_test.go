@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/recallmq/recall/store"
@@ -121,4 +122,58 @@ func TestPagesLeftBehind(t *testing.T) {
 	if len(ix.pages) != 1 || ix.timeline.Len() != 1 {
 		t.Errorf("%d pages are kept, %d in order of time", len(ix.pages), ix.timeline.Len())
 	}
+}
+
+// TestRestoreAfterTheEnd undoes a request whose message has ended by it, which
+// is not to be seen yet: the undo waits, and lifts nothing.
+func TestRestoreAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, err := OpenEngine(filepath.Join(t.TempDir(), "q.db"), &Options{Durability: SyncNever})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := engine.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		e, now := engine.(*embedded), time.Now()
+		m := Message{URL: "https://api.test/", Method: "POST", Retries: Retries(3), CreatedAt: now, DueAt: now}
+		if _, err := e.Insert(t.Context(), []Message{m}, now); err != nil {
+			t.Fatal(err)
+		}
+		claimed, err := e.Claim(t.Context(), ClaimRequest{Now: now, Max: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked, err := e.CancelMatching(t.Context(), CancelMatchingRequest{All: true, Policy: Sticky, Now: now})
+		if err != nil || asked.Requested != 1 {
+			t.Fatalf("got %+v, %v", asked, err)
+		}
+		d, _, err := e.decide(claimed.Leases[0], &Finish{Outcome: Retry, Due: now, Now: now})
+		if err != nil || d.end != endGone {
+			t.Fatalf("got %+v, %v", d, err)
+		}
+		restored := make(chan RestoreResult, 1)
+		go func() {
+			r, err := e.Restore(context.Background(), asked.Operation, now)
+			if err != nil {
+				t.Error(err)
+			}
+			restored <- r
+		}()
+		synctest.Wait()
+		select {
+		case r := <-restored:
+			t.Errorf("it has not waited: %+v", r)
+		default:
+		}
+		e.leave(d)
+		if err := e.finishGone(d.seq); err != nil {
+			t.Fatal(err)
+		}
+		if r := <-restored; r != (RestoreResult{}) {
+			t.Errorf("got %+v, want nothing", r)
+		}
+	})
 }

@@ -14,6 +14,7 @@ import (
 type upkeepState struct {
 	foldable  int       // finished messages whose journal rows are not folded
 	sweep     bool      // bitmaps have changed since the last sweep
+	full      bool      // a publish was refused since the last fold
 	state     bool      // retries or claims were journalled since the last fold of them
 	audit     time.Time // when to look for records that are old enough to go, behind auditFrom
 	auditFrom [16]byte
@@ -23,7 +24,6 @@ type upkeepState struct {
 
 const (
 	noteAfter   = time.Second // a claim is noted by then, if no commit came earlier
-	foldPays    = 4096        // finished messages that make a fold worth its commit
 	foldBatch   = 100_000     // messages folded in one commit
 	stateBatch  = 1 << 20     // journal bytes folded in one commit
 	unlinkBatch = 64          // slices unlinked or cleaned in one step
@@ -32,10 +32,20 @@ const (
 
 func (e *embedded) backlogLocked() int { return e.upkeep.foldable + e.undo.backlog() }
 
-// upkeepPaysLocked tells whether there is background work worth starting.
+// upkeepPaysLocked tells whether there is background work worth starting, beside
+// folding what is finished.
 func (e *embedded) upkeepPaysLocked() bool {
 	u := &e.upkeep
-	return len(e.undo.buried) > e.undo.undoable || u.foldable >= foldPays || u.sweep || u.state
+	return len(e.undo.buried) > e.undo.undoable || u.sweep || u.state
+}
+
+// noteFull starts background work when a publish was refused: segments that may
+// still be written to are sealed then, and can be given back.
+func (e *embedded) noteFull() {
+	e.mu.Lock()
+	e.upkeep.full, e.upkeep.sweep = true, true
+	e.mu.Unlock()
+	hint(e.upkeepHint)
 }
 
 // Maintain implements [Engine]: one step of noting claims, unlinking,
@@ -245,9 +255,10 @@ func (e *embedded) fold(ctx context.Context, step func(tx *store.Tx, limit int) 
 // pays.
 func (e *embedded) foldFinishedStep(ctx context.Context) (bool, error) {
 	e.mu.Lock()
-	pays := e.upkeep.foldable >= foldPays
+	full := e.upkeep.full && e.upkeep.foldable > 0
+	e.upkeep.full = false
 	e.mu.Unlock()
-	if !pays {
+	if !full && !e.store.FoldPays() {
 		return false, nil
 	}
 	var folded int
@@ -298,17 +309,17 @@ func (e *embedded) sweepStep(ctx context.Context) (bool, error) {
 	if !todo {
 		return false, nil
 	}
-	need, ok := e.store.NextSweep()
+	next, ok := e.store.NextSweep()
 	var result store.SweepResult
 	var err error
 	if ok {
-		err = e.submit(ctx, &maintWork{need: need, step: func(tx *store.Tx) (err error) {
-			result, err = tx.Sweep()
+		err = e.submit(ctx, &maintWork{need: next.Bound, step: func(tx *store.Tx) (err error) {
+			result, err = tx.Sweep(next)
 			return err
 		}})
 	}
 	if errors.Is(err, ErrFull) && !errors.Is(err, ErrFailed) {
-		err, result.More = nil, false // a rewrite needs room: after the next fold, perhaps
+		err, result.More = nil, e.store.SweepRefused(next) // a rewrite needs room: after the next fold, perhaps
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -88,9 +88,11 @@ func (e *embedded) describe(p *page, en *entry, seq uint64) Message {
 }
 
 // readSnapshots reads the messages of entries that were copied under the lock.
-// Those that are gone from the file by now are left out.
+// Those that are gone from the file by now are left out, and those for which
+// there is no room in a page.
 func (e *embedded) readSnapshots(seqs []uint64, entries []entry, now time.Time) ([]Message, error) {
 	out := make([]Message, 0, len(seqs))
+	size := 0
 	err := e.store.View(func(v *store.View) error {
 		for i, seq := range seqs {
 			row, err := v.Record(store.Live, seq)
@@ -111,6 +113,9 @@ func (e *embedded) readSnapshots(seqs []uint64, entries []entry, now time.Time) 
 			en := &entries[i]
 			m.State, m.Attempts, m.DueAt = stateOf(en, now), int(en.attempts), time.UnixMilli(en.due)
 			out = append(out, m)
+			if size += m.size(); size >= PageBytes {
+				return nil
+			}
 		}
 		return nil
 	})

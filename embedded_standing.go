@@ -151,7 +151,8 @@ func (w *standingWork) bound() store.Bound {
 }
 
 func (w *standingWork) write(t *turn) error {
-	if w.refused = roomFor(t.standing, w.s); w.refused != nil {
+	if active := countActive(t.standing, w.s.op.At); active >= maxStanding {
+		w.refused = invalid("Filter", "%d standing cancellations are active, which is the limit", active)
 		return nil
 	}
 	t.standing = append(slices.Clip(t.standing), w.s)
@@ -162,18 +163,13 @@ func (w *standingWork) write(t *turn) error {
 
 func (w *standingWork) apply(*embedded) {}
 
-// roomFor refuses one more when too many are active.
-func roomFor(list []*standing, s *standing) error {
-	active := 0
-	for _, other := range list {
-		if other.active(s.op.At) {
-			active++
+func countActive(list []*standing, now int64) (n int) {
+	for _, s := range list {
+		if s.active(now) {
+			n++
 		}
 	}
-	if active >= maxStanding {
-		return invalid("Filter", "%d standing cancellations are active, which is the limit", active)
-	}
-	return nil
+	return n
 }
 
 // liftWork ends a standing cancellation.

@@ -144,6 +144,9 @@ func (x *embeddedTx) try(err error) error {
 func (x *embeddedTx) commit() error {
 	c := x.c
 	if err := c.turn.tx.Room(x.bound()); err != nil {
+		if noRoom(err) {
+			x.e.noteFull()
+		}
 		return err
 	}
 	c.turn.notes = x.e.takeNotes(c.turn.notes[:0])

@@ -358,13 +358,16 @@ func (e *embedded) claimBurialsLocked(op [16]byte, now int64) (w *restoreWork, w
 			return nil, nil, ErrUndoExpired
 		}
 	}
+	if ended := e.endingLocked(w.parts); ended != nil {
+		return nil, ended, nil
+	}
 	for _, b := range w.parts {
 		e.undo.state(b, burialRestoring)
 		b.restore = w
 		for _, seq := range b.asked {
 			p, en := e.live.lookup(seq)
 			l := e.leases[seq]
-			if l != nil && !l.final && en != nil && en.flags&flagRequested != 0 && !e.undo.asks(seq, op) {
+			if l != nil && !l.final && en != nil && en.flags&flagRequested != 0 && !e.asksLocked(seq, op) {
 				e.live.request(p, en, false)
 				w.lifted = append(w.lifted, seq)
 			}
@@ -373,11 +376,29 @@ func (e *embedded) claimBurialsLocked(op [16]byte, now int64) (w *restoreWork, w
 	return w, nil, nil
 }
 
-// asks tells whether another operation than op has asked for the cancellation of
-// a message.
-func (u *undoState) asks(seq uint64, op [16]byte) bool {
-	return slices.ContainsFunc(u.buried, func(b *burial) bool {
-		return b.op != op && b.state != burialRestoring && slices.Contains(b.asked, seq)
+// endingLocked returns when the attempt is over of a message that was asked for,
+// and whose end is decided but not to be seen yet: the request has had its
+// effect, and an undo comes after that. Nil if there is none.
+func (e *embedded) endingLocked(parts []*burial) chan struct{} {
+	for _, b := range parts {
+		for _, seq := range b.asked {
+			if l := e.leases[seq]; l != nil && l.final {
+				e.endedLocked(l)
+				return l.ended
+			}
+		}
+	}
+	return nil
+}
+
+// asksLocked tells whether another operation than op has asked for the
+// cancellation of a message. The file knows: what can no longer be undone is
+// forgotten here, and asks all the same.
+func (e *embedded) asksLocked(seq uint64, op [16]byte) bool {
+	return slices.ContainsFunc(e.store.Requests(seq), func(other [16]byte) bool {
+		return other != op && !slices.ContainsFunc(e.undo.buried, func(b *burial) bool {
+			return b.op == other && b.state == burialRestoring
+		})
 	})
 }
 

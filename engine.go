@@ -32,7 +32,8 @@ type Engine interface {
 	Get(ctx context.Context, id MessageID, now time.Time) (Message, error)
 	// List returns up to limit live messages that match f in the order of
 	// publication, those after the id `after` if it is not empty. A zero Filter
-	// matches everything.
+	// matches everything. The list may be shorter than limit: the message that
+	// brings its bodies and headers to PageBytes is its last.
 	List(ctx context.Context, f Filter, after MessageID, limit int, now time.Time) ([]Message, error)
 	// Count counts the matches of f among the live messages, without keeping
 	// writers out. A zero Filter matches everything.
@@ -62,8 +63,8 @@ type Engine interface {
 	CancelMatching(ctx context.Context, req CancelMatchingRequest) (CancelResult, error)
 
 	// ListDead, DeleteDead and RetryDead serve the dead letter queue. Unknown
-	// ids are passed over. RetryDead publishes a new message for each and
-	// removes the dead letter, in one unit.
+	// ids are passed over. ListDead ends early like List. RetryDead publishes a
+	// new message for each and removes the dead letter, in one unit.
 	ListDead(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetter, error)
 	DeleteDead(ctx context.Context, ids []DeadLetterID) (int, error)
 	RetryDead(ctx context.Context, ids []DeadLetterID, now time.Time) ([]Receipt, error)
@@ -142,6 +143,10 @@ type EngineTx interface {
 	CancelMatching(req CancelMatchingRequest) (CancelResult, error)
 	Bucket(name string) (Bucket, error)
 }
+
+// PageBytes bounds what one read of an engine brings into memory, but for the
+// message that reaches it.
+const PageBytes = 8 << 20
 
 // Hints are channels with room for one hint each. A hint may be spurious, but
 // none is lost: it stays until it is taken.

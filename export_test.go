@@ -2,6 +2,7 @@ package recall
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/recallmq/recall/store"
 )
@@ -17,11 +18,14 @@ func OpenFaulty(path string, opts *Options, before, after func() error) (Engine,
 	}
 	e, err := newEmbedded(s, o)
 	if err != nil {
-		_ = s.Close()
+		_ = s.Abandon()
 		return nil, err
 	}
 	return e, nil
 }
+
+// NewTransport is the transport of a broker that was given none.
+func NewTransport(slots int) *http.Transport { return newTransport(slots) }
 
 // Settle waits until everything that was queued is in the file. Unlike a
 // commit it leaves claims unnoted.

@@ -127,11 +127,7 @@ func (s *story) transaction() error {
 }
 
 func (s *story) dead() (ids []recall.DeadLetterID, err error) {
-	list, err := s.e.ListDead(context.Background(), recall.Filter{}, "", 10)
-	for _, d := range list {
-		ids = append(ids, d.ID)
-	}
-	return ids, err
+	return s.e.DeadIDs(context.Background(), recall.Filter{}, "", 10)
 }
 
 func (s *story) retryDead() error {
@@ -545,6 +541,86 @@ func TestFull(t *testing.T) {
 	must(s.upkeep())
 	if again := s.fill(t); again < n/2 {
 		t.Errorf("after the cancellation %d found room, %d at first", again, n)
+	}
+}
+
+// TestFullOfLargeMessages fills a file with messages so large that all of them
+// would have numbers of one segment. When they are gone, publishing works again,
+// also after the next open.
+func TestFullOfLargeMessages(t *testing.T) {
+	for _, mostBytes := range []int64{100 << 20, 20 << 20} {
+		for name, empty := range map[string]func(*story, int) error{
+			"cancel": func(s *story, _ int) error { return s.cancelLabel("f") },
+			"deliver": func(s *story, n int) error {
+				if err := s.claim(n); err != nil {
+					return err
+				}
+				for body := range s.lease {
+					if err := s.finish(body, recall.Finish{Outcome: recall.Delivered}); err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+		} {
+			for _, reopen := range []bool{false, true} {
+				fullOfLarge(t, fmt.Sprintf("%d MiB, %s, reopen %v", mostBytes>>20, name, reopen), mostBytes, empty, reopen)
+			}
+		}
+	}
+}
+
+func fullOfLarge(t *testing.T, name string, mostBytes int64, empty func(*story, int) error, reopen bool) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "q.db")
+	opts := &recall.Options{Durability: recall.SyncNever, MaxFileSize: mostBytes, UndoWindow: -1, Logger: quietLogger}
+	e, err := recall.OpenEngine(path, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &story{e: e, ids: map[string]recall.MessageID{}, lease: map[string]recall.Lease{}}
+	n := s.fillLarge(t)
+	if err := empty(s, n); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	if reopen {
+		if err = s.e.Close(); err == nil {
+			s.e, err = recall.OpenEngine(path, opts)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mostBytes < 32<<20 { // nothing tells it that the file was full
+			_ = s.fillLarge(t)
+			if err := s.cancelLabel("f"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.upkeep(); err != nil {
+		t.Fatal(err)
+	}
+	if again := s.fillLarge(t); again < n/2 {
+		t.Errorf("%s: %d found room again, %d at first", name, again, n)
+	}
+	if err := errors.Join(recall.CheckInvariants(s.e, path), s.e.Close()); err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+}
+
+// fillLarge publishes messages of 1 MiB until there is no room.
+func (s *story) fillLarge(t *testing.T) (n int) {
+	t.Helper()
+	for ; ; n++ {
+		m := storyMessage("f", storyBase)
+		m.Body = append(make([]byte, 1<<20-8), fmt.Sprintf("%08d", n)...)
+		_, err := s.e.Insert(t.Context(), []recall.Message{m}, storyBase)
+		if errors.Is(err, recall.ErrFull) && !errors.Is(err, recall.ErrFailed) {
+			return n
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

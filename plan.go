@@ -209,6 +209,7 @@ func (ix *index) clip(q *query) {
 	if q.to != math.MaxInt64 {
 		q.hi = min(q.hi, ix.lastBefore(addMs(q.to, ix.maxBack+1)))
 	}
+	q.hi = max(q.hi, q.lo-1) // an empty range, and not less
 }
 
 // lastBefore returns the newest number whose message may be older than ms.

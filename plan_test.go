@@ -121,6 +121,16 @@ func TestPlanIsBounded(t *testing.T) {
 	}
 }
 
+// TestPlanOfNothing has a range that ends before it begins: no index has
+// anything in it, and not less than nothing.
+func TestPlanOfNothing(t *testing.T) {
+	ix := planIndex(3000, func(_ int, rec *store.Record) { rec.Queue = []byte("q") })
+	f := Filter{Queues: []string{"q"}, From: time.UnixMilli(100), To: time.UnixMilli(50)}
+	if got, want := ix.planOf(f), "queue 0 false, time 0 true"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // TestPlanAfterDrop counts when the oldest pages have been given back.
 func TestPlanAfterDrop(t *testing.T) {
 	ix := planIndex(5000, func(int, *store.Record) {})

@@ -5,8 +5,8 @@ import (
 	"iter"
 )
 
-// listPage is how many messages one read brings: no read outlives a call into
-// user code, so a list is read page by page.
+// listPage is how many messages one read brings, or fewer if they are large: no
+// read outlives a call into user code, so a list is read page by page.
 const listPage = 256
 
 // Get returns a live message, pending or in flight, with its body. A message

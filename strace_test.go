@@ -50,12 +50,9 @@ func TestAcknowledgedWithoutSync(t *testing.T) {
 // traceChild runs the child under strace and returns the trace.
 func traceChild(t *testing.T, noSync bool) string {
 	t.Helper()
-	strace := parttest.Need(t, "strace")
+	strace := parttest.NeedTracer(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if out, err := exec.CommandContext(ctx, strace, "-f", "-o", os.DevNull, os.Args[0], "-test.run", "^$").CombinedOutput(); err != nil {
-		t.Skipf("strace may not trace here: %v: %s", err, out)
-	}
 	dir := t.TempDir()
 	trace := filepath.Join(dir, "trace")
 	child := exec.CommandContext(ctx, strace, "-f", "-y", "-o", trace,

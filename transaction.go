@@ -181,7 +181,8 @@ func checkBucket(name string) error {
 // with [ErrClosed] – and so are the slices that it returns, which must not be
 // written to.
 type Bucket interface {
-	// Get returns the value of a key, nil if there is none.
+	// Get returns the value of a key, nil if there is none. Where the file is
+	// damaged Get and All find nothing, and then Update fails.
 	Get(key []byte) []byte
 	// Put sets the value of a key. Keys are 1 to 32,768 bytes ([ErrInvalid]).
 	// Neither may be changed before the transaction ends.

@@ -87,10 +87,14 @@ func sleepUpkeep(ctx context.Context, a *alarm) {
 }
 
 func waitUpkeep(ctx context.Context, hint <-chan struct{}, a *alarm) {
-	select {
-	case <-ctx.Done():
-	case <-hint:
-	case <-a.C:
-		a.off()
+	for rang := false; !rang; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hint:
+			return
+		case <-a.C:
+			rang = a.rang()
+		}
 	}
 }

@@ -81,9 +81,9 @@ func (w *walk) sliceLocked(visit func(*page, *entry, uint64) verdict) (done, sto
 // holdLocked is sliceLocked, again and again for as long as one lock hold may
 // take.
 func (w *walk) holdLocked(visit func(*page, *entry, uint64) verdict) (done, stopped bool) {
-	begin := time.Now()
+	watch := startStopwatch()
 	for range walkHold {
-		if done, stopped = w.sliceLocked(visit); done || stopped || time.Since(begin) > walkHoldTime {
+		if done, stopped = w.sliceLocked(visit); done || stopped || watch.ran() > walkHoldTime {
 			break
 		}
 	}

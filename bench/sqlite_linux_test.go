@@ -22,12 +22,9 @@ var tracedCommits = []string{"publish", "claim", "finish", "cancel"}
 // TestSQLiteSyncs looks at the system calls of a process: SQLite must sync its
 // log in every commit, or its figures would be those of something else.
 func TestSQLiteSyncs(t *testing.T) {
-	strace := parttest.Need(t, "strace")
+	strace := parttest.NeedTracer(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if out, err := exec.CommandContext(ctx, strace, "-f", "-o", os.DevNull, os.Args[0], "-test.run", "^$").CombinedOutput(); err != nil {
-		t.Skipf("strace may not trace here: %v: %s", err, out)
-	}
 	dir := t.TempDir()
 	trace := filepath.Join(dir, "trace")
 	child := exec.CommandContext(ctx, strace, "-f", "-y", "-o", trace,

@@ -75,6 +75,28 @@ var deadTests = []contractTest{
 			x.Errorf("ListDead in pages: got %v, want %v", got, want)
 		}
 	}},
+	{"a list ends once its bodies are large", func(x *fixture) {
+		large := func(m *recall.Message) { m.Body = make([]byte, 3<<20) }
+		huge := func(m *recall.Message) { m.Body = make([]byte, recall.PageBytes+1) }
+		var want []recall.DeadLetterID
+		for _, size := range []func(*recall.Message){large, large, large, large, huge, large} {
+			want = append(want, x.kill(size).ID)
+		}
+		got, err := x.e.DeadIDs(x.ctx, recall.Filter{}, "", 5)
+		if err != nil || !slices.Equal(got, want[:5]) {
+			x.Errorf("DeadIDs: got %v, %v, want %v", got, err, want[:5])
+		}
+		after := recall.DeadLetterID("")
+		for _, page := range [][]recall.DeadLetterID{want[:3], want[3:5], want[5:], nil} {
+			got, err := x.e.ListDead(x.ctx, recall.Filter{}, after, 10)
+			if err != nil || !slices.Equal(deadIDs(got), page) {
+				x.Fatalf("ListDead: got %v, %v, want %v", deadIDs(got), err, page)
+			}
+			if len(got) > 0 {
+				after = got[len(got)-1].ID
+			}
+		}
+	}},
 	{"deleted entries are gone, unknown ones are passed over", func(x *fixture) {
 		a, b, c := x.kill().ID, x.kill().ID, x.kill().ID
 		n, err := x.e.DeleteDead(x.ctx, []recall.DeadLetterID{c, unknownDead, a, c})

@@ -237,6 +237,27 @@ var filterTests = []contractTest{
 			x.Fatalf("List in pages: got %v, want %v", got, ids)
 		}
 	}},
+	{"List ends once its bodies are large", func(x *fixture) {
+		large := func(m *recall.Message) { m.Body = make([]byte, 3<<20) }
+		huge := func(m *recall.Message) { m.Body = make([]byte, recall.PageBytes+1) }
+		var want []recall.MessageID
+		for _, size := range []func(*recall.Message){large, large, large, large, huge, large} {
+			want = append(want, x.publish(size))
+		}
+		after := recall.MessageID("")
+		for _, page := range [][]recall.MessageID{want[:3], want[3:5], want[5:], nil} {
+			got, err := x.e.List(x.ctx, recall.Filter{}, after, 10, x.now)
+			if err != nil || !slices.Equal(messageIDs(got), page) {
+				x.Fatalf("List: got %v, %v, want %v", messageIDs(got), err, page)
+			}
+			if len(got) > 0 {
+				after = got[len(got)-1].ID
+			}
+		}
+		for _, id := range want { // what is checked at the end is one list
+			x.check(x.cancel(id), "Cancel")
+		}
+	}},
 	{"Explain counts exactly what is live", func(x *fixture) {
 		x.publishMany(20, label("big"))
 		few := x.publishMany(3, label("big"), queue("small"))

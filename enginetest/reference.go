@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -202,9 +203,11 @@ func (r *Reference) List(ctx context.Context, f recall.Filter, after recall.Mess
 	}
 	defer r.mu.Unlock()
 	var page []recall.Message
+	size := 0
 	for _, e := range r.live {
-		if e.m.ID > after && e.matches(f, now) && len(page) < limit {
+		if e.m.ID > after && e.matches(f, now) && len(page) < limit && size < recall.PageBytes {
 			page = append(page, e.show(now))
+			size += sizeOf(&e.m)
 		}
 	}
 	return page, nil
@@ -371,21 +374,49 @@ func (r *Reference) ListDead(ctx context.Context, f recall.Filter, after recall.
 	if f.States != nil || !f.DueAfter.IsZero() || !f.DueBefore.IsZero() {
 		return nil, nil
 	}
+	size := 0
 	for _, d := range r.dead {
-		if deathNumber(d.ID) > deathNumber(after) && f.Matches(&d.Message) && len(page) < limit {
+		if deathNumber(d.ID) > deathNumber(after) && f.Matches(&d.Message) && len(page) < limit && size < recall.PageBytes {
 			page = append(page, cloneDead(d))
+			size += sizeOfDead(&d)
 		}
 	}
 	return page, nil
 }
 
-// DeadIDs implements [recall.Engine].
-func (r *Reference) DeadIDs(ctx context.Context, f recall.Filter, after recall.DeadLetterID, limit int) (ids []recall.DeadLetterID, err error) {
-	page, err := r.ListDead(ctx, f, after, limit)
-	for _, d := range page {
-		ids = append(ids, d.ID)
+// sizeOf and sizeOfDead are what counts for [recall.PageBytes].
+func sizeOf(m *recall.Message) int { return len(m.Body) + sizeOfHeader(m.Header) }
+
+func sizeOfDead(d *recall.DeadLetter) int {
+	n := sizeOf(&d.Message)
+	if d.Response != nil {
+		n += len(d.Response.Body) + sizeOfHeader(d.Response.Header)
 	}
-	return ids, err
+	return n
+}
+
+func sizeOfHeader(h http.Header) (n int) {
+	for name, values := range h {
+		for _, v := range values {
+			n += len(name) + len(v)
+		}
+	}
+	return n
+}
+
+// DeadIDs implements [recall.Engine]. It takes several pages.
+func (r *Reference) DeadIDs(ctx context.Context, f recall.Filter, after recall.DeadLetterID, limit int) (ids []recall.DeadLetterID, err error) {
+	for len(ids) < limit {
+		page, err := r.ListDead(ctx, f, after, limit-len(ids))
+		if err != nil || len(page) == 0 {
+			return ids, err
+		}
+		for _, d := range page {
+			ids = append(ids, d.ID)
+		}
+		after = ids[len(ids)-1]
+	}
+	return ids, nil
 }
 
 // DeleteDead implements [recall.Engine].

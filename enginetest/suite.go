@@ -155,10 +155,8 @@ func (x *fixture) checkWhole() {
 	if s := x.e.Stats(); s.Pending != want.Pending || s.InFlight < want.InFlight {
 		x.Errorf("Stats: got %d pending and %d in flight, List has %+v", s.Pending, s.InFlight, want)
 	}
-	dead, err := x.e.ListDead(x.ctx, recall.Filter{}, "", 1<<30)
-	x.check(err, "ListDead")
-	if got := x.e.Stats().DeadLetters; got != len(dead) {
-		x.Errorf("Stats: got %d dead letters, ListDead has %d", got, len(dead))
+	if got, dead := x.e.Stats().DeadLetters, len(x.listDead(recall.Filter{})); got != dead {
+		x.Errorf("Stats: got %d dead letters, ListDead has %d", got, dead)
 	}
 }
 
@@ -418,11 +416,16 @@ func (x *fixture) wantStopped(res recall.CancelResult, err error, blocker recall
 	x.wantCancelled(res, cancelled)
 }
 
-func (x *fixture) listDead(f recall.Filter) []recall.DeadLetter {
+func (x *fixture) listDead(f recall.Filter) (all []recall.DeadLetter) {
 	x.Helper()
-	dead, err := x.e.ListDead(x.ctx, f, "", 1<<30)
-	x.check(err, "ListDead")
-	return dead
+	for after := recall.DeadLetterID(""); ; after = all[len(all)-1].ID {
+		page, err := x.e.ListDead(x.ctx, f, after, 1<<30)
+		x.check(err, "ListDead")
+		if len(page) == 0 {
+			return all
+		}
+		all = append(all, page...)
+	}
 }
 
 // kill publishes a message and lets its only attempt fail.

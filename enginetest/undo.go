@@ -271,6 +271,21 @@ var undoTests = slices.Concat(
 			x.finish(l, recall.Retry)
 			x.wantGone(id)
 		}),
+		undoTest("a request holds that can no longer be lifted, when another one is", func(x *fixture) {
+			id := x.publish(label("u"))
+			l := x.claimOne(id)
+			x.cancelSticky(id)
+			first := x.operations()[0].ID
+			x.settle()
+			x.wantExpired(first)
+			res, err := x.bulkOf(recall.CancelMatchingRequest{Filter: byLabel("u"), Policy: recall.Sticky})
+			sameResult(x, res, err, recall.CancelResult{}, nil) // it is asked for already
+			x.cancelSticky(id)
+			ops := x.operations()
+			x.wantRestored(ops[len(ops)-1].ID, 0, 0)
+			x.finish(l, recall.Retry)
+			x.wantGone(id)
+		}),
 		undoTest("a message can be cancelled and restored again and again", func(x *fixture) {
 			id := x.publish(label("u"), due(at(3600)))
 			want := x.outlines(recall.Filter{})

@@ -13,7 +13,16 @@ const tokenParam = "qstash_token"
 // authorized tells whether the header or the query has the token. Either will
 // do: a webhook may bear credentials of its own, which are for the endpoint.
 func (h *handler) authorized(r *http.Request) bool {
-	return h.bears(r) || h.isToken(r.URL.Query().Get(tokenParam))
+	return h.bears(r) || h.isToken(queryToken(r.URL.RawQuery))
+}
+
+func queryToken(raw string) string {
+	for p, err := range pairsOf(raw) {
+		if err == nil && p.name == tokenParam {
+			return p.value
+		}
+	}
+	return ""
 }
 
 // bears tells whether the Authorization header has the token, and so is ours

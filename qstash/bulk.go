@@ -22,6 +22,9 @@ func (h *handler) cancelBulk(w http.ResponseWriter, r *http.Request, _ string) e
 	if err != nil {
 		return err
 	}
+	if _, waits := c.options["wait"]; waits {
+		outwait(w)
+	}
 	f, all := c.filter()
 	var res recall.CancelResult
 	switch {
@@ -42,6 +45,13 @@ func (h *handler) cancelBulk(w http.ResponseWriter, r *http.Request, _ string) e
 	}
 	answer(w, http.StatusOK, body)
 	return nil
+}
+
+// outwait lifts the WriteTimeout of the server from a request that may wait for
+// attempts, and has a bound of its own: its answer would be lost. The error is of
+// a writer that has no deadline.
+func outwait(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 }
 
 // hold, release, reschedule and retryNow are the other changes of what waits.

@@ -1,6 +1,7 @@
 package qstash
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/recallmq/recall"
@@ -19,6 +20,7 @@ func (h *handler) cancelMany(w http.ResponseWriter, r *http.Request, rest string
 	var opts []recall.CancelOption
 	if h.o.CancelWait > 0 {
 		opts = append(opts, recall.Wait(h.o.CancelWait))
+		outwait(w)
 	}
 	if c.limit > 0 {
 		opts = append(opts, recall.Limit(c.limit))
@@ -31,10 +33,19 @@ func (h *handler) cancelMany(w http.ResponseWriter, r *http.Request, rest string
 		res, err = h.b.CancelMatching(r.Context(), f, opts...)
 	}
 	if err != nil {
-		return err
+		return inPart(err, res)
 	}
 	answer(w, http.StatusAccepted, map[string]int{"cancelled": res.Cancelled})
 	return nil
+}
+
+// inPart adds to an error that ended a wait what is durable all the same. The
+// answer of the stop rule is QStash's, and says it.
+func inPart(err error, res recall.CancelResult) error {
+	if res.Operation == "" || errors.Is(err, recall.ErrNotCancellable) {
+		return err
+	}
+	return &factsError{err, map[string]any{"cancelled": res.Cancelled, "operation": res.Operation}}
 }
 
 // logAll says who emptied the queue: it may have been a mistake.

@@ -1,11 +1,14 @@
 package qstash_test
 
 import (
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/enginetest"
+	"github.com/recallmq/recall/qstash"
 )
 
 // zoo publishes messages that differ in every attribute, a millisecond apart.
@@ -299,5 +302,62 @@ func TestCancelManyRefused(t *testing.T) {
 			checkError(t, s.call("DELETE", test.target, test.body, "Content-Type", "application/json"), 400, test.err)
 			s.checkGone("")
 		})
+	}
+}
+
+// TestCancelManyIDs names more messages than package url reads of a query: one
+// by one, as SDKs do.
+func TestCancelManyIDs(t *testing.T) {
+	many := strings.Repeat("messageIds="+unknownID+"&", 15_000) + "messageIds={a}"
+	for _, test := range []struct{ name, query, body string }{
+		{"query", "?qstash_token=" + qstash.DevToken + "&" + many, ""},
+		{"form", "", many},
+		{"the token last", "?" + many + "&qstash_token=" + qstash.DevToken, ""},
+	} {
+		inBubble(t, test.name, func(t *testing.T) {
+			s := newServer(t, nil)
+			zoo(s)
+			r := request("DELETE", s.expand("/v2/messages"+test.query), s.expand(test.body))
+			if test.query != "" {
+				r.Header.Del("Authorization")
+			}
+			w := s.do(r)
+			checkStatus(t, w, 202)
+			checkBody(t, w, `{"cancelled":1}`)
+			s.checkGone("a")
+		})
+	}
+}
+
+// TestCancelInPart has a wait that ends in an error after a part of it was
+// durable: the answer says what was cancelled all the same.
+func TestCancelInPart(t *testing.T) {
+	handler, _ := newFaulty(t, nil, func(c enginetest.Call, err error) error {
+		if c == enginetest.CallCancelMatching {
+			return recall.ErrFull
+		}
+		return err
+	})
+	do := func(method, target string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, request(method, target, "", "Upstash-Delay", "1h"))
+		return w
+	}
+	type facts struct {
+		Cancelled *int
+		Operation string
+	}
+	w := do("DELETE", "/v2/messages")
+	checkError(t, w, 507, "full")
+	if got := decode[facts](t, w); got.Cancelled != nil || got.Operation != "" {
+		t.Errorf("nothing to cancel: got %s", w.Body)
+	}
+	for range 2 {
+		checkStatus(t, do("POST", "/v2/publish/https://example.com"), 200)
+	}
+	w = do("DELETE", "/v2/messages")
+	checkError(t, w, 507, "full")
+	if got := decode[facts](t, w); got.Cancelled == nil || *got.Cancelled != 2 || got.Operation == "" {
+		t.Errorf("got %s, want two cancelled", w.Body)
 	}
 }

@@ -77,14 +77,19 @@ func read(r *http.Request, d *dialect) (criteria, error) {
 // comma lists say the same.
 func parseQuery(raw string, d *dialect) (criteria, error) {
 	c := criteria{dialect: d, values: map[string][]string{}}
-	params, err := url.ParseQuery(raw)
-	if err != nil {
-		return c, badRequest("the query cannot be read: %v", err)
+	params := url.Values{}
+	for p, err := range pairsOf(raw) {
+		switch {
+		case err != nil:
+			return c, badRequest("the query cannot be read: %v", err)
+		case p.name == tokenParam:
+		case !d.knows(p.name) && !d.isOption(p.name):
+			return c, badRequest("unknown filter %q", p.name)
+		default:
+			params.Add(p.name, p.value)
+		}
 	}
 	for name, given := range params {
-		if name == tokenParam {
-			continue
-		}
 		if d.isOption(name) {
 			if err := c.setOption(name, given); err != nil {
 				return c, err
@@ -125,13 +130,10 @@ func splitList(name, v string) []string {
 	return append(list, v[start:])
 }
 
-// set takes one name with its values.
+// set takes one name that the dialect knows, with its values.
 func (c *criteria) set(name string, values []string) error {
-	switch {
-	case c.dialect.isOption(name):
+	if c.dialect.isOption(name) {
 		return c.setOption(name, values)
-	case !c.dialect.knows(name):
-		return badRequest("unknown filter %q", name)
 	}
 	switch name {
 	case "messageIds":

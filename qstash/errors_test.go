@@ -15,12 +15,15 @@ import (
 	"github.com/recallmq/recall/qstash"
 )
 
-// newFaulty is a server whose engine calls before ahead of every call.
-func newFaulty(t *testing.T, before func(enginetest.Call) error) (http.Handler, *strings.Builder) {
+// newFaulty is a server whose engine calls before ahead of every call and after
+// behind it; either may be nil.
+func newFaulty(
+	t *testing.T, before func(enginetest.Call) error, after func(enginetest.Call, error) error,
+) (http.Handler, *strings.Builder) {
 	t.Helper()
 	log := &strings.Builder{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
-	engine := &enginetest.Faulty{Engine: enginetest.NewReference(), Before: before}
+	engine := &enginetest.Faulty{Engine: enginetest.NewReference(), Before: before, After: after}
 	b, err := recall.New(engine, &recall.Options{NoDispatch: true, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +68,7 @@ func TestEngineErrors(t *testing.T) {
 						return test.err
 					}
 					return nil
-				})
+				}, nil)
 				method, path, _ := strings.Cut(target, " ")
 				w := httptest.NewRecorder()
 				handler.ServeHTTP(w, request(method, path, ""))
@@ -85,7 +88,7 @@ func TestPanic(t *testing.T) {
 			panic("at the disco")
 		}
 		return nil
-	})
+	}, nil)
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, request("GET", "/v2/messages/"+unknownID, ""))
 	checkBody(t, w, `{"error":"internal error"}`) // the rest is for the log
@@ -102,7 +105,7 @@ func TestAbort(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 		return nil
-	})
+	}, nil)
 	w := httptest.NewRecorder()
 	defer func() {
 		if err, ok := recover().(error); !ok || !errors.Is(err, http.ErrAbortHandler) || w.Body.Len() > 0 {
@@ -114,7 +117,7 @@ func TestAbort(t *testing.T) {
 
 // TestUnsupported has an engine that can do no more than all can.
 func TestUnsupported(t *testing.T) {
-	handler, _ := newFaulty(t, func(enginetest.Call) error { return nil })
+	handler, _ := newFaulty(t, nil, nil)
 	for _, target := range []string{
 		"POST /recall/v1/hold?queueName=q", "POST /recall/v1/release?queueName=q", "POST /recall/v1/retry-now?queueName=q",
 		"POST /recall/v1/reschedule?queueName=q&due=1", "POST /recall/v1/restore?operation=" + unknownOp,

@@ -24,12 +24,16 @@ type settings struct {
 
 const prefix = "Upstash-"
 
+// get returns a setting. A header that is empty counts as not given, and leaves
+// it to the parameter.
 func (s settings) get(name string) string {
-	if v, ok := s.header[prefix+name]; ok {
-		return strings.TrimSpace(strings.Join(v, ","))
+	if v := joined(s.header[prefix+name]); v != "" {
+		return v
 	}
-	return strings.TrimSpace(strings.Join(s.query[strings.ToLower(prefix+name)], ","))
+	return joined(s.query[strings.ToLower(prefix+name)])
 }
+
+func joined(values []string) string { return strings.TrimSpace(strings.Join(values, ",")) }
 
 // unsupported are settings of QStash that Recall does not have yet. Publishing
 // as if they were not there would break their users without a word.
@@ -142,30 +146,31 @@ func (s settings) setHeader(m *recall.Message) error {
 }
 
 // forwarded returns the headers that the message is delivered with; all: also
-// those without prefix.
+// those without prefix. What is forwarded by its name wins over those, and a
+// header over a parameter.
 func (s settings) forwarded(all bool) http.Header {
 	const forward = prefix + "Forward-"
 	out := http.Header{}
 	for name, values := range s.header {
-		switch {
-		case strings.HasPrefix(name, forward):
-			// Clients that prefix every header would overwrite the type.
-			if name := name[len(forward):]; name != "" && !strings.EqualFold(name, "Content-Type") {
-				out[http.CanonicalHeaderKey(name)] = values
-			}
-		case strings.HasPrefix(name, prefix):
-		case name == "Content-Type", all && s.forwardable(name):
+		if !strings.HasPrefix(name, prefix) && (name == "Content-Type" || all && s.forwardable(name)) {
 			out[name] = values
 		}
 	}
-	for name, values := range s.query {
-		if cut, ok := strings.CutPrefix(name, strings.ToLower(forward)); ok && cut != "" {
-			if name := http.CanonicalHeaderKey(cut); out[name] == nil && name != "Content-Type" {
-				out[name] = values
-			}
-		}
-	}
+	forwardByName(out, s.query, strings.ToLower(forward))
+	forwardByName(out, s.header, forward)
 	return out
+}
+
+// forwardByName sets the headers that others name behind a prefix, but not the
+// type: clients that prefix every header would overwrite it.
+func forwardByName(out http.Header, given map[string][]string, prefix string) {
+	for name, values := range given {
+		cut, ok := strings.CutPrefix(name, prefix)
+		if !ok || cut == "" || strings.EqualFold(cut, "Content-Type") {
+			continue
+		}
+		out[http.CanonicalHeaderKey(cut)] = values
+	}
 }
 
 // isHeaderName tells whether s is a token of RFC 9110.

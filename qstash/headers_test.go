@@ -120,6 +120,24 @@ func TestSettingsTogether(t *testing.T) {
 			t.Errorf("got %d retries, header %v", *m.Retries, m.Header)
 		}
 	})
+	t.Run("an empty header is not given", func(t *testing.T) {
+		s := newServer(t, nil)
+		s.call("POST", "/v2/publish/https://example.com?upstash-retries=1&upstash-method=put", "", "Upstash-Retries", "", "Upstash-Method", " ")
+		if m := s.only(); *m.Retries != 1 || m.Method != "PUT" {
+			t.Errorf("got %d retries, method %s", *m.Retries, m.Method)
+		}
+	})
+	t.Run("what is forwarded by its name wins", func(t *testing.T) {
+		for range 20 { // the order of a map is a matter of luck
+			s := newServer(t, nil)
+			s.call("POST", "/v2/publish/https://example.com?upstash-forward-x=p&upstash-forward-y=p", "", "Upstash-Header-Forward", "true",
+				"X", "plain", "Y", "plain", "Z", "plain", "Upstash-Forward-X", "h")
+			want := http.Header{"X": {"h"}, "Y": {"p"}, "Z": {"plain"}}
+			if got := s.only().Header; !reflect.DeepEqual(got, want) {
+				t.Fatalf("got %v, want %v", got, want)
+			}
+		}
+	})
 }
 
 // TestSettingsRefused has values that cannot be, and what is not supported:

@@ -8,9 +8,12 @@ import (
 )
 
 // OnRequest gives a delivery the headers that QStash's have: it is for
-// [recall.Options].OnRequest. Recall's own headers stay.
+// [recall.Options].OnRequest. Recall's own headers stay, and so does a
+// User-Agent that the publisher had forwarded.
 func OnRequest(r *http.Request, d *recall.Delivery) error {
-	r.Header.Set("User-Agent", "Upstash-QStash")
+	if _, own := d.Header["User-Agent"]; !own {
+		r.Header.Set("User-Agent", "Upstash-QStash")
+	}
 	for name, value := range map[string]string{
 		"Upstash-Message-Id":  string(d.ID),
 		"Upstash-Retried":     strconv.Itoa(d.Attempt - 1),

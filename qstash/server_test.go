@@ -152,6 +152,18 @@ func TestOnRequest(t *testing.T) {
 	})
 }
 
+// TestForwardedUserAgent is the publisher's to choose.
+func TestForwardedUserAgent(t *testing.T) {
+	l := newLive(t)
+	endpoint, arrivals := newEndpoint(t)
+	for want, header := range map[string]string{"mine": "Upstash-Forward-User-Agent", "Upstash-QStash": "Upstash-Forward-Other"} {
+		if status, body := l.call("POST", "/v2/publish/"+endpoint, "", header, "mine"); status != 200 {
+			t.Fatalf("got %d %s", status, body)
+		}
+		checkHeaders(t, receive(t, arrivals).header, map[string]string{"User-Agent": want})
+	}
+}
+
 // TestCancelledIsNotDelivered goes the whole way with a file: publish in a
 // batch, look, count, explain, cancel.
 func TestCancelledIsNotDelivered(t *testing.T) {

@@ -1,7 +1,11 @@
 package qstash_test
 
 import (
+	"bufio"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -131,4 +135,61 @@ func TestStopAgain(t *testing.T) {
 		checkBody(t, w, `{"cancelled":2}`)
 		s.checkGone("a b c")
 	})
+}
+
+// oneConn is a listener with one connection.
+type oneConn struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *oneConn) Close() error   { close(l.closed); return nil }
+func (l *oneConn) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+// TestWaitOutlastsTheServer waits longer than the timeouts of the server that
+// the handler runs in.
+func TestWaitOutlastsTheServer(t *testing.T) {
+	for _, test := range []struct {
+		method, target, body string
+		status               int
+	}{
+		{"DELETE", "/v2/messages", "", 202},
+		{"POST", own + "cancel", `{"all":true,"wait":"1h"}`, 200},
+	} {
+		inBubble(t, test.target, func(t *testing.T) {
+			s := newServer(t, &qstash.Options{CancelWait: time.Hour})
+			lease := threeWithOneInFlight(s)
+			near, far := net.Pipe()
+			l := &oneConn{make(chan net.Conn, 1), make(chan struct{})}
+			l.conns <- far
+			web := &http.Server{Handler: s.handler, ReadTimeout: 2 * time.Minute, WriteTimeout: 5 * time.Minute}
+			go func() { _ = web.Serve(l) }()
+			defer web.Close()
+			go func() {
+				time.Sleep(30 * time.Minute)
+				s.finish(lease, recall.Finish{Outcome: recall.Retry, Due: time.Now().Add(time.Hour)})
+			}()
+			if err := request(test.method, test.target, test.body).Write(near); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(near), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if text, err := io.ReadAll(resp.Body); resp.StatusCode != test.status || err != nil {
+				t.Errorf("got %d %s, %v, want %d", resp.StatusCode, text, err, test.status)
+			}
+			s.checkGone("a b c")
+		})
+	}
 }

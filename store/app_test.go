@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"testing"
 
@@ -93,6 +94,89 @@ func TestAppBucketRolledBack(t *testing.T) {
 		}
 		return nil
 	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLargeValueAmongFragments puts a value that needs pages which lie together
+// into a file whose free pages do not: the file is extended before the commit,
+// also for large values beside a small one that changes.
+func TestLargeValueAmongFragments(t *testing.T) {
+	s := open(t, path(t), quick)
+	key := func(kind byte, i int) []byte { return binary.BigEndian.AppendUint32([]byte{kind}, uint32(i)) }
+	const small, large = 6000, 1 << 20
+	change(t, s, small*1100, func(b Bucket) (err error) {
+		for i := 0; i < small && err == nil; i++ {
+			err = b.Put(key('s', i), make([]byte, 1000))
+		}
+		return err
+	})
+	change(t, s, small*100, func(b Bucket) (err error) {
+		for i := 0; i < small && err == nil; i++ {
+			if i%40 >= 8 {
+				err = b.Delete(key('s', i))
+			}
+		}
+		return err
+	})
+	change(t, s, 100, func(Bucket) error { return nil }) // what the last commit gave up is free now
+	if free := s.Stats().FreeBytes; free < 3*large {
+		t.Fatalf("%d bytes are free", free)
+	}
+	trim(t, s)
+	change(t, s, large+100, func(b Bucket) error { return b.Put(key('t', 0), make([]byte, large)) })
+	change(t, s, large+200, func(b Bucket) error {
+		return errors.Join(b.Put(key('t', 1), make([]byte, large)), b.Put(key('t', 2), []byte("small")))
+	})
+	for i, do := range []func(b Bucket) error{
+		func(b Bucket) error { return b.Put(key('t', 2), []byte("other")) },
+		func(b Bucket) error { return b.Put(key('t', 3), []byte("new")) },
+		func(b Bucket) error { return b.Delete(key('t', 2)) },
+	} {
+		trim(t, s)
+		change(t, s, 100, func(b Bucket) error {
+			err := do(b)
+			if sum := b.t.large.sum(); sum < 2*large {
+				t.Errorf("change %d: it writes %d bytes of large values anew", i, sum)
+			}
+			return err
+		})
+	}
+}
+
+// change runs fn on a bucket in a transaction, which must make the room that it
+// takes.
+func change(t *testing.T, s *Store, bytes int64, fn func(Bucket) error) {
+	t.Helper()
+	tx, err := s.Begin(Bound{Essential: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	b, err := tx.App("mine")
+	if err == nil {
+		err = fn(b)
+	}
+	if err = errors.Join(err, tx.Room(Bound{Bytes: bytes, Essential: true})); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := s.size()
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := s.size(); err != nil || after != before {
+		t.Errorf("the file grew within a commit, from %d to %d bytes (%v)", before, after, err)
+	}
+}
+
+// trim takes the room away that no page is in yet.
+func trim(t *testing.T, s *Store) {
+	t.Helper()
+	used, _, err := s.space()
+	if err == nil {
+		err = s.file.Truncate(used)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }

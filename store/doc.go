@@ -3,7 +3,8 @@
 //
 // # Layout
 //
-// Messages are kept in segments of 4,096 consecutive sequence numbers. The
+// Messages are kept in segments of 4,096 consecutive sequence numbers, of which
+// the last are left out when the rows take too much room. The
 // buckets "record" (hot rows of about 120 bytes) and "body" (headers and
 // payload) hold one nested bucket per segment. Rows never change, and nothing
 // is deleted row by row: a message that is delivered, cancelled or

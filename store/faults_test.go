@@ -3,7 +3,9 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -178,12 +180,107 @@ func TestFull(t *testing.T) {
 	mustCommit(t, s, func(tx *Tx) error { return tx.Finish(Live, sequence(uint64(half)+1, first*20-half, 1)) })
 	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err })
 	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldTombstone(cancelled.ID, 1<<20); return err })
-	mustCommit(t, s, func(tx *Tx) error { _, err := tx.Sweep(); return err })
+	mustCommit(t, s, sweep)
 	if again := fill(); again < first/2 {
 		t.Errorf("after the sweep only %d commits found room, %d at first", again, first)
 	}
 	if size, _ := s.size(); size > limit {
 		t.Errorf("the file has %d bytes", size)
+	}
+}
+
+// TestFullDisk fills a file without a limit, on a disk that is full: what the
+// last drop gave up is used, though bbolt frees it only with the next commit.
+func TestFullDisk(t *testing.T) {
+	room := int64(math.MaxInt64)
+	o := &Options{NoSync: true, Reserve: 1, BeforeGrow: func(size int64) error {
+		if size > room {
+			return syscall.ENOSPC
+		}
+		return nil
+	}}
+	s := open(t, path(t), o)
+	body := strings.Repeat("b", 3000)
+	for range 8 {
+		mustCommit(t, s, func(tx *Tx) error { return put(tx, 15, body) })
+	}
+	size, err := s.size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	room = size
+	for full := false; !full; {
+		err := commit(s, func(tx *Tx) error { return put(tx, 15, body) })
+		if full = errors.Is(err, ErrFull); err != nil && !full {
+			t.Fatal(err)
+		}
+	}
+	h := s.Head()
+	for _, do := range []func(*Tx) error{
+		func(tx *Tx) error { return tx.Finish(Live, sequence(1, int(h.NextSeq-1), 1)) },
+		func(tx *Tx) error { // seals the segment
+			h.NextSeq = segmentSize
+			return tx.SetHead(h)
+		},
+		func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err },
+		sweep,
+	} {
+		if err := commitBound(s, Bound{Essential: true}, do); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.db.Stats().PendingPageN == 0 {
+		t.Fatal("the drop has given up nothing")
+	}
+	if err := commit(s, func(tx *Tx) error { return put(tx, 15, body) }); err != nil {
+		t.Errorf("after the drop: %v", err)
+	}
+}
+
+// TestSweepTakesWhatWasMeasured has several segments to rewrite, small and large
+// ones: each is rewritten in the room that was made for it.
+func TestSweepTakesWhatWasMeasured(t *testing.T) {
+	s := open(t, path(t), quick)
+	const segments, rows, live = 8, 40, 4
+	for n := range uint64(segments) {
+		err := commitBound(s, Bound{Rows: 100, Bytes: live * 110_000, Essential: true}, func(tx *Tx) error {
+			for i := range uint64(rows) {
+				body := "small"
+				if n%2 == 1 && i < live {
+					body = strings.Repeat("b", 100_000)
+				}
+				if err := putRow(tx, Live, n<<segmentBits+i, body); err != nil {
+					return err
+				}
+			}
+			return errors.Join(
+				tx.Finish(Live, sequence(n<<segmentBits+live, rows-live, 1)),
+				tx.SetHead(Head{NextSeq: (n + 1) << segmentBits, NextDead: 1}))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err })
+	for n := range uint64(segments) {
+		step, ok := s.NextSweep()
+		if again, _ := s.NextSweep(); !ok || again != step || step.n != n || step.more != (n < segments-1) {
+			t.Fatalf("step %d: got %+v, %v, then %+v", n, step, ok, again)
+		}
+		if n == 0 { // one that has no room lets the others go first
+			for last := range uint64(segments) {
+				refused, _ := s.NextSweep()
+				if more := s.SweepRefused(refused); refused.n != last || more != (last < segments-1) {
+					t.Errorf("segment %d was refused as step %d, more %v", refused.n, last, more)
+				}
+			}
+		}
+		trim(t, s)
+		var r SweepResult
+		err := commitBound(s, step.Bound, func(tx *Tx) (err error) { r, err = tx.Sweep(step); return err })
+		if err != nil || r.Rewritten != 1 {
+			t.Errorf("step %d: got %+v, %v", n, r, err)
+		}
 	}
 }
 
@@ -246,7 +343,7 @@ func TestFileStaysWithinABound(t *testing.T) {
 		mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err })
 		for more := true; more; {
 			mustCommit(t, s, func(tx *Tx) error {
-				r, err := tx.Sweep()
+				r, err := sweepNext(tx)
 				more = r.More
 				return err
 			})
@@ -261,5 +358,140 @@ func TestFileStaysWithinABound(t *testing.T) {
 	}
 	if n := s.Stats().Segments; n > 3 {
 		t.Errorf("%d segments are left", n)
+	}
+}
+
+// fill stores rows of 10 kB in both tables, one in each commit.
+func fill(t *testing.T, s *Store, n int) {
+	t.Helper()
+	body := strings.Repeat("b", 10_000)
+	for range n {
+		h := s.Head()
+		mustCommit(t, s, func(tx *Tx) error {
+			err := errors.Join(putRow(tx, Live, h.NextSeq, body), putRow(tx, Dead, h.NextDead, body))
+			h.NextSeq++
+			h.NextDead++
+			return errors.Join(err, tx.SetHead(h))
+		})
+	}
+}
+
+// TestSegmentsAreSealedByBytes: numbering leaves a segment of large rows long
+// before its numbers are used up, so that it can be given back, and never comes
+// back to it.
+func TestSegmentsAreSealedByBytes(t *testing.T) {
+	file := path(t)
+	o := &Options{NoSync: true, Reserve: 1, SealBytes: 50_000}
+	wantHead := func(when string, s *Store, next uint64) {
+		t.Helper()
+		if h := s.Head(); h.NextSeq != next || h.NextDead != next {
+			t.Errorf("%s: got %+v, want %d", when, h, next)
+		}
+	}
+	s := open(t, file, o)
+	fill(t, s, 4)
+	wantHead("40 kB", s, 5)
+	fill(t, s, 1)
+	wantHead("50 kB", s, segmentSize)
+	crashed := path(t)
+	copyFile(t, file, crashed)
+	fill(t, s, 1)
+	wantHead("60 kB", s, segmentSize+1)
+
+	s = open(t, crashed, o) // it says that the next number is 6
+	mustLoad(t, s)
+	wantHead("opened again", s, segmentSize)
+	for _, tab := range []Table{Live, Dead} {
+		mustCommit(t, s, func(tx *Tx) error { return tx.Finish(tab, sequence(1, 5, 1)) })
+	}
+	mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(100); return err })
+	for range 2 {
+		mustCommit(t, s, func(tx *Tx) error {
+			r, err := sweepNext(tx)
+			if r.Dropped != 1 {
+				t.Errorf("Sweep: got %+v", r)
+			}
+			return err
+		})
+	}
+	if st := s.Stats(); st.Segments != 0 || st.Rows != 0 {
+		t.Errorf("left: %+v", st)
+	}
+	again := path(t)
+	copyFile(t, crashed, again)
+	s = open(t, again, o)
+	mustLoad(t, s)
+	wantHead("opened after the sweep", s, segmentSize)
+	fill(t, s, 5)
+	wantHead("another 50 kB", s, 2*segmentSize)
+}
+
+// TestFoldPays: many finished messages, large ones, or any when the file is full.
+func TestFoldPays(t *testing.T) {
+	s := open(t, path(t), &Options{NoSync: true, Reserve: 1, MaxSize: 64 << 20})
+	next := uint64(1)
+	finish := func(n int) bool {
+		mustCommit(t, s, func(tx *Tx) error { return tx.Finish(Live, sequence(next, n, 1)) })
+		next += uint64(n)
+		return s.FoldPays()
+	}
+	fold := func() { mustCommit(t, s, func(tx *Tx) error { _, _, err := tx.FoldFinished(1 << 20); return err }) }
+	if finish(4000) || !finish(100) {
+		t.Error("it is not 4,096 that pay")
+	}
+	fold()
+	if s.FoldPays() {
+		t.Error("it pays after a fold")
+	}
+	body := strings.Repeat("b", 500_000)
+	for range 40 {
+		err := commitBound(s, Bound{Rows: 1, Bytes: 510_000}, func(tx *Tx) error { return put(tx, 1, body) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if finish(20) || !finish(20) {
+		t.Error("it is not 16 MiB that pay")
+	}
+	fold()
+	if finish(1) {
+		t.Error("one pays")
+	}
+	if _, err := s.Begin(Bound{Bytes: 64 << 20}); !errors.Is(err, ErrFull) {
+		t.Fatalf("got %v", err)
+	}
+	if !s.FoldPays() {
+		t.Error("it does not pay when the file is full")
+	}
+	if err := commitBound(s, Bound{}, func(*Tx) error { return nil }); err != nil || s.FoldPays() {
+		t.Errorf("it pays when there is room again (%v)", err)
+	}
+}
+
+// TestFullSegmentIsSealed: a refusal seals the newest segment, whatever its
+// size, unless there is little in it.
+func TestFullSegmentIsSealed(t *testing.T) {
+	s := open(t, path(t), &Options{NoSync: true, Reserve: 1, MaxSize: 64 << 20})
+	refused := func() {
+		t.Helper()
+		if _, err := s.Begin(Bound{Bytes: 64 << 20}); !errors.Is(err, ErrFull) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	fill(t, s, 10)
+	refused()
+	if s.Head().NextSeq != 11 {
+		t.Errorf("100 kB: the next number is %d", s.Head().NextSeq)
+	}
+	fill(t, s, 100)
+	if s.Head().NextSeq != 111 {
+		t.Errorf("before a refusal the next number is %d", s.Head().NextSeq)
+	}
+	if _, err := s.Begin(Bound{Bytes: 64 << 20, Essential: true}); !errors.Is(err, ErrFull) || s.Head().NextSeq != 111 {
+		t.Errorf("after the refusal of the essential the next number is %d, %v", s.Head().NextSeq, err)
+	}
+	refused()
+	if h := s.Head(); h.NextSeq != segmentSize || h.NextDead != segmentSize {
+		t.Errorf("1.1 MB: got %+v", h)
 	}
 }

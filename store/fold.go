@@ -12,10 +12,36 @@ func (d deaths) add(seq uint64) {
 	d[seq>>segmentBits] = append(d[seq>>segmentBits], seq)
 }
 
+// FoldPays tells whether folding finished messages is worth a commit: there are
+// many of them, or they may hold much of the file, or the file is full.
+func (s *Store) FoldPays() bool {
+	const (
+		many    = 4096
+		much    = 16 << 20
+		largest = 1 << 20 // that a message is taken for: the file may hold other things, such as the caller's
+	)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := int64(s.sizes.foldable)
+	each := int64(0)
+	if rows := int64(s.sizes.rows); rows > 0 {
+		each = min(largest, s.held/rows)
+	}
+	return n >= many || n*each >= much || n > 0 && s.full
+}
+
 // FoldFinished turns up to about limit finished messages of the journal into
 // bits and deletes their rows. It returns how many it folded and whether there
 // are more.
 func (t *Tx) FoldFinished(limit int) (folded int, more bool, err error) {
+	err = t.guard(func() (err error) {
+		folded, more, err = t.foldFinished(limit)
+		return err
+	})
+	return folded, more, err
+}
+
+func (t *Tx) foldFinished(limit int) (folded int, more bool, err error) {
 	for tab := range tables {
 		n, rest, err := t.foldKind(tab, limit-folded)
 		if err != nil {
@@ -24,14 +50,18 @@ func (t *Tx) FoldFinished(limit int) (folded int, more bool, err error) {
 		folded += n
 		more = more || rest
 	}
-	t.learn(func() { t.s.sizes.foldable = max(0, t.s.sizes.foldable-folded) })
+	t.learn(func() {
+		if t.s.sizes.foldable = max(0, t.s.sizes.foldable-folded); !more {
+			t.s.sizes.foldable = 0
+		}
+	})
 	return folded, more, nil
 }
 
 func (t *Tx) foldKind(tab Table, limit int) (folded int, more bool, err error) {
 	dead := deaths{}
 	var keys [][]byte
-	err = eachJournal(t.tx, finishedKind(tab), func(key, row []byte) (bool, error) {
+	err = eachJournal(t.tx, finishedKind(tab), 0, func(key, row []byte) (bool, error) {
 		if folded >= limit {
 			more = true
 			return false, nil
@@ -86,7 +116,7 @@ func (t *Tx) bury(tab Table, dead deaths) error {
 		t.learn(func() {
 			seg := t.s.segment(tab, n)
 			seg.dead += fresh
-			seg.large = false // worth another look
+			seg.large, seg.refused = false, false // worth another look
 		})
 	}
 	return nil
@@ -142,6 +172,14 @@ func (t *Tx) closeRequest(op [16]byte, seq uint64) error {
 // the process starts over. It does nothing if the operation is folded, was
 // undone, or does not exist.
 func (t *Tx) FoldTombstone(op [16]byte, limit int) (seqs []uint64, more bool, err error) {
+	err = t.guard(func() (err error) {
+		seqs, more, err = t.foldTombstone(op, limit)
+		return err
+	})
+	return seqs, more, err
+}
+
+func (t *Tx) foldTombstone(op [16]byte, limit int) (seqs []uint64, more bool, err error) {
 	b := t.tx.Bucket(bucketTombstone)
 	d, err := readOperation(b, op)
 	if err != nil || d == nil || d.progress == SetFolded || d.Restored != 0 {

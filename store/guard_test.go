@@ -295,25 +295,23 @@ func TestTruncatedFile(t *testing.T) {
 	}
 }
 
-// TestFlippedBits flips bits all over a file. A soak flips every one.
+// TestFlippedBits flips bits all over a file. A soak flips one of every byte.
 func TestFlippedBits(t *testing.T) {
 	clean, crashed, want := images(t)
 	for name, data := range map[string][]byte{"clean": clean, "crashed": crashed} {
-		refused, step, bits := 0, 11, 1 // odd, so that every bit of a byte has its turn
+		refused, step := 0, 11 // odd, so that every bit of a byte has its turn
 		if soak() {
-			step, bits = 1, 8
+			step = 1
 		}
 		for at := 0; at < len(data); at += step {
 			// Pages are mostly empty, and what is empty is not read.
 			if near := data[max(0, at-8):min(len(data), at+8)]; bytes.Count(near, []byte{0}) == len(near) {
 				continue
 			}
-			for bit := range bits {
-				bad := bytes.Clone(data)
-				bad[at] ^= 1 << ((at + bit) % 8)
-				if damaged(t, fmt.Sprintf("%s, bit %d of byte %d", name, (at+bit)%8, at), bad, want) {
-					refused++
-				}
+			bad := bytes.Clone(data)
+			bad[at] ^= 1 << (at % 8)
+			if damaged(t, fmt.Sprintf("%s, bit %d of byte %d", name, at%8, at), bad, want) {
+				refused++
 			}
 		}
 		if refused == 0 {
@@ -338,5 +336,223 @@ func TestDamagedLargeFile(t *testing.T) {
 			bad[at] ^= 1 << (at % 8)
 			damaged(t, fmt.Sprintf("byte %d", at), bad, want)
 		}
+	}
+}
+
+// zeroPages overwrites the header of every page but the first two of a file that
+// is open.
+func zeroPages(t *testing.T, file string) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	for at := int64(2 * os.Getpagesize()); err == nil && at < info.Size(); at += int64(os.Getpagesize()) {
+		_, err = f.WriteAt(make([]byte, pageHeader), at)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func cutPages(t *testing.T, file string) {
+	t.Helper()
+	if err := os.Truncate(file, int64(2*os.Getpagesize())); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDamageWhileOpen damages a file under a transaction, and before the close:
+// bbolt's panics and faults are errors, nothing is committed, and the file is
+// let go.
+func TestDamageWhileOpen(t *testing.T) {
+	type at int
+	const (
+		inside at = iota // the transaction
+		before           // its commit
+	)
+	steps := map[string]func(*Tx) error{
+		"put":            func(tx *Tx) error { return put(tx, 1, "x") },
+		"get":            func(tx *Tx) error { _, _, err := tx.Get(Live, 1); return err },
+		"head":           func(tx *Tx) error { return tx.SetHead(tx.head) },
+		"finish":         func(tx *Tx) error { return tx.Finish(Live, []uint64{1}) },
+		"retry":          func(tx *Tx) error { return tx.Retry([]Retry{{Seq: 1}}) },
+		"hold":           func(tx *Tx) error { return tx.Hold([]uint64{1}, true) },
+		"cancel":         func(tx *Tx) error { return tx.Tombstone(Operation{ID: id(1)}, 0, []uint64{1}, nil) },
+		"restore":        func(tx *Tx) error { _, _, err := tx.Restore(id(9), 1, 0); return err },
+		"taken":          func(tx *Tx) error { return tx.Taken(id(8), []uint64{2}) },
+		"operation":      func(tx *Tx) error { return tx.PutOperation(Operation{ID: id(1)}) },
+		"drop":           func(tx *Tx) error { _, err := tx.DropOperation(id(8)); return err },
+		"fold finished":  func(tx *Tx) error { _, _, err := tx.FoldFinished(9); return err },
+		"fold tombstone": func(tx *Tx) error { _, _, err := tx.FoldTombstone(id(9), 9); return err },
+		"fold state":     func(tx *Tx) error { _, err := tx.FoldState(9); return err },
+		"sweep":          func(tx *Tx) error { _, err := tx.Sweep(SweepStep{}); return err },
+		"bucket":         func(tx *Tx) error { _, err := tx.App("mine"); return err },
+	}
+	for name, step := range steps {
+		for damageName, damage := range map[string]func(*testing.T, string){"zeros": zeroPages, "cut": cutPages} {
+			for _, when := range []at{inside, before} {
+				s, file := damageable(t)
+				tx, err := s.Begin(Bound{Rows: 10, Bytes: 1000})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if when == before {
+					if err := step(tx); err != nil {
+						t.Fatalf("%s: %v", name, err)
+					}
+				}
+				damage(t, file)
+				if err = step(tx); when == before {
+					err = errors.Join(tx.SetHead(tx.head), tx.Commit())
+				}
+				tx.Rollback()
+				if !errors.Is(err, ErrFailed) || !errors.Is(err, ErrCorrupt) {
+					t.Errorf("%s, %s, %d: got %v", name, damageName, when, err)
+				}
+				wantLost(t, s, file)
+			}
+		}
+	}
+}
+
+// damageable returns a store over a file with something of everything.
+func damageable(t *testing.T) (s *Store, file string) {
+	t.Helper()
+	file = path(t)
+	s, err := Open(file, quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustCommit(t, s, func(tx *Tx) error {
+		b, err := tx.App("mine")
+		return errors.Join(err, put(tx, 3, "x"), b.Put([]byte("k"), []byte("v")), tx.PutOperation(Operation{ID: id(8)}),
+			tx.Tombstone(Operation{ID: id(9)}, 0, []uint64{3}, nil), tx.Finish(Live, []uint64{2}))
+	})
+	return s, file
+}
+
+// wantLost makes sure that a failed store writes no more, and lets go of its
+// file.
+func wantLost(t *testing.T, s *Store, file string) {
+	t.Helper()
+	if tx, err := s.Begin(Bound{}); !errors.Is(err, ErrFailed) {
+		tx.Rollback()
+		t.Errorf("Begin: got %v, want ErrFailed", err)
+	}
+	if err := s.Close(); !errors.Is(err, ErrFailed) {
+		t.Errorf("Close: got %v, want ErrFailed", err)
+	}
+	if _, err := Open(file, quick); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("Open: got %v, want ErrCorrupt", err)
+	}
+}
+
+// TestDamageUnderABucket meets damage where there is no error to return: nothing
+// is found, and nothing committed. A panic of the caller is the caller's.
+func TestDamageUnderABucket(t *testing.T) {
+	for name, read := range map[string]func(b Bucket){
+		"Get": func(b Bucket) {
+			if v := b.Get([]byte("k")); v != nil {
+				t.Errorf("Get: got %q", v)
+			}
+		},
+		"All": func(b Bucket) {
+			for k := range b.All(nil) {
+				t.Errorf("All: got %q", k)
+			}
+		},
+	} {
+		s, file := damageable(t)
+		mustCommit(t, s, func(tx *Tx) error { // a bucket of its own pages
+			b, err := tx.App("mine")
+			for i := 0; i < 100 && err == nil; i++ {
+				err = b.Put([]byte{'z', byte(i)}, make([]byte, 500))
+			}
+			return err
+		})
+		tx, err := s.Begin(Bound{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := tx.App("mine")
+		if err != nil {
+			t.Fatal(err)
+		}
+		func() {
+			defer func() {
+				if p := recover(); p != "mine" {
+					t.Errorf("%s: the caller's panic came out as %v", name, p)
+				}
+			}()
+			for range b.All(nil) {
+				panic("mine")
+			}
+		}()
+		if s.Err() != nil {
+			t.Errorf("%s: the caller's panic failed the store: %v", name, s.Err())
+		}
+		zeroPages(t, file)
+		read(b)
+		if err := tx.Commit(); !errors.Is(err, ErrFailed) || !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: Commit: got %v", name, err)
+		}
+		tx.Rollback()
+		wantLost(t, s, file)
+	}
+}
+
+// TestDamageBeforeClose: the last commit fails, and the file is let go.
+func TestDamageBeforeClose(t *testing.T) {
+	s, file := damageable(t)
+	zeroPages(t, file)
+	if err := s.Close(); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("Close: got %v, want ErrCorrupt", err)
+	}
+	if _, err := Open(file, quick); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("Open: got %v, want ErrCorrupt", err)
+	}
+}
+
+// TestCloseOfWhatIsStuck: bbolt has panicked and kept its lock of the writer.
+func TestCloseOfWhatIsStuck(t *testing.T) {
+	s, file := damageable(t)
+	if _, err := s.db.Begin(true); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.fail(errInjected)
+	s.stuck.Store(true)
+	if err := s.View(func(*View) error { return nil }); !errors.Is(err, ErrFailed) {
+		t.Errorf("View: got %v, want ErrFailed", err)
+	}
+	if err := s.Close(); !errors.Is(err, ErrFailed) {
+		t.Errorf("Close: got %v, want ErrFailed", err)
+	}
+	mustLoad(t, open(t, file, quick))
+}
+
+// TestBothMetaPagesDamaged: not even a transaction begins, and nobody waits.
+func TestBothMetaPagesDamaged(t *testing.T) {
+	s, file := damageable(t)
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(make([]byte, 2*os.Getpagesize()), 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := s.Begin(Bound{}); !errors.Is(err, ErrFailed) || !errors.Is(err, ErrCorrupt) {
+			t.Errorf("Begin: got %v", err)
+		}
+		if err := s.View(func(*View) error { return nil }); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("View: got %v", err)
+		}
+	}
+	if err := s.Close(); !errors.Is(err, ErrFailed) {
+		t.Errorf("Close: got %v", err)
 	}
 }

@@ -173,7 +173,11 @@ func mustLoad(t fataler, s *Store) content {
 
 // commit runs fn in a transaction.
 func commit(s *Store, fn func(*Tx) error) error {
-	tx, err := s.Begin(Bound{Rows: 1000, Bytes: 1 << 16, Essential: true})
+	return commitBound(s, Bound{Rows: 1000, Bytes: 1 << 16, Essential: true}, fn)
+}
+
+func commitBound(s *Store, bound Bound, fn func(*Tx) error) error {
+	tx, err := s.Begin(bound)
 	if err != nil {
 		return err
 	}
@@ -218,6 +222,16 @@ func putRow(tx *Tx, tab Table, seq uint64, body string) error {
 	SealRecord(record, seq, [16]byte{1, byte(seq)})
 	return tx.Put(tab, seq, record, AppendBody(nil, &Body{Payload: []byte(body)}))
 }
+
+// sweepNext takes the next step of the sweep, if there is one.
+func sweepNext(tx *Tx) (r SweepResult, err error) {
+	if step, ok := tx.s.NextSweep(); ok {
+		r, err = tx.Sweep(step)
+	}
+	return r, err
+}
+
+func sweep(tx *Tx) error { _, err := sweepNext(tx); return err }
 
 // copyFile is what a crash of the process leaves: the file without its close.
 func copyFile(t testing.TB, from, to string) {

@@ -56,6 +56,10 @@ func finishedKind(tab Table) byte {
 // Finish notes that messages, or dead letters, are gone. seqs is sorted in
 // place.
 func (t *Tx) Finish(tab Table, seqs []uint64) error {
+	return t.guard(func() error { return t.finish(tab, seqs) })
+}
+
+func (t *Tx) finish(tab Table, seqs []uint64) error {
 	slices.Sort(seqs)
 	n := len(seqs)
 	_, err := t.journalRows(finishedKind(tab), chunkSet(nil, seqs))
@@ -66,20 +70,27 @@ func (t *Tx) Finish(tab Table, seqs []uint64) error {
 // Retry notes that messages are pending again.
 func (t *Tx) Retry(rs []Retry) error {
 	return t.stateRows(kindRetry, len(rs), func(dst []byte, i int) []byte {
-		r := rs[i]
-		dst = binary.AppendUvarint(dst, r.Seq)
-		dst = binary.AppendVarint(dst, r.Due)
-		dst = binary.AppendUvarint(dst, uint64(r.Attempts))
-		return append(dst, r.Class)
+		return appendRetry(dst, rs[i])
 	})
+}
+
+func appendRetry(dst []byte, r Retry) []byte {
+	dst = binary.AppendUvarint(dst, r.Seq)
+	dst = binary.AppendVarint(dst, r.Due)
+	dst = binary.AppendUvarint(dst, uint64(r.Attempts))
+	return append(dst, r.Class)
 }
 
 // Claims notes that attempts are under way.
 func (t *Tx) Claims(cs []Claim) error {
 	return t.stateRows(kindClaim, len(cs), func(dst []byte, i int) []byte {
-		dst = binary.AppendUvarint(dst, cs[i].Seq)
-		return binary.AppendUvarint(dst, uint64(cs[i].Attempt))
+		return appendClaim(dst, cs[i])
 	})
+}
+
+func appendClaim(dst []byte, c Claim) []byte {
+	dst = binary.AppendUvarint(dst, c.Seq)
+	return binary.AppendUvarint(dst, uint64(c.Attempt))
 }
 
 // stateRows cuts entries into rows that fit a page.
@@ -99,12 +110,15 @@ func (t *Tx) stateRows(kind byte, n int, add func([]byte, int) []byte) error {
 // Hold notes that messages are held, or no longer. seqs is sorted in place. Of
 // several calls in one commit the later one counts.
 func (t *Tx) Hold(seqs []uint64, on bool) error {
-	prefix := []byte{0}
-	if on {
-		prefix[0] = 1
-	}
 	slices.Sort(seqs)
-	return t.journalState(kindHold, chunkSet(prefix, seqs))
+	return t.journalState(kindHold, chunkSet([]byte{holdByte(on)}, seqs))
+}
+
+func holdByte(on bool) byte {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 // Reschedule notes that messages have another due time, in ms. seqs is sorted
@@ -115,7 +129,11 @@ func (t *Tx) Reschedule(seqs []uint64, due int64) error {
 }
 
 func (t *Tx) journalState(kind byte, rows [][]byte) error {
-	size, err := t.journalRows(kind, rows)
+	var size int64
+	err := t.guard(func() (err error) {
+		size, err = t.journalRows(kind, rows)
+		return err
+	})
 	t.learn(func() { t.s.sizes.journalState += size })
 	return err
 }
@@ -139,11 +157,15 @@ func (t *Tx) journalRows(kind byte, rows [][]byte) (size int64, err error) {
 	return size, nil
 }
 
-// eachJournal visits the rows of one kind in order, checked and without their
-// checksums.
-func eachJournal(tx *bolt.Tx, kind byte, visit func(key, row []byte) (more bool, err error)) error {
+// eachJournal visits the rows of one kind behind a commit in order, checked and
+// without their checksums.
+func eachJournal(tx *bolt.Tx, kind byte, after uint64, visit func(key, row []byte) (more bool, err error)) error {
+	from := []byte{kind} // all of them, so that a row whose key is damaged is noticed
+	if after > 0 {
+		from = journalKey(kind, after+1, 0)
+	}
 	c := tx.Bucket(bucketJournal).Cursor()
-	for k, v := c.Seek([]byte{kind}); len(k) > 0 && k[0] == kind; k, v = c.Next() {
+	for k, v := c.Seek(from); len(k) > 0 && k[0] == kind; k, v = c.Next() {
 		if len(k) != 11 {
 			return corrupt("journal", k, errShort)
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"runtime/debug"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -82,7 +81,7 @@ func (l *loading) bury(tab Table, seq uint64) {
 }
 
 func (l *loading) readFinished(tab Table) error {
-	return eachJournal(l.tx, finishedKind(tab), func(_, row []byte) (bool, error) {
+	return eachJournal(l.tx, finishedKind(tab), 0, func(_, row []byte) (bool, error) {
 		return true, decodeSet(row, func(seq uint64) {
 			l.bury(tab, seq)
 			l.sizes.foldable++
@@ -155,7 +154,7 @@ func (l *loading) readStates() (err error) {
 	if l.sizes.overlay, err = l.states.readOverlay(l.tx, nil, folded); err != nil {
 		return err
 	}
-	l.sizes.journalState, err = l.states.replay(l.tx, ^uint64(0), folded)
+	l.sizes.journalState, err = l.states.replay(l.tx, folded)
 	for _, upTo := range folded {
 		l.commit = max(l.commit, upTo)
 	}
@@ -186,6 +185,7 @@ func (l *loading) readRows(tab Table, fn LoadFuncs) error {
 				return corrupt(string(name), k, err)
 			}
 			seg.stored++
+			l.sizes.rows++
 			l.highest[tab] = max(l.highest[tab], seq)
 			if bits.has(seq) {
 				seg.dead++
@@ -216,19 +216,43 @@ func (l *loading) row(tab Table, seq uint64, row []byte, fn LoadFuncs) error {
 	return fn.Row(tab, seq, row, st)
 }
 
-// finish hands what was counted to the store and makes sure that no number
-// that the file names is given out again.
+// finish makes sure that no number that the file names is given out again, and
+// seals what is too large to be gone on with.
 func (l *loading) finish() error {
 	if err := l.checkKeys(); err != nil {
 		return err
 	}
+	l.learn()
+	l.measure(Live, l.s.head.NextSeq>>segmentBits)
+	l.measure(Dead, l.s.head.NextDead>>segmentBits)
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	l.s.seal(l.s.opts.sealBytes())
+	return nil
+}
+
+// learn hands over what was counted.
+func (l *loading) learn() {
 	s := l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requested, s.sizes = l.requested, l.sizes
 	s.head.NextSeq = max(s.head.NextSeq, l.highest[Live]+1)
 	s.head.NextDead = max(s.head.NextDead, l.highest[Dead]+1)
-	return nil
+	s.held = l.tx.Size() - int64(s.db.Stats().FreePageN)*s.pageSize
+}
+
+// measure notes how large a segment is that may still be written to.
+func (l *loading) measure(tab Table, n uint64) {
+	seg := l.s.segments[tab][n]
+	if seg == nil {
+		return
+	}
+	for _, name := range [][]byte{tableNames[tab].record, tableNames[tab].body} {
+		if b := l.tx.Bucket(name).Bucket(seqKey(n)); b != nil {
+			seg.bytes += int64(b.Stats().LeafInuse) // 0 if it is small enough to have no page
+		}
+	}
 }
 
 // checkKeys looks for rows that no one would read, because their kind is
@@ -254,19 +278,6 @@ func (l *loading) checkKeys() error {
 		}
 		return nil
 	})
-}
-
-// guarded turns a panic of bbolt over a damaged page, or a fault on a page
-// beyond the end of the file, into an error.
-func guarded(fn func() error) (err error) {
-	old := debug.SetPanicOnFault(true)
-	defer debug.SetPanicOnFault(old)
-	defer func() {
-		if p := recover(); p != nil {
-			err = &CorruptError{Err: fmt.Errorf("reading a page failed: %v", p)}
-		}
-	}()
-	return fn()
 }
 
 func keySeq(k []byte) uint64 { return binary.BigEndian.Uint64(k) }

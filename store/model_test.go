@@ -562,7 +562,7 @@ func (m *model) fold(t *rapid.T) {
 
 func (m *model) sweep(t *rapid.T) {
 	m.commit(t, func(tx *Tx) error {
-		r, err := tx.Sweep()
+		r, err := sweepNext(tx)
 		m.swept.Dropped += r.Dropped
 		m.swept.Rewritten += r.Rewritten
 		return err

@@ -264,7 +264,8 @@ func isSystem(err error) bool {
 func (s *Store) open(path string) error {
 	err := guarded(func() error { return s.openDB(path) })
 	if err != nil && s.file != nil {
-		_ = s.file.Close() // in most cases it is closed already
+		unlock(s.file) // in most cases it is closed already
+		_ = s.file.Close()
 	}
 	return err
 }

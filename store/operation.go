@@ -244,6 +244,10 @@ func writeOperation(b *bolt.Bucket, d *decoded) error {
 // Then Count, Requested and the fields of an undo stay as they are in the file,
 // and so do its sets.
 func (t *Tx) PutOperation(op Operation) error {
+	return t.guard(func() error { return t.putOperation(op) })
+}
+
+func (t *Tx) putOperation(op Operation) error {
 	b := t.tx.Bucket(bucketTombstone)
 	before, err := readOperation(b, op.ID)
 	if err != nil {
@@ -261,6 +265,14 @@ func (t *Tx) PutOperation(op Operation) error {
 // and deletes nothing, if there is none, if messages are dead only by its set,
 // or if a request of it is open: its message lives, by the bitmaps.
 func (t *Tx) DropOperation(op [16]byte) (dropped bool, err error) {
+	err = t.guard(func() (err error) {
+		dropped, err = t.dropOperation(op)
+		return err
+	})
+	return dropped, err
+}
+
+func (t *Tx) dropOperation(op [16]byte) (dropped bool, err error) {
 	b := t.tx.Bucket(bucketTombstone)
 	d, err := readOperation(b, op)
 	if err != nil || d == nil {

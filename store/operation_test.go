@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"reflect"
+	"runtime"
 	"slices"
 	"testing"
 )
@@ -201,7 +202,7 @@ func TestFoldStartsOver(t *testing.T) {
 	if len(first) < segmentSize || !more {
 		t.Fatalf("the first step folded %d, more %v", len(first), more)
 	}
-	mustCommit(t, s, func(tx *Tx) error { _, err := tx.Sweep(); return err })
+	mustCommit(t, s, sweep)
 	if c := mustLoad(t, restarted(t, s)); len(c.Live) != 0 {
 		t.Fatalf("%d messages live while it folds", len(c.Live))
 	}
@@ -232,7 +233,7 @@ func TestFoldStartsOver(t *testing.T) {
 		t.Errorf("places of folds that are over: %d", len(s.folded))
 	}
 	for range 3 {
-		mustCommit(t, s, func(tx *Tx) error { _, err := tx.Sweep(); return err })
+		mustCommit(t, s, sweep)
 	}
 	s = restarted(t, s)
 	if c := mustLoad(t, s); len(c.Live) != 0 || c.Head.NextSeq != uint64(len(set))+1 {
@@ -475,5 +476,60 @@ func TestDropRequested(t *testing.T) {
 	}
 	if got := rowsOf(t, s, id(2)); got != "map[]" {
 		t.Errorf("rows %s are left", got)
+	}
+}
+
+// foldRead is the commit up to which a fold has read the journal.
+func foldRead(s *Store) uint64 {
+	if s.folding == nil {
+		return 0
+	}
+	return s.folding.read
+}
+
+// TestFoldStateInBoundedSteps folds eight times as much state: it takes more
+// steps, and none takes longer. Work is told by what is allocated for it.
+func TestFoldStateInBoundedSteps(t *testing.T) {
+	fold := func(segments uint64) (most uint64, steps int) {
+		s := open(t, path(t), foldAlways)
+		for n := range segments {
+			mustCommit(t, s, func(tx *Tx) error {
+				var retries []Retry
+				for _, seq := range sequence(n<<segmentBits+1, 500, 1) {
+					retries = append(retries, Retry{Seq: seq, Due: 1 << 40, Attempts: 2})
+				}
+				return errors.Join(putRow(tx, Live, n<<segmentBits+1, "x"), tx.Retry(retries))
+			})
+		}
+		const limit, commit = 32 << 10, 8 << 10
+		for more := true; more; steps++ {
+			read, journal := foldRead(s), s.Stats().JournalBytes
+			mustCommit(t, s, func(tx *Tx) (err error) {
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				more, err = tx.FoldState(limit)
+				runtime.ReadMemStats(&after)
+				most = max(most, after.Mallocs-before.Mallocs)
+				return err
+			})
+			if n := foldRead(s) - read; more && n > 8 { // of about 5 kB
+				t.Errorf("a step has read %d commits of the journal", n)
+			}
+			if n := journal - s.Stats().JournalBytes; n > limit+commit {
+				t.Errorf("a step has deleted %d bytes of the journal", n)
+			}
+		}
+		if st := s.Stats(); st.JournalBytes != 0 || st.OverlayBytes == 0 {
+			t.Errorf("after the fold the journal has %d bytes, the overlay %d", st.JournalBytes, st.OverlayBytes)
+		}
+		return most, steps
+	}
+	few, short := fold(16)
+	many, long := fold(128)
+	if long < 6*short {
+		t.Errorf("it took %d steps, and %d for an eighth", long, short)
+	}
+	if many > 2*few {
+		t.Errorf("a step made %d objects, and %d for an eighth of the state", many, few)
 	}
 }

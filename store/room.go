@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -34,31 +35,48 @@ func (s *Store) limit() int64 {
 // was said at its beginning. bbolt needs it at the commit. ErrFull means that it
 // must not be committed.
 func (t *Tx) Room(bound Bound) error {
-	need, err := t.s.need(bound)
-	if err != nil {
+	if err := t.s.Err(); err != nil {
 		return err
 	}
-	return t.s.reach(need)
+	bound.Bytes -= t.large.bytes
+	return t.s.refuse(bound, t.s.extendFor(bound, t.large.sum()))
 }
 
 // makeRoom extends the file so that the transaction finds every page it can
 // need either free or already there.
 func (s *Store) makeRoom(bound Bound) error {
-	need, err := s.need(bound)
-	if limit := s.limit(); err == nil && limit > 0 && need > limit && s.db.Stats().PendingPageN > 0 {
+	err := s.extendFor(bound, 0)
+	if errors.Is(err, ErrFull) && s.db.Stats().PendingPageN > 0 {
 		// Pages that the last commit gave up are free from the next one on.
 		if err = s.emptyCommit(); err == nil {
-			need, err = s.need(bound)
+			err = s.extendFor(bound, 0)
 		}
 	}
+	return s.refuse(bound, err)
+}
+
+// refuse notes whether there was room for more than the essential. If not, the
+// newest segments are sealed, unless they are small: what fills the file may be
+// in them.
+func (s *Store) refuse(bound Bound, err error) error {
+	if bound.Essential || err != nil && !errors.Is(err, ErrFull) {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.full = err != nil; s.full {
+		s.seal(s.opts.sealBytes() / 16)
+	}
+	return err
+}
+
+// extendFor makes the file as long as it has to be for bound, and for so many
+// bytes in pages that lie together.
+func (s *Store) extendFor(bound Bound, together int64) error {
+	need, err := s.need(bound, together)
 	if err != nil {
 		return err
 	}
-	return s.reach(need)
-}
-
-// reach makes the file as long as it has to be.
-func (s *Store) reach(need int64) error {
 	if limit := s.limit(); limit > 0 && need > limit {
 		return fmt.Errorf("%w: it would exceed %d bytes", ErrFull, limit)
 	}
@@ -69,22 +87,27 @@ func (s *Store) reach(need int64) error {
 	return s.extend(size, need)
 }
 
-// need returns the size of the file that makes room for bound.
-func (s *Store) need(bound Bound) (int64, error) {
+// need returns the size of the file that makes room. Free pages may lie far
+// apart: what has to lie together is taken to come behind all others.
+func (s *Store) need(bound Bound, together int64) (int64, error) {
 	used, free, err := s.space()
+	s.mu.Lock()
+	s.held = used - free
+	s.mu.Unlock()
 	need := bound.Bytes*2 + int64(bound.Rows)*64 + overhead
 	if !bound.Essential {
 		need += s.opts.Reserve
 	}
-	return used + max(0, need-free), err
+	return used + together + max(0, need-free), err
 }
 
 func (s *Store) emptyCommit() error {
-	tx, err := s.db.Begin(true)
+	tx, err := s.begin(true)
 	if err != nil {
 		return err
 	}
-	if err := tx.Commit(); err != nil {
+	defer s.rollback(tx)
+	if err := guarded(tx.Commit); err != nil {
 		return s.fail(err)
 	}
 	return nil
@@ -92,12 +115,12 @@ func (s *Store) emptyCommit() error {
 
 // space returns the high-water mark of the file and the free bytes below it.
 func (s *Store) space() (used, free int64, err error) {
-	tx, err := s.db.Begin(false)
+	tx, err := s.begin(false)
 	if err != nil {
 		return 0, 0, err
 	}
 	used = tx.Size()
-	rollback(tx)
+	s.rollback(tx)
 	return used, int64(s.db.Stats().FreePageN) * s.pageSize, nil
 }
 
@@ -117,9 +140,9 @@ func (s *Store) extend(size, need int64) error {
 	if limit := s.limit(); limit > 0 {
 		target = max(need, min(target, limit))
 	}
-	err := extendFile(s.file, size, target)
+	err := s.grow(size, target)
 	if err != nil && target > need {
-		err = extendFile(s.file, size, need)
+		err = s.grow(size, need)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrFull, err)
@@ -128,4 +151,13 @@ func (s *Store) extend(size, need int64) error {
 		return nil
 	}
 	return s.file.Sync()
+}
+
+func (s *Store) grow(size, target int64) error {
+	if s.opts.BeforeGrow != nil {
+		if err := s.opts.BeforeGrow(target); err != nil {
+			return err
+		}
+	}
+	return extendFile(s.file, size, target)
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"maps"
+	"math"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
@@ -56,20 +57,17 @@ func (s states) retry(r Retry, commit uint64) {
 	}
 }
 
-// replay adds the state rows of the journal up to a commit, in order. Numbers
-// of segments whose overlay is newer than a row are skipped.
-func (s states) replay(tx *bolt.Tx, upTo uint64, folded map[uint64]uint64) (bytes int64, err error) {
-	rows, bytes, err := stateRows(tx, upTo)
-	if err != nil {
-		return 0, err
-	}
+// replay adds all state rows of the journal, in order. Numbers of segments whose
+// overlay is newer than a row are skipped.
+func (s states) replay(tx *bolt.Tx, folded map[uint64]uint64) (bytes int64, err error) {
+	rows, _, err := stateRows(tx, 0, math.MaxUint64, math.MaxInt)
 	for _, r := range rows {
-		newer := func(seq uint64) bool { return r.commit > folded[seq>>segmentBits] }
-		if err := s.apply(r, newer); err != nil {
+		bytes += r.size()
+		if err := s.apply(r, r.newer(folded)); err != nil {
 			return bytes, corrupt("journal", r.key, err)
 		}
 	}
-	return bytes, nil
+	return bytes, err
 }
 
 func (s states) apply(r stateRow, newer func(seq uint64) bool) error {
@@ -107,25 +105,42 @@ type stateRow struct {
 	key, row []byte
 }
 
+// size is that in the journal.
+func (r stateRow) size() int64 { return int64(len(r.key) + len(r.row) + crcSize) }
+
+// newer tells of numbers whether the row is newer than the overlay of their
+// segments.
+func (r stateRow) newer(folded map[uint64]uint64) func(seq uint64) bool {
+	return func(seq uint64) bool { return r.commit > folded[seq>>segmentBits] }
+}
+
 // stateKinds are the kinds of state rows, in the order in which those of one
 // commit are applied.
 var stateKinds = []byte{kindClaim, kindRetry, kindDue, kindHold}
 
-// stateRows returns the state rows up to a commit, by commit.
-func stateRows(tx *bolt.Tx, upTo uint64) (rows []stateRow, bytes int64, err error) {
+// stateRows returns the state rows behind a commit, by commit, up to another one
+// or to last: of each kind it reads about limit bytes, and it returns no commit
+// in part.
+func stateRows(tx *bolt.Tx, after, upTo uint64, limit int) (rows []stateRow, last uint64, err error) {
+	last = upTo
 	for _, kind := range stateKinds {
-		err := eachJournal(tx, kind, func(key, row []byte) (bool, error) {
-			if commitOf(key) > upTo {
+		left, commit := int64(limit), after
+		err := eachJournal(tx, kind, after, func(key, row []byte) (bool, error) {
+			if left <= 0 && commitOf(key) > commit {
+				last = min(last, commit)
+			}
+			if commit = commitOf(key); commit > last {
 				return false, nil
 			}
-			rows = append(rows, stateRow{kind, commitOf(key), key, row})
-			bytes += int64(len(key) + len(row) + crcSize)
+			r := stateRow{kind, commit, key, row}
+			rows, left = append(rows, r), left-r.size()
 			return true, nil
 		})
 		if err != nil {
 			return nil, 0, err
 		}
 	}
+	rows = slices.DeleteFunc(rows, func(r stateRow) bool { return r.commit > last })
 	slices.SortStableFunc(rows, func(a, b stateRow) int {
 		switch {
 		case a.commit < b.commit:
@@ -135,7 +150,7 @@ func stateRows(tx *bolt.Tx, upTo uint64) (rows []stateRow, bytes int64, err erro
 		}
 		return 0 // the order of kinds stays
 	})
-	return rows, bytes, nil
+	return rows, last, nil
 }
 
 // An overlay row holds the states of some messages of one segment as of a
@@ -243,62 +258,136 @@ func (o *Options) minFold() int64 {
 // stateFold is a fold under way. It is only in memory: overlay rows name the
 // commit that they are folded up to, so a fold that was cut short is harmless.
 type stateFold struct {
-	upTo     uint64
-	segments []uint64 // still to write
+	upTo uint64 // commit
+	read uint64 // commit up to which the journal is taken apart
+	// parts is what the journal says, by segment, until that is written: with it
+	// no step has to read the journal for more than its own.
+	parts map[uint64][]byte
 }
 
 // FoldState moves retries, claims, due times and holds from the journal to the
-// overlay, segment by segment, about limit bytes in one call. The journal rows go when the last
-// segment is through.
+// overlay, in steps that read and write about limit bytes each, and one commit
+// or segment more at most: first the journal is taken apart by segment, in
+// memory, then the segments are written, then the rows of the journal deleted.
 func (t *Tx) FoldState(limit int) (more bool, err error) {
-	f := t.s.folding
-	if f == nil {
-		if f, err = t.startFold(); err != nil {
-			return false, err
-		}
-	}
-	folded := map[uint64]uint64{}
-	all := states{}
-	for _, n := range f.segments {
-		if _, err := all.readOverlay(t.tx, &n, folded); err != nil {
-			return false, err
-		}
-	}
-	if _, err := all.replay(t.tx, f.upTo, folded); err != nil {
-		return false, err
-	}
-	written, rest := 0, f.segments
-	for len(rest) > 0 && written < limit {
-		n, err := t.writeOverlay(rest[0], all, f.upTo)
-		if err != nil {
-			return false, err
-		}
-		written, rest = written+n, rest[1:]
-	}
-	next := &stateFold{f.upTo, rest}
-	if len(rest) == 0 {
-		if err := t.dropState(f.upTo); err != nil {
-			return false, err
-		}
-		next = nil
-	}
-	t.learn(func() { t.s.folding = next })
-	return next != nil, nil
+	err = t.guard(func() (err error) {
+		more, err = t.foldState(limit)
+		return err
+	})
+	return more, err
 }
 
-// startFold finds the segments that the journal's state rows name.
-func (t *Tx) startFold() (*stateFold, error) {
-	f := &stateFold{upTo: t.Number() - 1} // this commit may still add rows
-	named := states{}
-	if _, err := named.replay(t.tx, f.upTo, nil); err != nil {
-		return nil, err
+func (t *Tx) foldState(limit int) (more bool, err error) {
+	f := t.s.folding
+	if f == nil { // this commit may still add rows
+		f = &stateFold{upTo: t.Number() - 1, parts: map[uint64][]byte{}}
 	}
-	seen := map[uint64]bool{}
-	for seq := range named {
-		seen[seq>>segmentBits] = true
+	left, err := f.take(t.tx, limit)
+	if err != nil {
+		return false, err
 	}
-	f.segments = slices.Sorted(maps.Keys(seen))
-	return f, nil
+	written, left, err := t.writeParts(f, left)
+	if err != nil {
+		return false, err
+	}
+	if more = left <= 0; !more {
+		if more, err = t.dropState(f.upTo, left); err != nil {
+			return false, err
+		}
+	}
+	t.learn(func() {
+		for _, n := range written {
+			delete(f.parts, n)
+		}
+		if t.s.folding = f; !more {
+			t.s.folding = nil
+		}
+	})
+	return more, nil
+}
+
+// take takes about limit bytes of the journal apart. What it has read does not
+// change before the fold is through, whatever becomes of the transaction. left
+// is what remains of limit, 0 if there is more to read.
+func (f *stateFold) take(tx *bolt.Tx, limit int) (left int, err error) {
+	if f.read == f.upTo {
+		return limit, nil
+	}
+	rows, last, err := stateRows(tx, f.read, f.upTo, limit)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range rows {
+		if err := f.add(r); err != nil {
+			return 0, corrupt("journal", r.key, err)
+		}
+		limit -= int(r.size())
+	}
+	if f.read = last; f.read < f.upTo {
+		return 0, nil
+	}
+	return max(0, limit), nil
+}
+
+// add cuts a row into rows of one number each.
+func (f *stateFold) add(r stateRow) error {
+	one := func(seq uint64, row []byte) {
+		part := append(f.parts[seq>>segmentBits], r.kind)
+		part = binary.AppendUvarint(part, r.commit)
+		f.parts[seq>>segmentBits] = appendBytes(part, row)
+	}
+	var buf [32]byte
+	switch r.kind {
+	case kindClaim:
+		return decodeClaims(r.row, func(c Claim) { one(c.Seq, appendClaim(buf[:0], c)) })
+	case kindRetry:
+		return decodeRetries(r.row, func(x Retry) { one(x.Seq, appendRetry(buf[:0], x)) })
+	case kindDue:
+		return decodeDues(r.row, func(seq uint64, due int64) {
+			one(seq, binary.AppendUvarint(binary.AppendVarint(buf[:0], due), seq))
+		})
+	}
+	return decodeHolds(r.row, func(seq uint64, on bool) {
+		one(seq, binary.AppendUvarint(append(buf[:0], holdByte(on)), seq))
+	})
+}
+
+// writeParts writes the next segments, about limit bytes, and returns what is
+// left of it: 0 if there are more.
+func (t *Tx) writeParts(f *stateFold, limit int) (written []uint64, left int, err error) {
+	for _, n := range slices.Sorted(maps.Keys(f.parts)) {
+		if limit <= 0 {
+			return written, 0, nil
+		}
+		size, err := t.writePart(f, n)
+		if err != nil {
+			return nil, 0, err
+		}
+		written, limit = append(written, n), limit-size
+	}
+	return written, max(0, limit), nil
+}
+
+// writePart folds what the journal says of one segment into its overlay. It
+// returns how many bytes it has read and written.
+func (t *Tx) writePart(f *stateFold, n uint64) (size int, err error) {
+	all, folded := states{}, map[uint64]uint64{}
+	read, err := all.readOverlay(t.tx, &n, folded)
+	if err != nil {
+		return 0, err
+	}
+	in := reader{row: f.parts[n]}
+	for in.more() {
+		r := stateRow{kind: in.byte(), commit: in.uint(), row: in.bytes()}
+		if in.err == nil {
+			in.err = all.apply(r, r.newer(folded))
+		}
+	}
+	if in.err != nil {
+		return 0, in.err
+	}
+	wrote, err := t.writeOverlay(n, all, f.upTo)
+	return int(read) + len(f.parts[n]) + wrote, err
 }
 
 // writeOverlay replaces the overlay rows of one segment, leaving out what no
@@ -358,19 +447,22 @@ func (t *Tx) dropOverlay(segment uint64) error {
 	return nil
 }
 
-// dropState deletes the journal's state rows up to a commit.
-func (t *Tx) dropState(upTo uint64) error {
-	rows, bytes, err := stateRows(t.tx, upTo)
+// dropState deletes about limit bytes of the journal's state rows up to a
+// commit: the overlay has all that they say.
+func (t *Tx) dropState(upTo uint64, limit int) (more bool, err error) {
+	rows, last, err := stateRows(t.tx, 0, upTo, limit)
 	if err != nil {
-		return err
+		return false, err
 	}
+	bytes := int64(0)
 	keys := make([][]byte, len(rows))
 	for i, r := range rows {
 		keys[i] = slices.Clone(r.key)
+		bytes += r.size()
 	}
 	if err := deleteKeys(t.tx.Bucket(bucketJournal), keys); err != nil {
-		return err
+		return false, err
 	}
 	t.learn(func() { t.s.sizes.journalState = max(0, t.s.sizes.journalState-bytes) })
-	return nil
+	return last < upTo, nil
 }

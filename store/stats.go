@@ -19,12 +19,7 @@ func (s *Store) Stats() Stats {
 	s.mu.Lock()
 	st := Stats{
 		Segments: len(s.segments[Live]) + len(s.segments[Dead]), Foldable: s.sizes.foldable,
-		JournalBytes: s.sizes.journalState, OverlayBytes: s.sizes.overlay, OpenRequested: len(s.requested),
-	}
-	for _, table := range s.segments {
-		for _, seg := range table {
-			st.Rows += seg.stored
-		}
+		Rows: s.sizes.rows, JournalBytes: s.sizes.journalState, OverlayBytes: s.sizes.overlay, OpenRequested: len(s.requested),
 	}
 	s.mu.Unlock()
 	done, err := s.reading()

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -70,10 +71,17 @@ type Options struct {
 	// MinFoldState is how many bytes of retries, claims, due times and holds
 	// the journal must have before folding them pays. Default 4 MiB.
 	MinFoldState int64
+	// SealBytes is how many bytes of rows the newest segment takes before the
+	// next commit begins another, though it has numbers left: until then nothing
+	// of it can be given back. Default 16 MiB.
+	SealBytes int64
 	// BeforeCommit and AfterCommit are seams for tests: an error from the
 	// first fails a commit before anything is written, one from the second
 	// after everything is.
 	BeforeCommit, AfterCommit func() error
+	// BeforeGrow is one too: an error is that of a disk which has no room for a
+	// file of that size.
+	BeforeGrow func(size int64) error
 }
 
 // Head is where numbering stands. It is part of every commit that publishes.
@@ -96,6 +104,7 @@ type Store struct {
 
 	failed  atomic.Pointer[error]
 	closed  atomic.Bool
+	stuck   atomic.Bool  // bbolt has panicked and may hold its locks
 	readers sync.RWMutex // held shared while bbolt is read; alone to close it
 	head    Head         // of the writer
 	format  uint64       // version in the file, of the writer
@@ -104,6 +113,8 @@ type Store struct {
 	segments  [tables]map[uint64]*segment
 	requested requests // open cancellation requests by message
 	sizes     sizes
+	held      int64      // bytes of the file in use when the last transaction began
+	full      bool       // the last publish was refused
 	folding   *stateFold // of the writer
 
 	// folded is the last row that is in the bitmaps of each set that is being
@@ -115,17 +126,22 @@ type Store struct {
 // the sweep itself trusts only the file.
 type segment struct {
 	stored, dead int
-	large        bool // too much lives in it to be copied
+	bytes        int64 // of its rows; after an open only that of the newest
+	large        bool  // too much lives in it to be copied
+	refused      bool  // there was no room for the copy
 }
 
 // sizes are what Stats and the decision to fold need.
 type sizes struct {
+	rows         int   // stored in both tables, dead or not
 	foldable     int   // numbers in finish rows of the journal
 	journalState int64 // bytes of retries, claims, due times and holds
 	overlay      int64 // bytes of overlay rows
 }
 
-// Head returns where numbering stands. It belongs to the writer.
+// Head returns where numbering stands. It belongs to the writer, and moves by
+// itself, see Options.SealBytes: after each commit, and when Begin or Room has
+// returned ErrFull.
 func (s *Store) Head() Head { return s.head }
 
 // Key returns the random key of the file. It never changes.
@@ -145,6 +161,9 @@ func (s *Store) Err() error {
 
 // fail closes the store for writing: the outcome of a commit is unknown.
 func (s *Store) fail(cause error) error {
+	if errors.Is(cause, ErrFailed) {
+		return cause
+	}
 	err := fmt.Errorf("%w: %w", ErrFailed, cause)
 	s.failed.CompareAndSwap(nil, &err)
 	return err
@@ -153,17 +172,23 @@ func (s *Store) fail(cause error) error {
 // Close makes the freelist durable, so that the next open need not look for
 // free pages, notes that the end was clean, and lets go of the file. After a
 // failure it writes nothing. A second Close returns ErrClosed.
-func (s *Store) Close() error {
+func (s *Store) Close() error { return s.end(s.closeCleanly) }
+
+// Abandon is Close without a last commit: the file stays as it is, also one
+// whose end was not clean before. It is for a file that turns out to be damaged
+// after Open.
+func (s *Store) Abandon() error { return s.end(func() error { return nil }) }
+
+// end closes the store after its last commit.
+func (s *Store) end(last func() error) error {
 	if s.closed.Swap(true) {
 		return ErrClosed
 	}
 	err := s.Err()
 	if err == nil {
-		err = s.closeCleanly()
+		err = last()
 	}
-	s.readers.Lock()
-	defer s.readers.Unlock()
-	if closeErr := s.db.Close(); err == nil {
+	if closeErr := s.letGo(); err == nil {
 		err = closeErr
 	}
 	return err
@@ -185,15 +210,18 @@ func (s *Store) reading() (done func(), err error) {
 // would cost, and without it the next open reads every page header.
 func (s *Store) closeCleanly() error {
 	s.db.NoFreelistSync = false
-	tx, err := s.db.Begin(true)
+	tx, err := s.begin(true)
 	if err != nil {
 		return err
 	}
-	defer rollback(tx)
-	if err := tx.Bucket(bucketMeta).Put(keyClean, []byte{1}); err != nil {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
+	defer s.rollback(tx)
+	err = guarded(func() error {
+		if err := tx.Bucket(bucketMeta).Put(keyClean, []byte{1}); err != nil {
+			return err
+		}
+		return tx.Commit()
+	})
+	if err != nil {
 		return err
 	}
 	if s.opts.NoSync {

@@ -20,23 +20,44 @@ const sparse = 4
 // messages are larger waits until it can be dropped.
 const maxRewrite = 16 << 20
 
-// NextSweep returns what the next Sweep will need, and whether there is
-// anything to sweep. It belongs to the writer.
-func (s *Store) NextSweep() (Bound, bool) {
-	tab, n, _, ok := s.candidate()
-	if !ok {
-		return Bound{}, false
+// SweepStep is a segment that looks worth sweeping.
+type SweepStep struct {
+	Bound Bound // what sweeping it needs
+	tab   Table
+	n     uint64
+	live  int  // rows, as far as memory knows
+	more  bool // there are others
+	again bool // it was refused before, and so were all others
+}
+
+// NextSweep returns the next step of the sweep; ok is false if there is nothing
+// to sweep.
+func (s *Store) NextSweep() (step SweepStep, ok bool) {
+	if step, ok = s.candidate(); !ok {
+		return step, false
 	}
-	bound := Bound{Rows: 16, Bytes: 64 << 10, Essential: true}
+	step.Bound = Bound{Rows: 16, Bytes: 64 << 10, Essential: true}
 	_ = s.View(func(v *View) error { // a page that does not read is met by Sweep itself
-		live, _, err := survivors(v.tx, tab, n)
+		live, _, err := survivors(v.tx, step.tab, step.n)
 		if err == nil {
-			bound.Rows += 2 * len(live)
-			bound.Bytes += sizeOf(v.tx, tab, live)
+			step.Bound.Rows += 2 * len(live)
+			step.Bound.Bytes += sizeOf(v.tx, step.tab, live)
 		}
 		return err
 	})
-	return bound, true
+	return step, true
+}
+
+// SweepRefused notes that there was no room for a step, so that others come
+// first, and tells whether there are any that were not refused.
+func (s *Store) SweepRefused(step SweepStep) (more bool) {
+	s.mu.Lock()
+	if seg := s.segments[step.tab][step.n]; seg != nil {
+		seg.refused = true
+	}
+	s.mu.Unlock()
+	next, ok := s.candidate()
+	return ok && !next.again
 }
 
 // sizeOf returns the bytes of the rows of some messages of one segment.
@@ -51,19 +72,29 @@ func sizeOf(tx *bolt.Tx, tab Table, seqs []uint64) (size int64) {
 }
 
 // Sweep gives back the pages of one sealed segment: it drops one in which
-// nothing lives, or rewrites one below a quarter live. Candidates come from
-// memory; what is dead, the file tells. One segment takes about 4 ms to drop
-// and 10 ms to rewrite.
-func (t *Tx) Sweep() (SweepResult, error) {
-	tab, n, more, ok := t.s.candidate()
-	if !ok {
-		return SweepResult{}, nil
-	}
+// nothing lives, or rewrites one below a quarter live. Which one, NextSweep has
+// found in memory; what is dead, the file tells: no more can live by now than
+// NextSweep has made room for. One segment takes about 4 ms to drop and 10 ms to
+// rewrite.
+func (t *Tx) Sweep(step SweepStep) (r SweepResult, err error) {
+	err = t.guard(func() (err error) {
+		r, err = t.sweep(step)
+		return err
+	})
+	return r, err
+}
+
+func (t *Tx) sweep(step SweepStep) (r SweepResult, err error) {
+	tab, n := step.tab, step.n
 	live, stored, err := survivors(t.tx, tab, n)
 	if err != nil {
 		return SweepResult{}, err
 	}
-	r := SweepResult{More: more}
+	// Its numbers must not be used again: it may be sealed in memory only.
+	if err := t.SetHead(t.head); err != nil {
+		return SweepResult{}, err
+	}
+	r = SweepResult{More: step.more}
 	skip := false
 	switch {
 	case len(live) == 0:
@@ -82,39 +113,73 @@ func (t *Tx) Sweep() (SweepResult, error) {
 
 // recount notes what the sweep has found or left.
 func (s *Store) recount(tab Table, n uint64, live int, r SweepResult, stored int, skip bool) {
-	switch {
-	case r.Dropped > 0:
+	now := segment{stored: stored, dead: stored - live, large: skip}
+	if r.Dropped+r.Rewritten > 0 {
+		now = segment{stored: live}
+	}
+	seg := s.segment(tab, n)
+	s.sizes.rows += now.stored - seg.stored
+	if *seg = now; r.Dropped > 0 {
 		delete(s.segments[tab], n)
-	case r.Rewritten > 0:
-		*s.segment(tab, n) = segment{stored: live}
-	default:
-		*s.segment(tab, n) = segment{stored: stored, dead: stored - live, large: skip}
 	}
 }
 
-// candidate returns a sealed segment worth sweeping: one to drop, if there is
-// one, because that needs no room.
-func (s *Store) candidate() (tab Table, n uint64, more, ok bool) {
+// before tells whether a segment is swept before another: those that were not
+// refused first, and then those in which less lives. To drop one needs no room,
+// and to rewrite it as little as can be.
+func (a SweepStep) before(b SweepStep) bool {
+	switch {
+	case a.again != b.again:
+		return b.again
+	case a.live != b.live:
+		return a.live < b.live
+	case a.tab != b.tab:
+		return a.tab < b.tab
+	}
+	return a.n < b.n
+}
+
+// candidate returns the sealed segment that is swept next.
+func (s *Store) candidate() (best SweepStep, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	drop := false
-	for i := range tables {
-		sealed := s.sealedBefore(i)
-		for number, seg := range s.segments[i] {
-			live := seg.stored - seg.dead
-			if number >= sealed || live > 0 && (seg.large || live*sparse >= seg.stored) {
+	found := 0
+	for tab := range tables {
+		sealed := s.sealedBefore(tab)
+		for n, seg := range s.segments[tab] {
+			step := SweepStep{tab: tab, n: n, live: seg.stored - seg.dead, again: seg.refused}
+			if n >= sealed || step.live > 0 && (seg.large || step.live*sparse >= seg.stored) {
 				continue
 			}
-			more = more || ok
-			if !ok || live == 0 && !drop {
-				tab, n, ok, drop = i, number, true, live == 0
-			}
-			if drop && more {
-				return tab, n, true, true
+			if found++; found == 1 || step.before(best) {
+				best = step
 			}
 		}
 	}
-	return tab, n, more, ok
+	best.more = found > 1
+	return best, found > 0
+}
+
+const sealBytes = 16 << 20
+
+func (o *Options) sealBytes() int64 {
+	if o.SealBytes > 0 {
+		return o.SealBytes
+	}
+	return sealBytes
+}
+
+// seal lets the numbering go on in the next segment, if the newest one has so
+// many bytes: 4,096 large messages would be too many to be given back together.
+// The file is not told: a sweep of the segment and the next message do that,
+// and until then an open finds its size. The lock is held.
+func (s *Store) seal(bytes int64) {
+	for tab, next := range [tables]*uint64{&s.head.NextSeq, &s.head.NextDead} {
+		n := *next >> segmentBits
+		if seg := s.segments[tab][n]; seg != nil && seg.bytes >= bytes {
+			*next = (n + 1) << segmentBits
+		}
+	}
 }
 
 // sealedBefore returns the first segment that may still be written to.

@@ -50,6 +50,14 @@ func (r requests) lift(op [16]byte, seqs []uint64) {
 	}
 }
 
+// Requests returns the operations that have asked for the cancellation of a
+// message in flight, by a commit.
+func (s *Store) Requests(seq uint64) [][16]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.requested[seq]
+}
+
 // Tombstone records a cancellation: the messages that it took, and those in
 // flight whose cancellation was asked for: their attempts may finish, and they
 // are never tried again. Both are ascending. It is the cancellation: one
@@ -58,6 +66,10 @@ func (r requests) lift(op [16]byte, seqs []uint64) {
 // here, all parts together. It returns ErrRestored if the operation has been
 // undone.
 func (t *Tx) Tombstone(op Operation, part int, set, requested []uint64) error {
+	return t.guard(func() error { return t.tombstone(op, part, set, requested) })
+}
+
+func (t *Tx) tombstone(op Operation, part int, set, requested []uint64) error {
 	if part < 0 || part > math.MaxUint16 {
 		return fmt.Errorf("a cancellation has no part %d", part)
 	}
@@ -107,6 +119,14 @@ func putSet(b *bolt.Bucket, id [16]byte, mark byte, part uint16, chunk uint32, s
 // those of the first time if it was undone before. at, in ms, is not 0. It
 // returns ErrNoOperation, or ErrFolded when it is too late.
 func (t *Tx) Restore(op [16]byte, at int64, lifts int) (back, lifted int, err error) {
+	err = t.guard(func() (err error) {
+		back, lifted, err = t.restore(op, at, lifts)
+		return err
+	})
+	return back, lifted, err
+}
+
+func (t *Tx) restore(op [16]byte, at int64, lifts int) (back, lifted int, err error) {
 	b := t.tx.Bucket(bucketTombstone)
 	d, err := readOperation(b, op)
 	switch {
@@ -149,6 +169,10 @@ func takeSet(b *bolt.Bucket, id [16]byte, mark byte) (all []uint64, err error) {
 // Taken adds numbers to an operation that cancels messages as they arrive:
 // they were never stored, or ended in another way. It returns ErrNoOperation.
 func (t *Tx) Taken(op [16]byte, seqs []uint64) error {
+	return t.guard(func() error { return t.taken(op, seqs) })
+}
+
+func (t *Tx) taken(op [16]byte, seqs []uint64) error {
 	b := t.tx.Bucket(bucketTombstone)
 	d, err := readOperation(b, op)
 	switch {

@@ -23,9 +23,16 @@ type Tx struct {
 	number uint64
 	head   Head
 	nested map[nestedKey]*bolt.Bucket
-	stored [tables]map[uint64]int // rows put, by segment
-	parts  map[byte]int           // rows of the journal, by kind
-	after  []func()               // what memory learns once the commit is durable
+	stored [tables]map[uint64]stored // by segment
+	parts  map[byte]int              // rows of the journal, by kind
+	large  large                     // values of the caller's own buckets
+	after  []func()                  // what memory learns once the commit is durable
+}
+
+// stored is what was put into a segment.
+type stored struct {
+	rows  int
+	bytes int64
 }
 
 type nestedKey struct {
@@ -46,21 +53,24 @@ func (s *Store) Begin(bound Bound) (*Tx, error) {
 	if err := s.makeRoom(bound); err != nil {
 		return nil, err
 	}
-	tx, err := s.db.Begin(true)
+	tx, err := s.begin(true)
 	if err != nil {
 		return nil, err
 	}
-	return &Tx{s: s, tx: tx, head: s.head, nested: map[nestedKey]*bolt.Bucket{}, parts: map[byte]int{}}, nil
+	return &Tx{
+		s: s, tx: tx, head: s.head, nested: map[nestedKey]*bolt.Bucket{}, parts: map[byte]int{}, large: large{page: s.pageSize},
+	}, nil
 }
 
 // Commit makes the transaction durable. Any error means that the outcome is
-// unknown: the store has failed.
+// unknown: the store has failed. After a page that could not be read it commits
+// nothing.
 func (t *Tx) Commit() error {
 	s := t.s
-	if err := t.dropClean(); err != nil {
+	if err := s.Err(); err != nil {
 		return err
 	}
-	if err := t.raiseFormat(); err != nil {
+	if err := t.guard(t.writeMeta); err != nil {
 		return err
 	}
 	if s.opts.BeforeCommit != nil {
@@ -69,25 +79,43 @@ func (t *Tx) Commit() error {
 			return s.fail(err)
 		}
 	}
-	err := t.tx.Commit()
+	err := t.guard(t.tx.Commit)
 	if err == nil && s.opts.AfterCommit != nil {
 		err = s.opts.AfterCommit()
 	}
 	if err != nil {
 		return s.fail(err)
 	}
+	t.learnt()
+	return nil
+}
+
+// learnt brings memory up to the commit.
+func (t *Tx) learnt() {
+	s := t.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.head = t.head
 	for tab := range t.stored {
-		for n, rows := range t.stored[tab] {
-			s.segment(Table(tab), n).stored += rows
+		for n, sum := range t.stored[tab] {
+			seg := s.segment(Table(tab), n)
+			seg.stored += sum.rows
+			seg.bytes += sum.bytes
+			s.sizes.rows += sum.rows
 		}
 	}
 	for _, learn := range t.after {
 		learn()
 	}
-	return nil
+	s.seal(s.opts.sealBytes())
+}
+
+// writeMeta writes what every commit may have to say of the file.
+func (t *Tx) writeMeta() error {
+	if err := t.dropClean(); err != nil {
+		return err
+	}
+	return t.raiseFormat()
 }
 
 // dropClean deletes the mark of a clean end in the first commit after it.
@@ -109,7 +137,7 @@ func (t *Tx) raiseFormat() error {
 }
 
 // Rollback ends the transaction without a trace. After Commit it does nothing.
-func (t *Tx) Rollback() { rollback(t.tx) }
+func (t *Tx) Rollback() { t.s.rollback(t.tx) }
 
 // Number returns the number of this commit. Rows of the journal and records of
 // operations carry it and are replayed in its order.
@@ -123,7 +151,7 @@ func (t *Tx) Number() uint64 {
 // SetHead moves the numbering on with this commit.
 func (t *Tx) SetHead(h Head) error {
 	t.head = h
-	return t.tx.Bucket(bucketMeta).Put(keyHead, encodeHead(h))
+	return t.guard(func() error { return t.tx.Bucket(bucketMeta).Put(keyHead, encodeHead(h)) })
 }
 
 // Put stores a message: its sealed record and its body. It is durable after
@@ -132,6 +160,10 @@ func (t *Tx) Put(tab Table, seq uint64, record, body []byte) error {
 	if len(record) > MaxRecord {
 		return fmt.Errorf("record of %d bytes is over the limit of %d", len(record), MaxRecord)
 	}
+	return t.guard(func() error { return t.put(tab, seq, record, body) })
+}
+
+func (t *Tx) put(tab Table, seq uint64, record, body []byte) error {
 	names := &tableNames[tab]
 	rows, err := t.segmentBucket(names.record, seq)
 	if err != nil {
@@ -146,9 +178,10 @@ func (t *Tx) Put(tab Table, seq uint64, record, body []byte) error {
 		return err
 	}
 	if t.stored[tab] == nil {
-		t.stored[tab] = map[uint64]int{}
+		t.stored[tab] = map[uint64]stored{}
 	}
-	t.stored[tab][seq>>segmentBits]++
+	sum := t.stored[tab][seq>>segmentBits]
+	t.stored[tab][seq>>segmentBits] = stored{sum.rows + 1, sum.bytes + int64(len(record)+len(body))}
 	return putBody(bodies, key, body)
 }
 
@@ -207,11 +240,11 @@ func (s *Store) View(fn func(*View) error) error {
 		return err
 	}
 	defer done()
-	tx, err := s.db.Begin(false)
+	tx, err := s.begin(false)
 	if err != nil {
 		return err
 	}
-	defer rollback(tx)
+	defer s.rollback(tx)
 	return guarded(func() error { return fn(&View{tx: tx}) })
 }
 
@@ -277,10 +310,12 @@ func readBody(b *bolt.Bucket, seq uint64) []byte {
 
 // Get returns the rows of a message within the write transaction.
 func (t *Tx) Get(tab Table, seq uint64) (record, body []byte, err error) {
-	v := View{tx: t.tx}
-	if record, err = v.Record(tab, seq); err != nil || record == nil {
-		return nil, nil, err
-	}
-	body, err = v.Body(tab, seq)
+	err = t.guard(func() (err error) {
+		v := View{tx: t.tx}
+		if record, err = v.Record(tab, seq); err == nil && record != nil {
+			body, err = v.Body(tab, seq)
+		}
+		return err
+	})
 	return record, body, err
 }

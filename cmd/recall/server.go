@@ -109,6 +109,10 @@ func (s *server) serve(ctx context.Context, broker *recall.Broker, in doors, rea
 	}
 }
 
+// maxHeaderBytes bounds the request line and the headers. The line may name all
+// the messages of a bulk cancellation: this is room for about 100,000 ids.
+const maxHeaderBytes = 4 << 20
+
 func (s *server) httpServer(broker *recall.Broker) *http.Server {
 	return &http.Server{
 		Handler: qstash.NewHandler(broker, &qstash.Options{
@@ -118,7 +122,7 @@ func (s *server) httpServer(broker *recall.Broker) *http.Server {
 		ReadTimeout:       2 * time.Minute, // a large batch over a slow line
 		WriteTimeout:      5 * time.Minute, // begins with reading the body
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    256 << 10, // headers to be forwarded are headers of the request
+		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 }

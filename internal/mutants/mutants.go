@@ -116,6 +116,27 @@ var All = []Mutant{
 		Pkg:  ".", Run: "TestEmbedded/SyncNever/Guard",
 	},
 	{
+		Name: "never seal a segment before its numbers are used up",
+		File: "store/sweep.go",
+		Old:  "seg.bytes >= bytes {",
+		New:  "seg.bytes >= bytes && seg.stored >= segmentSize {",
+		Pkg:  ".", Run: "TestFullOfLargeMessages",
+	},
+	{
+		Name: "write to a file that was refused as damaged",
+		File: "embedded.go",
+		Old:  "_ = s.Abandon()",
+		New:  "_ = s.Close()",
+		Pkg:  ".", Run: "TestRefusedFileStaysAsItIs",
+	},
+	{
+		Name: "let a damaged page end the process",
+		File: "store/guard.go",
+		Old:  "	panicked, err := caught(fn)\n",
+		New:  "	panicked, err := false, fn()\n",
+		Pkg:  "./store", Run: "TestDamageWhileOpen",
+	},
+	{
 		Name: "leave the marks of a transaction that was rolled back",
 		File: "embedded_tx.go",
 		Old:  "	for _, b := range x.bulks {\n		b.undo()\n	}\n",

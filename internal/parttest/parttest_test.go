@@ -2,6 +2,9 @@ package parttest_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -22,6 +25,33 @@ func (r *recorder) Fatalf(f string, args ...any) { r.end("failed: " + fmt.Sprint
 func (r *recorder) end(how string) {
 	if r.ended == "" {
 		r.ended = how
+	}
+}
+
+// TestNeedTracer has programs in the place of strace.
+func TestNeedTracer(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("needs scripts")
+	}
+	for _, c := range []struct{ ci, script, want string }{
+		{"true", "exit 0", ""},
+		{"true", "echo 'strace: attach: ptrace(PTRACE_SEIZE, 7): Operation not permitted' >&2; exit 1", "skipped: this machine forbids"},
+		{"true", "echo 'strace: test_ptrace_get_syscall_info: PTRACE_TRACEME: Operation not permitted' >&2; exit 1", "skipped: this machine forbids"},
+		{"", "echo 'strace: cannot open q.db: Operation not permitted' >&2; exit 1", "skipped: strace does not work"},
+		{"true", "echo 'strace: cannot open q.db: Operation not permitted' >&2; exit 1", "failed: "},
+		{"true", "exit 127", "failed: "},
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "strace"), []byte("#!/bin/sh\n"+c.script+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PATH", dir)
+		t.Setenv("CI", c.ci)
+		r := &recorder{TB: t}
+		path := parttest.NeedTracer(r)
+		if path != filepath.Join(dir, "strace") || !strings.HasPrefix(r.ended, c.want) || c.want == "" && r.ended != "" {
+			t.Errorf("CI=%q, %s: got %q and the test %q, want it %q", c.ci, c.script, path, r.ended, c.want)
+		}
 	}
 }
 
