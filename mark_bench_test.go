@@ -27,7 +27,7 @@ func markIndex(n int) *index {
 		if i%1000 == 0 {
 			rec.Labels = append(rec.Labels, []byte("rare"))
 		}
-		ms := int64(1_800_000_000_000 + i/100)
+		ms := 1_800_000_000_000 + int64(i/100)
 		ix.insert(uint64(i+1), rec, times{created: ms, wall: ms, due: ms})
 	}
 	ix.visible = ix.last
