@@ -78,6 +78,8 @@ func TestBadMessages(t *testing.T) {
 		{"far not-before", "NotBefore", recall.Message{NotBefore: tenYears.Add(time.Hour)}},
 		{"negative retries", "Retries", recall.Message{Retries: recall.Retries(-1)}},
 		{"many retries", "Retries", recall.Message{Retries: recall.Retries(recall.MaxRetries + 1)}},
+		{"no expression", "RetryDelay", recall.Message{RetryDelay: "often"}},
+		{"long expression", "RetryDelay", recall.Message{RetryDelay: strings.Repeat("1+", 200) + "1"}},
 		{"negative timeout", "Timeout", recall.Message{Timeout: -1}},
 		{"long timeout", "Timeout", recall.Message{Timeout: recall.MaxTimeout + 1}},
 	}

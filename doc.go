@@ -44,8 +44,9 @@
 // A message goes to an http or https URL, or to a handler that
 // [Broker.Handle] registered for "local:" and a name. A status of 200 to 299,
 // or nil from a handler, is success. Redirects are not followed. After anything
-// else the next attempt is due after [Options].Backoff; an endpoint may name
-// another time with Retry-After, and a handler with [RetryAfter]. Status 489
+// else the next attempt is due after Message.RetryDelay or [Options].Backoff; an
+// endpoint may name another time with Retry-After, and a handler with
+// [RetryAfter]. Status 489
 // with the header Upstash-NonRetryable-Error: true, or an error wrapped by
 // [Permanent], ends the attempts at once. What has failed for good waits in the
 // dead letter queue: [Broker.DeadLetters].

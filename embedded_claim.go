@@ -194,8 +194,13 @@ func decodeMessage(seq uint64, row, bodyRow []byte) (m Message, err error) {
 		return m, store.CorruptBody(store.Live, seq, err)
 	}
 	m = messageOf(&rec)
-	m.Header, m.Body = headerOf(body.Header), append([]byte(nil), body.Payload...)
+	m.setBody(&body)
 	return m, nil
+}
+
+// setBody copies what is in the cold row.
+func (m *Message) setBody(b *store.Body) {
+	m.Header, m.Body, m.RetryDelay = headerOf(b.Header), append([]byte(nil), b.Payload...), string(b.RetryDelay)
 }
 
 // messageOf copies a record; what changes in a message's life is for the

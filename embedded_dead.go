@@ -225,7 +225,7 @@ func readDead(v *store.View, seq uint64) (d DeadLetter, ok bool, err error) {
 		ID: deadLetterID(rec.Died, seq), Message: messageOf(&rec), DiedAt: time.UnixMilli(rec.Died),
 		Attempts: int(rec.Attempts), Reason: string(rec.Reason),
 	}
-	d.Message.Header, d.Message.Body = headerOf(body.Header), slices.Clone(body.Payload)
+	d.Message.setBody(&body)
 	d.Message.Attempts = d.Attempts
 	if rec.Status != 0 {
 		d.Response = &HTTPResponse{Status: int(rec.Status), Header: headerOf(body.ResponseHeader), Body: slices.Clone(body.ResponseBody)}

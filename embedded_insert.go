@@ -101,7 +101,7 @@ func (w *insertWork) encode(msgs []Message, now int64) error {
 func sizeOf(msgs []Message) (size int) {
 	for i := range msgs {
 		m := &msgs[i]
-		size += 192 + len(m.URL) + len(m.Queue) + len(m.Topic) + len(m.Body) + 64*len(m.Header)
+		size += 192 + len(m.URL) + len(m.Queue) + len(m.Topic) + len(m.Body) + len(m.RetryDelay) + 64*len(m.Header)
 	}
 	return size
 }
@@ -143,7 +143,7 @@ func asBytes(in []string) [][]byte {
 }
 
 func bodyOf(m *Message) store.Body {
-	return store.Body{Header: fieldsOf(m.Header), Payload: m.Body}
+	return store.Body{Header: fieldsOf(m.Header), Payload: m.Body, RetryDelay: []byte(m.RetryDelay)}
 }
 
 func fieldsOf(h http.Header) []store.Field {

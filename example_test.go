@@ -99,6 +99,28 @@ func Example_takeBack() {
 	// Output: took back: 1
 }
 
+// A message can say how long to wait before each retry.
+func ExampleBroker_Publish_retryDelay() {
+	b, shut := openExample(nil)
+	defer shut()
+
+	_, err := b.Publish(context.Background(), recall.Message{
+		URL:        "https://api.example.com/orders",
+		Delay:      time.Hour,
+		Retries:    recall.Retries(5),
+		RetryDelay: "min(60000, 1000 * pow(2, retried))", // 1s, 2s, 4s, … at most a minute
+	})
+	fmt.Println(err)
+
+	_, err = b.Publish(context.Background(), recall.Message{
+		URL: "https://api.example.com/orders", RetryDelay: "1000 * (1 + retries)",
+	})
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// recall: invalid RetryDelay: "1000 * (1 + retries)": at offset 12: "retries" is unknown
+}
+
 // A message can wait before it is delivered, and be taken back meanwhile.
 func ExampleBroker_Publish_delay() {
 	b, shut := openExample(nil)

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/oklog/ulid/v2"
+	"github.com/recallmq/recall/internal/retrydelay"
 )
 
 // Limits of a message. The size of a body is an option, [Options.MaxBody].
@@ -75,6 +76,14 @@ type Message struct {
 	// Retries is how many attempts may follow the first; nil means
 	// Options.Retries. See the function [Retries].
 	Retries *int
+	// RetryDelay says how long to wait before each retry, in milliseconds, as an
+	// expression over the number of retries so far: "1000 * (1 + retried)", where
+	// retried is 0 after the first attempt. Empty means Options.Backoff. It knows
+	// + - * / and parentheses, pow(x, y), exp, sqrt, abs, floor, ceil, round, min
+	// and max, and is QStash's Upstash-Retry-Delay. A result that is negative or
+	// not a number is no wait, one of more than a day is a day; an endpoint or
+	// handler that names a time itself goes before it. At most 256 bytes.
+	RetryDelay string
 	// Timeout bounds one attempt; zero means Options.Timeout.
 	Timeout time.Duration
 
@@ -183,6 +192,7 @@ func (m *Message) validate(o *Options, now time.Time) error {
 		checkIP(m.CallerIP),
 		checkTimes(m, now),
 		checkRetries("Retries", m.Retries),
+		checkRetryDelay(m.RetryDelay),
 	} {
 		if check != nil {
 			return check
@@ -359,6 +369,16 @@ func canonicalIP(s string) string {
 		return s
 	}
 	return a.Unmap().String()
+}
+
+func checkRetryDelay(text string) error {
+	if text == "" {
+		return nil
+	}
+	if _, err := retrydelay.Parse(text); err != nil {
+		return invalid("RetryDelay", "%q: %v", clip(text), err)
+	}
+	return nil
 }
 
 func checkTimes(m *Message, now time.Time) error {

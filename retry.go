@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/recallmq/recall/internal/retrydelay"
 )
 
 // DefaultBackoff is how long to wait after a failed attempt that had retried
@@ -42,12 +44,17 @@ func (b *Broker) decide(m *Message, r result, now time.Time) Finish {
 }
 
 // delay is the time to the next attempt: as asked for by the endpoint or the
-// handler, else the backoff.
+// handler, else by the message, else the backoff.
 func (b *Broker) delay(m *Message, r result) (d time.Duration) {
 	if r.hasNext {
 		return clampDelay(r.next)
 	}
 	retried := m.Attempts - 1
+	if m.RetryDelay != "" {
+		if e, err := retrydelay.Parse(m.RetryDelay); err == nil {
+			return e.Delay(retried)
+		}
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			b.log.Error("recall: Options.Backoff panicked; the default is used",

@@ -3,6 +3,7 @@ package recall_test
 import (
 	"errors"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -195,6 +196,51 @@ func TestBackoffOption(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRetryDelay: a message says itself when to try again, also after a restart,
+// as a dead letter that is published again, and unless the endpoint does.
+func TestRetryDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Time
+		path := filepath.Join(t.TempDir(), "q.db")
+		opts := &recall.Options{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+			if at = append(at, time.Now()); len(at) == 3 {
+				return answer(503, "Retry-After", "7"), nil
+			}
+			return answer(500), nil
+		})}
+		open := func() *recall.Broker {
+			b, err := recall.Open(path, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		b := open()
+		publish(t, b, recall.Message{URL: endpoint, RetryDelay: "1000 * pow(10, retried)", Retries: recall.Retries(3)})
+		sleep(500 * time.Millisecond)
+		closeNow(t, b, t.Context())
+		b = open()
+		sleep(time.Hour)
+		d := onlyDead(t, b)
+		if _, err := b.RetryDeadLetters(t.Context(), d.ID); err != nil {
+			t.Fatal(err)
+		}
+		sleep(1500 * time.Millisecond)
+		closeNow(t, b, t.Context())
+		var gaps []time.Duration
+		for i := range at[1:] {
+			gaps = append(gaps, at[i+1].Sub(at[i]))
+		}
+		want := []time.Duration{time.Second, 10 * time.Second, 7 * time.Second, 0, time.Second}
+		if len(gaps) == len(want) {
+			gaps[3] = 0 // until somebody looked at the dead letter
+		}
+		if !slices.Equal(gaps, want) {
+			t.Errorf("between the attempts: got %v, want %v", gaps, want)
+		}
+	})
 }
 
 func TestNonRetryable(t *testing.T) {

@@ -31,6 +31,7 @@ var insertTests = []contractTest{
 		m := x.message(queue("q"), label("a", "b"), url("https://user@API.test:8443/p%20q?x=1"))
 		m.Topic, m.ScheduleID, m.FlowKey, m.CallerIP = "topic", "schedule", "flow", "2001:db8::1"
 		m.Method, m.Timeout, m.Retries = "PUT", 1500*time.Millisecond, recall.Retries(0)
+		m.RetryDelay = "1000 * retried"
 		m.Header = http.Header{"X-One": {"1"}, "X-Two": {"a", "", "b"}}
 		m.Body = []byte("\x00\xff body")
 		m.DueAt = x.now.Add(90 * time.Minute)
@@ -154,9 +155,9 @@ func wantWhole(x *fixture, got, want recall.Message) {
 		if m.Retries != nil {
 			retries = *m.Retries
 		}
-		return fmt.Sprintf("%s %s %q %v queue=%q topic=%q schedule=%q flow=%q labels=%q ip=%q retries=%d timeout=%v due=%d created=%d",
+		return fmt.Sprintf("%s %s %q %v queue=%q topic=%q schedule=%q flow=%q labels=%q ip=%q retries=%d %q timeout=%v due=%d created=%d",
 			m.Method, m.URL, m.Body, m.Header, m.Queue, m.Topic, m.ScheduleID, m.FlowKey, m.Labels, m.CallerIP,
-			retries, m.Timeout, m.DueAt.UnixMilli(), m.CreatedAt.UnixMilli())
+			retries, m.RetryDelay, m.Timeout, m.DueAt.UnixMilli(), m.CreatedAt.UnixMilli())
 	}
 	if g, w := text(got), text(want); g != w {
 		x.Errorf("got  %s\nwant %s", g, w)

@@ -39,7 +39,7 @@ func joined(values []string) string { return strings.TrimSpace(strings.Join(valu
 // as if they were not there would break their users without a word.
 var unsupported = []string{
 	"Callback", "Failure-Callback", "Cron", "Schedule-Id", "Queue-Name", "Deduplication-Id",
-	"Content-Based-Deduplication", "Retry-Delay", "Redact-Fields",
+	"Content-Based-Deduplication", "Redact-Fields",
 }
 
 func (s settings) checkSupported() error {
@@ -90,6 +90,7 @@ func (s settings) setTimes(m *recall.Message) (err error) {
 }
 
 func (s settings) setRetries(m *recall.Message) error {
+	m.RetryDelay = s.get("Retry-Delay")
 	v := s.get("Retries")
 	if v == "" {
 		return nil

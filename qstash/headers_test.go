@@ -26,6 +26,9 @@ func TestSettings(t *testing.T) {
 	retries := func(want int) func(message) bool {
 		return func(m message) bool { return *m.Retries == want }
 	}
+	retryDelay := func(want string) func(message) bool {
+		return func(m message) bool { return m.RetryDelay == want }
+	}
 	labels := func(want ...string) func(message) bool {
 		return func(m message) bool { return reflect.DeepEqual(m.Labels, want) }
 	}
@@ -56,6 +59,8 @@ func TestSettings(t *testing.T) {
 		{"Upstash-Retries", "", retries(recall.DefaultRetries)},
 		{"Upstash-Retries", "0", retries(0)},
 		{"Upstash-Retries", "7", retries(7)},
+		{"Upstash-Retry-Delay", "", retryDelay("")},
+		{"Upstash-Retry-Delay", "max(1000, pow(2, retried) * 100)", retryDelay("max(1000, pow(2, retried) * 100)")},
 		{"Upstash-Label", "", labels()},
 		{"Upstash-Label", "a", labels("a")},
 		{"Upstash-Label", "a, b ,,a", labels("a", "b")},
@@ -171,7 +176,7 @@ func TestSettingsRefused(t *testing.T) {
 		{"Upstash-Deduplication-Id", "d", "Upstash-Deduplication-Id is not supported"},
 		{"Upstash-Content-Based-Deduplication", "true", "Upstash-Content-Based-Deduplication is not supported"},
 		{"Upstash-Content-Based-Deduplication", "True", "Upstash-Content-Based-Deduplication is not supported"},
-		{"Upstash-Retry-Delay", "1000", "Upstash-Retry-Delay is not supported"},
+		{"Upstash-Retry-Delay", "often", "Upstash-Retry-Delay: "},
 		{"Upstash-Redact-Fields", "body", "Upstash-Redact-Fields is not supported"},
 	} {
 		t.Run(test.header+" "+test.value[:min(len(test.value), 20)], func(t *testing.T) {

@@ -20,6 +20,7 @@ type message struct {
 	Body           *string          `json:"body,omitempty"`
 	BodyBase64     []byte           `json:"bodyBase64,omitempty"`
 	MaxRetries     int              `json:"maxRetries"`
+	RetryDelay     string           `json:"retryDelayExpression,omitempty"`
 	NotBefore      int64            `json:"notBefore"`
 	CreatedAt      int64            `json:"createdAt"`
 	TopicName      string           `json:"topicName,omitempty"`
@@ -49,7 +50,8 @@ func (h *handler) getMessage(w http.ResponseWriter, r *http.Request, rest string
 func messageBody(m *recall.Message) message {
 	out := message{
 		MessageID: m.ID, URL: m.URL, Method: m.Method, Header: m.Header, MaxRetries: *m.Retries,
-		NotBefore: m.DueAt.UnixMilli(), CreatedAt: m.CreatedAt.UnixMilli(), TopicName: m.Topic, URLGroup: m.Topic,
+		RetryDelay: m.RetryDelay,
+		NotBefore:  m.DueAt.UnixMilli(), CreatedAt: m.CreatedAt.UnixMilli(), TopicName: m.Topic, URLGroup: m.Topic,
 		QueueName: m.Queue, ScheduleID: m.ScheduleID, CallerIP: m.CallerIP, CallerIp: m.CallerIP,
 		FlowControlKey: m.FlowKey, Labels: m.Labels,
 	}

@@ -3,8 +3,9 @@ package store
 // Body is the cold row of a message: what only an attempt needs. The byte
 // slices of a decoded Body are views of its row.
 type Body struct {
-	Header  []Field
-	Payload []byte
+	Header     []Field
+	Payload    []byte
+	RetryDelay []byte // expression; empty: none
 	// Of dead letters only: the last response.
 	ResponseHeader []Field
 	ResponseBody   []byte
@@ -21,6 +22,7 @@ const (
 	tagPayload
 	tagResponseHeader
 	tagResponseBody
+	tagRetryDelay // from version 3 on
 )
 
 // bodySeq stands in for the number in a body's checksum: a body is encoded
@@ -35,6 +37,7 @@ func AppendBody(dst []byte, b *Body) []byte {
 	dst = appendTagBytes(dst, tagPayload, b.Payload)
 	dst = appendFields(dst, tagResponseHeader, b.ResponseHeader)
 	dst = appendTagBytes(dst, tagResponseBody, b.ResponseBody)
+	dst = appendTagBytes(dst, tagRetryDelay, b.RetryDelay)
 	return appendSum(dst, start, bodySeq)
 }
 
@@ -68,6 +71,8 @@ func DecodeBody(row []byte, b *Body) error {
 			b.ResponseHeader = append(b.ResponseHeader, Field{in.bytes(), in.bytes()})
 		case tagResponseBody:
 			b.ResponseBody = in.bytes()
+		case tagRetryDelay:
+			b.RetryDelay = in.bytes()
 		default:
 			in.fail(errTag(tag))
 		}
