@@ -11,19 +11,25 @@ import (
 	"github.com/recallmq/recall/store"
 )
 
-// TestAwaitEnds waits for an end that is decided and not yet queued: a flush
-// finds nothing to wait for.
-func TestAwaitEnds(t *testing.T) {
+// openInternal returns an engine that is closed with the test.
+func openInternal(t *testing.T) *embedded {
+	t.Helper()
 	engine, err := OpenEngine(filepath.Join(t.TempDir(), "q.db"), &Options{Durability: SyncNever})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := engine.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
-	e, now := engine.(*embedded), time.Now()
+	})
+	return engine.(*embedded)
+}
+
+// TestAwaitEnds waits for an end that is decided and not yet queued: a flush
+// finds nothing to wait for.
+func TestAwaitEnds(t *testing.T) {
+	e, now := openInternal(t), time.Now()
 	m := Message{URL: "https://api.test/", Method: "POST", Retries: Retries(0), CreatedAt: now, DueAt: now}
 	if _, err := e.Insert(t.Context(), []Message{m}, now); err != nil {
 		t.Fatal(err)
@@ -63,16 +69,7 @@ func (c *countingContext) Err() error {
 
 // TestCulprit has work in one commit that cannot be written: it fails alone.
 func TestCulprit(t *testing.T) {
-	engine, err := OpenEngine(filepath.Join(t.TempDir(), "q.db"), &Options{Durability: SyncNever})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := engine.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	e, now, bad := engine.(*embedded), time.Now(), errors.New("it cannot be written")
+	e, now, bad := openInternal(t), time.Now(), errors.New("it cannot be written")
 	release, err := Occupy(e)
 	if err != nil {
 		t.Fatal(err)
@@ -128,16 +125,7 @@ func TestPagesLeftBehind(t *testing.T) {
 // is not to be seen yet: the undo waits, and lifts nothing.
 func TestRestoreAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, err := OpenEngine(filepath.Join(t.TempDir(), "q.db"), &Options{Durability: SyncNever})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := engine.Close(); err != nil {
-				t.Error(err)
-			}
-		}()
-		e, now := engine.(*embedded), time.Now()
+		e, now := openInternal(t), time.Now()
 		m := Message{URL: "https://api.test/", Method: "POST", Retries: Retries(3), CreatedAt: now, DueAt: now}
 		if _, err := e.Insert(t.Context(), []Message{m}, now); err != nil {
 			t.Fatal(err)

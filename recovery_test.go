@@ -72,20 +72,27 @@ func TestCarefulClaims(t *testing.T) {
 	}
 }
 
+// newStory is a story in a new file.
+func newStory(t *testing.T) *story {
+	t.Helper()
+	e, err := recall.OpenEngine(filepath.Join(t.TempDir(), "q.db"), &recall.Options{Durability: recall.SyncNever, Logger: quietLogger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &story{e: e, ids: map[string]recall.MessageID{}, lease: map[string]recall.Lease{}}
+}
+
 // TestSecondRequest asks for a message in flight for the second time, while the
 // first request is being lifted: it holds.
 func TestSecondRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, err := recall.OpenEngine(filepath.Join(t.TempDir(), "q.db"), &recall.Options{Durability: recall.SyncNever, Logger: quietLogger})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := e.Close(); err != nil {
-				t.Error(err)
-			}
-		}()
-		s := &story{e: e, ids: map[string]recall.MessageID{}, lease: map[string]recall.Lease{}}
+		s := newStory(t)
+		e := s.e
 		if err := errors.Join(s.insert("a1"), s.claim(1), s.cancelSticky("a")); err != nil {
 			t.Fatal(err)
 		}
@@ -121,16 +128,8 @@ func TestSecondRequest(t *testing.T) {
 func TestRestoreBesideTransaction(t *testing.T) {
 	const n = 30_000
 	synctest.Test(t, func(t *testing.T) {
-		e, err := recall.OpenEngine(filepath.Join(t.TempDir(), "q.db"), &recall.Options{Durability: recall.SyncNever, Logger: quietLogger})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := e.Close(); err != nil {
-				t.Error(err)
-			}
-		}()
-		s := &story{e: e, ids: map[string]recall.MessageID{}, lease: map[string]recall.Lease{}}
+		s := newStory(t)
+		e := s.e
 		for range n / len(many) {
 			if err := s.insert(many...); err != nil {
 				t.Fatal(err)
