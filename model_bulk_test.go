@@ -214,7 +214,7 @@ func (m *model) back(op *modelOp) {
 	}
 	slices.SortFunc(m.live, func(a, b *modelMessage) int { return a.number - b.number })
 	for _, x := range op.asked {
-		if x.requested && x.inFlight && slices.Contains(m.live, x) {
+		if x.requested && !x.single && x.inFlight && slices.Contains(m.live, x) {
 			x.requested = false
 			op.result.Lifted++
 		}

@@ -138,6 +138,7 @@ type modelMessage struct {
 	inFlight  bool
 	began     time.Time
 	requested bool
+	single    bool // also by a call for it alone, which nothing undoes here
 	held      bool
 	by        recall.OperationID // that has cancelled it
 }
@@ -414,7 +415,7 @@ func (m *model) cancel(t *rapid.T) {
 	case !slices.Contains(m.live, x):
 		want = recall.ErrNotFound
 	case x.inFlight && sticky:
-		x.requested = true
+		x.requested, x.single = true, true
 	case x.inFlight:
 		want = recall.ErrNotCancellable
 	default:
@@ -486,7 +487,7 @@ func (m *model) deadLetters(t *rapid.T) {
 		t.Fatalf("RetryDeadLetters: got %d receipts, %v", len(receipts), err)
 	}
 	again := *x
-	again.attempts, again.due, again.requested = 0, time.Now(), false
+	again.attempts, again.due, again.requested, again.single = 0, time.Now(), false, false
 	m.add(t, &again, receipts[0])
 	m.settle(time.Now())
 }
