@@ -159,7 +159,7 @@ func (c *committer) acknowledge() {
 		switch {
 		case r.wait && lasts: // its caller takes the request back
 			kept := c.e.requests.Get().(*request)
-			kept.work, kept.wait, kept.err = r.work, false, nil
+			kept.work, kept.wait, kept.err, kept.refused = r.work, false, nil, false
 			c.kept = append(c.kept, kept)
 			r.ack <- err
 		case r.wait:
