@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/recallmq/recall/internal/prefault"
 	"github.com/recallmq/recall/store"
 )
 
@@ -26,6 +27,7 @@ type bulk struct {
 	// Of the pass under way:
 	mark     *marking
 	seqs     []uint64    // marked, ascending
+	late     *uncounted  // the same, for the counts
 	asked    []uint64    // in flight, their cancellation requested
 	askedIDs []MessageID // the same
 	ending   []uint64    // met with their end decided but not durable
@@ -60,7 +62,7 @@ func (e *embedded) newBulk(req CancelMatchingRequest, kind verb) *bulk {
 // message that is visible now.
 func (e *embedded) planWalk(f Filter, now time.Time) (*walk, uint64) {
 	q := e.newQuery(e.live, f, now)
-	e.mu.Lock()
+	e.lockCounted()
 	defer e.mu.Unlock()
 	e.live.compile(q)
 	return e.live.newWalk(q), q.asOf
@@ -133,8 +135,10 @@ func (c *bulk) pass(ctx context.Context) (err error) {
 		if c.req.Limit > 0 {
 			most = min(most, c.req.Limit)
 		}
-		c.seqs = make([]uint64, 0, most)
+		c.seqs = prefault.Slice[uint64](most)
 	}
+	c.late = c.e.beginCounting()
+	defer c.e.endCounting(c.late)
 	for {
 		done, wait := c.slice()
 		switch {
@@ -182,6 +186,9 @@ func (c *bulk) slice() (done bool, wait func(context.Context) error) {
 		v, wait = c.visit(p, en, seq)
 		return v
 	})
+	if !c.req.DryRun {
+		c.late.seqs = c.seqs
+	}
 	return done || stopped && wait == nil, wait
 }
 
@@ -225,8 +232,7 @@ func (c *bulk) visitPending(p *page, en *entry, seq uint64) verdict {
 		return goOn
 	}
 	c.e.lanesDeadLocked(en)
-	c.e.live.move(p, en, phaseMarked)
-	en.mark = c.mark.number
+	c.e.live.mark(p, en, c.mark.number)
 	return goOn
 }
 
@@ -294,7 +300,7 @@ func (c *bulk) commit(ctx context.Context) error {
 		}
 		return c.e.store.Err() // the marks of a failed commit were passed over
 	}
-	if err := c.e.submit(ctx, c.record()); err != nil {
+	if err := c.e.submitCounting(ctx, c.record()); err != nil {
 		if isUnknown(err) {
 			c.abandon()
 		} else {

@@ -41,7 +41,12 @@ func (e *embedded) submit(ctx context.Context, w work) error {
 	if err != nil {
 		return err
 	}
-	err = <-r.ack
+	return e.outcomeOf(r)
+}
+
+// outcomeOf waits for the outcome of a request, and gives it back.
+func (e *embedded) outcomeOf(r *request) error {
+	err := <-r.ack
 	r.work = nil
 	e.requests.Put(r)
 	return err

@@ -48,8 +48,8 @@ func (e *embedded) noteFull() {
 	hint(e.upkeepHint)
 }
 
-// Maintain implements [Engine]: one step of noting claims, unlinking,
-// cleaning, folding or sweeping, the most urgent first.
+// Maintain implements [Engine]: one step of noting claims, counting,
+// unlinking, cleaning, folding or sweeping, the most urgent first.
 func (e *embedded) Maintain(ctx context.Context, now time.Time) (time.Time, error) {
 	if err := e.checkOpen(ctx); err != nil {
 		return time.Time{}, err
@@ -60,7 +60,7 @@ func (e *embedded) Maintain(ctx context.Context, now time.Time) (time.Time, erro
 	}
 	next = earlier(next, e.expireStep(now))
 	for _, step := range []func(context.Context) (bool, error){
-		e.unlinkStep, e.cleanStep, e.shedStep, e.foldTombstoneStep, e.foldFinishedStep, e.foldStateStep, e.sweepStep, e.keptStep,
+		e.countStep, e.unlinkStep, e.cleanStep, e.shedStep, e.foldTombstoneStep, e.foldFinishedStep, e.foldStateStep, e.sweepStep, e.keptStep,
 	} {
 		did, err := step(ctx)
 		if noRoom(err) { // a later step may make some

@@ -202,7 +202,7 @@ func (e *embedded) Count(ctx context.Context, f Filter, now time.Time) (n Count,
 
 // countAtOnce answers from the live counts, or returns the walk that has to.
 func (e *embedded) countAtOnce(q *query) (n Count, w *walk) {
-	e.mu.Lock()
+	e.lockCounted()
 	defer e.mu.Unlock()
 	e.live.compile(q)
 	total, ok := e.live.exact(q)
@@ -229,7 +229,7 @@ func (e *embedded) Explain(ctx context.Context, f Filter, now time.Time) (Plan, 
 }
 
 func (e *embedded) sourcesOf(q *query) []source {
-	e.mu.Lock()
+	e.lockCounted()
 	defer e.mu.Unlock()
 	e.live.compile(q)
 	return e.live.sources(q)

@@ -3,8 +3,10 @@ package recall
 import (
 	"bytes"
 	"math"
+	"slices"
 
 	"github.com/google/btree"
+	"github.com/recallmq/recall/internal/prefault"
 	"github.com/recallmq/recall/store"
 )
 
@@ -33,7 +35,8 @@ type index struct {
 	scratch   []byte      // for label set keys
 	dirty     []dirtyList // lists that are worth cleaning
 	cleaning  cleaning
-	touched   int64 // what touch has read: only there so that it does
+	late      []*uncounted // marked by passes, and perhaps still in the counts of their values
+	touched   int64        // what touch has read: only there so that it does
 }
 
 type dirtyList struct {
@@ -78,6 +81,7 @@ const (
 	flagLocal                 // goes to a handler of this process
 	flagHeld                  // claims pass it over
 	flagDamaged               // cannot be read: never queued again
+	flagUncounted             // marked, and still in the counts of its values
 )
 
 // newIndex returns an empty index. ordered says that created never falls as
@@ -223,25 +227,6 @@ func (ix *index) valuesOf(e *entry, fn func(field, uint32)) {
 	}
 }
 
-// count takes an entry into (+1) or out of (-1) the live counts.
-func (ix *index) count(p *page, e *entry, by int32) {
-	for f, n := range e.values {
-		if n != 0 {
-			ix.fields[f].live[n] += by
-		}
-	}
-	if host := ix.hostNumber(e.values[fieldURL]); host != 0 {
-		ix.fields[fieldHost].live[host] += by
-	}
-	if e.labels != 0 {
-		for _, n := range ix.sets.slab[e.labels].labels {
-			ix.fields[fieldLabel].live[n] += by
-		}
-	}
-	ix.lives[p.base>>pageBits-ix.firstPage] += by
-	ix.live += int(by)
-}
-
 // onMove, set only by tests, sees every step that a message takes; see moves.
 var onMove func(from, to phase)
 
@@ -253,6 +238,10 @@ func (ix *index) move(p *page, e *entry, to phase) {
 	was := e.countable()
 	e.phase = to
 	ix.recount(p, e, was)
+	if e.flags&flagUncounted != 0 { // nothing will bring it back
+		e.flags &^= flagUncounted
+		ix.countValuesOf(e, -1)
+	}
 }
 
 func (ix *index) recount(p *page, e *entry, was bool) {
@@ -294,10 +283,12 @@ func (ix *index) request(p *page, e *entry, on bool) {
 
 // unlinkAll unlinks the entries of some numbers that are marked.
 func (ix *index) unlinkAll(seqs []uint64) {
-	ix.touch(seqs)
-	for _, seq := range seqs {
-		if p, e := ix.lookup(seq); e != nil && e.phase == phaseMarked {
-			ix.unlink(p, e, seq)
+	var entries [walkTouch]*entry
+	for some := range slices.Chunk(seqs, walkTouch) {
+		for i, e := range ix.touch(some, entries[:], true) {
+			if e != nil && e.phase == phaseMarked {
+				ix.unlink(ix.pages[some[i]>>pageBits-ix.firstPage], e, some[i])
+			}
 		}
 	}
 }
@@ -399,7 +390,8 @@ func (ix *index) pageFor(seq uint64, created int64) *page {
 	}
 	p := ix.pages[number-ix.firstPage]
 	if p == nil {
-		p = &page{base: number << pageBits, created: created}
+		p = prefault.New[page]()
+		p.base, p.created = number<<pageBits, created
 		ix.pages[number-ix.firstPage] = p
 		ix.timeline.ReplaceOrInsert(p)
 	}

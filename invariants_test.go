@@ -64,6 +64,11 @@ func (w *checkWork) apply(e *embedded) {
 	w.found = errors.Join(c.faults...)
 }
 
+// willCount tells whether an entry that was marked waits to be counted.
+func willCount(ix *index, seq uint64) bool {
+	return slices.ContainsFunc(ix.late, func(u *uncounted) bool { return slices.Contains(u.seqs[u.at:], seq) })
+}
+
 // check collects what is wrong.
 type check struct {
 	e      *embedded
@@ -108,10 +113,13 @@ func (c *check) index(name string, ix *index) {
 				seen[f][n] = r
 			}
 			r.seqs = append(r.seqs, seq)
-			if en.countable() {
+			if en.countable() || en.flags&flagUncounted != 0 {
 				r.live++
 			}
 		})
+		if en.flags&flagUncounted != 0 && (en.phase != phaseMarked || !willCount(ix, seq)) {
+			c.fault("%s: %d is in phase %d, and nothing will count it", name, seq, en.phase)
+		}
 		if en.labels != 0 {
 			sets[en.labels]++
 		}

@@ -38,6 +38,8 @@ func markIndex(n int) *index {
 // it meets.
 func BenchmarkMark(b *testing.B) {
 	const n = 1_000_000
+	defer func(was func(from, to phase)) { onMove = was }(onMove)
+	onMove = nil
 	ix := markIndex(n)
 	for name, f := range map[string]Filter{
 		"every 1000th": {Labels: []string{"rare"}},
@@ -59,7 +61,7 @@ func benchMark(b *testing.B, ix *index, f Filter) {
 		w := ix.newWalk(q)
 		seqs = seqs[:0]
 		w.run(&mu, func(p *page, e *entry, seq uint64) verdict {
-			ix.move(p, e, phaseMarked)
+			ix.mark(p, e, 1)
 			seqs = append(seqs, seq)
 			return goOn
 		})
@@ -89,7 +91,7 @@ func BenchmarkUnlink(b *testing.B) {
 		var seqs []uint64
 		for seq := first; seq <= n; seq += tenth {
 			p, e := ix.lookup(seq)
-			ix.move(p, e, phaseMarked)
+			ix.mark(p, e, 1)
 			seqs = append(seqs, seq)
 		}
 		b.StartTimer()

@@ -30,23 +30,32 @@ type walk struct {
 	pos     uint64 // next number to look at
 	buf     []uint64
 	merged  *merge // of a union
-	page    *page  // of the last entry: neighbours share it. Valid within one lock hold
-	sure    bool   // whatever the source lists is a match
+	entries [walkTouch]*entry
+	sure    bool // whatever the source lists is a match
 	scanned int
 }
 
-// touch reads both ends of entries that are about to be looked at, for the
-// cache: the processor fetches many at a time here, and in the walk itself one
-// after the other. It halves the time of a walk over scattered entries.
-func (ix *index) touch(seqs []uint64) {
+// touch returns the entries of some numbers in entries, nil for what is not held,
+// and reads them for the processor's cache: it fetches many at a time here, and in
+// the walk itself one after the other, which takes twice as long on scattered
+// entries. An entry may lie in two lines of the cache; its state is at its end,
+// and the rest is fetched if the whole is wanted.
+func (ix *index) touch(seqs []uint64, entries []*entry, whole bool) []*entry {
+	entries = entries[:len(seqs)]
 	sum := int64(0)
-	for _, seq := range seqs {
+	for n, seq := range seqs {
+		entries[n] = nil
 		if i := seq>>pageBits - ix.firstPage; i < uint64(len(ix.pages)) && ix.pages[i] != nil {
 			e := &ix.pages[i].entries[seq&(pageSize-1)]
-			sum += e.due + int64(e.phase)
+			entries[n] = e
+			if whole {
+				sum += e.due
+			}
+			sum += int64(e.phase)
 		}
 	}
 	ix.touched = sum
+	return entries
 }
 
 // newWalk plans a walk. The lock is held.
@@ -68,9 +77,8 @@ const (
 // Every held entry of the range is offered to visit if its attributes match;
 // phases are the visitor's business. The caller holds the lock.
 func (w *walk) sliceLocked(visit func(*page, *entry, uint64) verdict) (done, stopped bool) {
-	w.buf, w.page = w.nextLocked(w.buf[:0]), nil
+	w.buf = w.nextLocked(w.buf[:0])
 	for some := range slices.Chunk(w.buf, walkTouch) {
-		w.ix.touch(some)
 		if w.visitAll(some, visit) {
 			return false, true
 		}
@@ -91,15 +99,16 @@ func (w *walk) holdLocked(visit func(*page, *entry, uint64) verdict) (done, stop
 }
 
 // visitAll offers the entries of some numbers to visit, and reports whether it
-// stopped the walk.
+// stopped the walk. visit unlinks none of them.
 func (w *walk) visitAll(seqs []uint64, visit func(*page, *entry, uint64) verdict) (stopped bool) {
-	for _, seq := range seqs {
+	for i, e := range w.ix.touch(seqs, w.entries[:], !w.sure) {
+		seq := seqs[i]
 		w.pos = seq + 1
-		p, e := w.lookup(seq)
-		if e == nil {
+		if e == nil || e.phase == phaseNone {
 			continue
 		}
 		w.scanned++
+		p := w.ix.pages[seq>>pageBits-w.ix.firstPage]
 		if !w.sure && !w.ix.matches(w.q, p, e, seq) {
 			continue
 		}
@@ -112,19 +121,6 @@ func (w *walk) visitAll(seqs []uint64, visit func(*page, *entry, uint64) verdict
 		}
 	}
 	return false
-}
-
-// lookup is that of the index, with a memory of the page.
-func (w *walk) lookup(seq uint64) (*page, *entry) {
-	if w.page == nil || w.page.base != seq&^(pageSize-1) {
-		p, e := w.ix.lookup(seq)
-		w.page = p
-		return p, e
-	}
-	if e := &w.page.entries[seq&(pageSize-1)]; e.phase != phaseNone {
-		return w.page, e
-	}
-	return nil, nil
 }
 
 // run walks to the end, or until visit stops it, letting others have the lock

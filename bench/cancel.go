@@ -33,7 +33,7 @@ func benchCancel(b *bench) error {
 	if err := b.benchUnlink(d); err != nil {
 		return err
 	}
-	b.report.note("ratios are to the median of single publishes that ran alone between the cancellations")
+	b.report.note("ratios are to the median of single publishes that ran alone: idle, each in the place of a cancellation, after the same wait; load, a row of them between the cancellations")
 	b.report.note("load: %d publishers, %d slots; their pauses around each cancellation are in no figure", loadPublishers, loadSlots)
 	return nil
 }
@@ -44,7 +44,8 @@ type cancelRun struct {
 	data       *dataset
 	publishers int
 
-	small, puts []time.Duration // commits with nothing beside them
+	small, puts []time.Duration // commits with nothing beside them, one after the other
+	calm        []time.Duration // a commit in the place of each cancellation, after the same wait; idle only
 	cases       []*cancelCase
 	observed    []observation // what the load noticed, a copy of the file each
 }
@@ -154,6 +155,14 @@ func (c *cancelCopy) all(queries []query) error {
 
 // one cancels by a query, checks the count and waits for the sweep.
 func (c *cancelCopy) one(q query) error {
+	if c.run.publishers == 0 {
+		c.busiest(c.run.b.Gap)
+		took, err := c.publishAlone(0)
+		if err != nil {
+			return err
+		}
+		c.run.calm = append(c.run.calm, took)
+	}
 	calm := c.busiest(c.run.b.Gap)
 	before, wroteBefore := c.broker.Stats(), wrote()
 	from := c.load.now()
@@ -231,10 +240,7 @@ func (c *cancelCopy) observe(cancel, sweep span) {
 // into a bare file, in turn.
 func (c *cancelCopy) smallCommits() error {
 	for i := range c.run.b.Small {
-		took, err := timed(func() error {
-			_, err := c.broker.Publish(bg, recall.Message{URL: "local:nobody", Body: bodyOf(i)})
-			return err
-		})
+		took, err := c.publishAlone(i)
 		if err != nil {
 			return err
 		}
@@ -245,6 +251,13 @@ func (c *cancelCopy) smallCommits() error {
 		c.run.puts = append(c.run.puts, took)
 	}
 	return nil
+}
+
+func (c *cancelCopy) publishAlone(i int) (time.Duration, error) {
+	return timed(func() error {
+		_, err := c.broker.Publish(bg, recall.Message{URL: "local:nobody", Body: bodyOf(i)})
+		return err
+	})
 }
 
 func (r *cancelRun) caseOf(name string) *cancelCase {
@@ -267,6 +280,11 @@ func wrote() int64 {
 func (r *cancelRun) report(where string) {
 	small := exact(r.small)
 	r.b.report.times("one publish alone, "+where, small)
+	if len(r.calm) > 0 {
+		r.b.report.times("one publish in the place of a cancellation, "+where, exact(r.calm)).
+			ratio("one of a row", float64(exact(r.calm).P50)/float64(small.P50))
+		small = exact(r.calm)
+	}
 	r.b.report.times("one bare bbolt put, "+where, exact(r.puts)).
 		ratio("small commit", float64(exact(r.puts).P50)/float64(small.P50))
 	for _, k := range r.cases {

@@ -33,9 +33,9 @@
 //
 // Version 1 of the layout had no holds, no due times set by hand, no numbers
 // taken on arrival and fewer fields in the record of an operation, and it
-// deleted sets as they were folded. Version 2 had no delays before retries. Their
-// files are read; the first commit makes them version 3, which older code
-// refuses.
+// deleted sets as they were folded. Version 2 had no delays before retries, and
+// version 3 no runs in sets. Their files are read; the first commit makes them
+// version 4, which older code refuses.
 //
 // # Use
 //

@@ -94,6 +94,7 @@ func FuzzDecodeOperation(f *testing.F) {
 func FuzzTombstoneSet(f *testing.F) {
 	f.Add(uint64(1), []byte{1, 2, 255, 0}, uint8(1))
 	f.Add(uint64(1<<63), bytes.Repeat([]byte{200}, 3000), uint8(1))
+	f.Add(uint64(7), append(bytes.Repeat([]byte{1}, 7), bytes.Repeat([]byte{10, 10, 10, 10, 10, 10, 10, 10, 10, 3, 0}, 500)...), uint8(0))
 	f.Fuzz(func(t *testing.T, first uint64, distances []byte, scale uint8) {
 		seqs := []uint64{first}
 		for i, d := range distances {
@@ -103,38 +104,51 @@ func FuzzTombstoneSet(f *testing.F) {
 			}
 			seqs = append(seqs, next)
 		}
+		seqs = slices.Compact(seqs)
 		probes := []uint64{first - 1, first, first + 1, seqs[len(seqs)/2], seqs[len(seqs)/2] + 1}
-		found := map[uint64]bool{}
-		var got []uint64
-		for _, row := range chunkSet(nil, seqs) {
-			if len(row) > maxRow-crcSize {
-				t.Fatalf("a row has %d bytes", len(row))
-			}
-			if err := decodeSet(row, func(n uint64) { got = append(got, n) }); err != nil {
-				t.Fatal(err)
-			}
-			for _, n := range probes {
-				has, err := setHas(row, n)
-				if err != nil {
-					t.Fatal(err)
-				}
-				found[n] = found[n] || has
-			}
+		checkChunks(t, chunkSet(nil, seqs), seqs, probes)
+		checkChunks(t, chunkRuns(seqs), seqs, probes)
+	})
+}
+
+// checkChunks reads the rows of a set back, and looks for some numbers in them.
+func checkChunks(t *testing.T, rows [][]byte, seqs, probes []uint64) {
+	t.Helper()
+	found := map[uint64]bool{}
+	var got []uint64
+	for _, row := range rows {
+		if len(row) > maxRow-crcSize {
+			t.Fatalf("a row has %d bytes", len(row))
 		}
-		if !slices.Equal(got, seqs) {
-			t.Fatalf("%d numbers came back as %d", len(seqs), len(got))
+		before := len(got)
+		if err := decodeSet(row, func(n uint64) { got = append(got, n) }); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(got) - before; n > len(row)+maxRun {
+			t.Fatalf("a row of %d bytes has %d numbers", len(row), n)
 		}
 		for _, n := range probes {
-			if _, want := slices.BinarySearch(seqs, n); found[n] != want {
-				t.Fatalf("%d is found: %v, want %v", n, found[n], want)
+			has, err := setHas(row, n)
+			if err != nil {
+				t.Fatal(err)
 			}
+			found[n] = found[n] || has
 		}
-	})
+	}
+	if !slices.Equal(got, seqs) {
+		t.Fatalf("%d numbers came back as %d", len(seqs), len(got))
+	}
+	for _, n := range probes {
+		if _, want := slices.BinarySearch(seqs, n); found[n] != want {
+			t.Fatalf("%d is found: %v, want %v", n, found[n], want)
+		}
+	}
 }
 
 // FuzzSetHas searches a row, whatever is in it, and reads all of it.
 func FuzzSetHas(f *testing.F) {
 	f.Add(chunkSet(nil, []uint64{1, 2, 500})[0], uint64(2))
+	f.Add(chunkRuns(sequence(3, 100, 10))[0], uint64(503))
 	f.Fuzz(func(t *testing.T, row []byte, seq uint64) {
 		want := false
 		whole := decodeSet(row, func(n uint64) { want = want || n == seq })

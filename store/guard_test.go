@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -189,7 +190,7 @@ func TestNewerVersionIsRefused(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(file, quick); !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), "3") {
+	if _, err := Open(file, quick); !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), strconv.Itoa(FormatVersion+1)) {
 		t.Errorf("got %v, want ErrVersion that names the version", err)
 	}
 }

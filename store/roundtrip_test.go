@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -191,18 +190,20 @@ func TestFileIsExtendedBeforeItIsNeeded(t *testing.T) {
 
 func TestSetsOfAllShapes(t *testing.T) {
 	for _, set := range [][]uint64{{1}, {5, 6, 7}, {1, math.MaxUint64}, sequence(0, 20_000, 1), sequence(9, 5_000, 1_000_003)} {
-		var got []uint64
-		for _, row := range chunkSet(nil, set) {
-			if len(row) > maxRow-crcSize {
-				t.Fatalf("a row has %d bytes", len(row))
-			}
-			if err := decodeSet(row, func(n uint64) { got = append(got, n) }); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if !slices.Equal(got, set) {
-			t.Errorf("a set of %d came back with %d", len(set), len(got))
-		}
+		probes := []uint64{set[0], set[len(set)-1], set[len(set)/2] + 1}
+		checkChunks(t, chunkSet(nil, set), set, probes)
+		checkChunks(t, chunkRuns(set), set, probes)
+	}
+}
+
+// TestRegularSetsAreSmall: whoever cancels everything writes next to nothing.
+func TestRegularSetsAreSmall(t *testing.T) {
+	size := 0
+	for _, row := range chunkRuns(sequence(5, 1_000_000, 10)) {
+		size += len(row)
+	}
+	if size > 3000 {
+		t.Errorf("a million numbers in turn take %d bytes", size)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // FormatVersion is the version of the layout that this package writes. A file
 // with a newer one is refused. One with an older one is read, and gets this
 // version with the first commit.
-const FormatVersion = 3
+const FormatVersion = 4
 
 const (
 	segmentBits = 12

@@ -104,7 +104,11 @@ func (t *Tx) tombstone(op Operation, part int, set, requested []uint64) error {
 
 // putSet writes ascending numbers as rows from a chunk on.
 func putSet(b *bolt.Bucket, id [16]byte, mark byte, part uint16, chunk uint32, seqs []uint64) error {
-	for i, row := range chunkSet(nil, seqs) {
+	rows := chunkRuns(seqs)
+	if mark != rowSet { // the others change number by number
+		rows = chunkSet(nil, seqs)
+	}
+	for i, row := range rows {
 		key := setKey(id, mark, part, chunk+uint32(i))
 		if err := b.Put(key, appendSum(row, 0, keySum(key))); err != nil {
 			return err

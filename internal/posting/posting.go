@@ -94,10 +94,14 @@ func (l *List) Ascend(from uint64, yield func(uint64) bool) {
 
 // Collect appends up to limit numbers of at least from to dst.
 func (l *List) Collect(dst []uint64, from uint64, limit int) []uint64 {
-	end := len(dst) + limit
-	l.Ascend(from, func(seq uint64) bool {
-		dst = append(dst, seq)
-		return len(dst) < end
+	l.runs(from, func(r *run) bool {
+		offs := r.offs[r.search(from):]
+		offs = offs[:min(len(offs), limit)]
+		limit -= len(offs)
+		for _, off := range offs {
+			dst = append(dst, r.base+uint64(off))
+		}
+		return limit > 0
 	})
 	return dst
 }
