@@ -5,7 +5,8 @@ package store
 type Body struct {
 	Header     []Field
 	Payload    []byte
-	RetryDelay []byte // expression; empty: none
+	RetryDelay []byte  // expression; empty: none
+	More       []Field // what few messages have, by name
 	// Of dead letters only: the last response.
 	ResponseHeader []Field
 	ResponseBody   []byte
@@ -23,6 +24,7 @@ const (
 	tagResponseHeader
 	tagResponseBody
 	tagRetryDelay // from version 3 on
+	tagMore       // from version 4 on
 )
 
 // bodySeq stands in for the number in a body's checksum: a body is encoded
@@ -38,6 +40,7 @@ func AppendBody(dst []byte, b *Body) []byte {
 	dst = appendFields(dst, tagResponseHeader, b.ResponseHeader)
 	dst = appendTagBytes(dst, tagResponseBody, b.ResponseBody)
 	dst = appendTagBytes(dst, tagRetryDelay, b.RetryDelay)
+	dst = appendFields(dst, tagMore, b.More)
 	return appendSum(dst, start, bodySeq)
 }
 
@@ -59,7 +62,7 @@ func DecodeBody(row []byte, b *Body) error {
 	if len(body) == 0 || body[0] != bodyCodec {
 		return errCodec
 	}
-	*b = Body{Header: b.Header[:0], ResponseHeader: b.ResponseHeader[:0]}
+	*b = Body{Header: b.Header[:0], ResponseHeader: b.ResponseHeader[:0], More: b.More[:0]}
 	in := reader{row: body[1:]}
 	for in.more() {
 		switch tag := in.byte(); tag {
@@ -73,6 +76,8 @@ func DecodeBody(row []byte, b *Body) error {
 			b.ResponseBody = in.bytes()
 		case tagRetryDelay:
 			b.RetryDelay = in.bytes()
+		case tagMore:
+			b.More = append(b.More, Field{in.bytes(), in.bytes()})
 		default:
 			in.fail(errTag(tag))
 		}

@@ -27,6 +27,9 @@
 // Every row but a body fits one page, and bodies are cut to fit: rows that
 // need contiguous pages would make the file grow without bound.
 //
+// The bucket "object" holds the small things beside messages, see
+// [Tx.PutObject].
+//
 // The bucket "app" holds buckets of the caller's own, see [Tx.App].
 //
 // # Versions
@@ -34,7 +37,7 @@
 // Version 1 of the layout had no holds, no due times set by hand, no numbers
 // taken on arrival and fewer fields in the record of an operation, and it
 // deleted sets as they were folded. Version 2 had no delays before retries, and
-// version 3 no runs in sets. Their files are read; the first commit makes them
+// version 3 no runs in sets and no objects. Their files are read; the first commit makes them
 // version 4, which older code refuses.
 //
 // # Use

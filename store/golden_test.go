@@ -37,7 +37,7 @@ var (
 	goldenRecord = Record{
 		ID: [16]byte{6: 6, 15: 15}, Wall: 1_700_000_000_000, Due: 1_700_000_060_000, TimeoutMs: 7000, Retries: 4, Priority: -3,
 		Method: []byte("PUT"), URL: []byte("http://host/full"), Topic: []byte("t"), Queue: []byte("q"), Schedule: []byte("s"),
-		CallerIP: []byte("::1"), FlowKey: []byte("f"), Labels: [][]byte{[]byte("l1"), []byte("l2")},
+		CallerIP: []byte("::1"), FlowKey: []byte("f"), Blocks: []byte("bq"), Labels: [][]byte{[]byte("l1"), []byte("l2")},
 		Died: 9, Attempts: 8, Status: 503, Reason: []byte("why"),
 	}
 	goldenBody = Body{
@@ -46,12 +46,20 @@ var (
 		ResponseHeader: []Field{{[]byte("C"), []byte("3")}},
 		ResponseBody:   []byte("no"),
 		RetryDelay:     []byte("1000 * retried"),
+		More:           []Field{{[]byte("a"), []byte("b")}},
 	}
 )
 
+// goldenBody3 is what files before version 4 have.
+func goldenBody3() Body {
+	b := goldenBody
+	b.More = nil
+	return b
+}
+
 // goldenBody2 is what files before version 3 have.
 func goldenBody2() Body {
-	b := goldenBody
+	b := goldenBody3()
 	b.RetryDelay = nil
 	return b
 }
@@ -129,7 +137,7 @@ func TestGoldenFile3(t *testing.T) {
 	if c := mustLoad(t, s); !reflect.DeepEqual(c, goldenContent()) {
 		t.Errorf("got  %+v\nwant %+v", c, goldenContent())
 	}
-	checkGoldenRows(t, s, goldenBody)
+	checkGoldenRows(t, s, goldenBody3())
 }
 
 // TestGoldenFile reads a file of this version.
@@ -152,6 +160,9 @@ func TestGoldenFile(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
 	checkGoldenRows(t, s, goldenBody)
+	if got := objectsOf(t, openGolden(t, goldenFile)); !reflect.DeepEqual(got, []string{"3 name 5000 \x00\x00\x00"}) {
+		t.Errorf("objects %q", got)
+	}
 	err := s.View(func(v *View) error {
 		b, ok := v.App("mine")
 		if !ok {
@@ -203,7 +214,11 @@ func checkGoldenRows(t *testing.T, s *Store, wantBody Body) {
 	err := s.View(func(v *View) error {
 		var rec Record
 		row, _ := v.Record(Live, 9)
-		if err := DecodeRecord(9, row, &rec); err != nil || !reflect.DeepEqual(rec, goldenRecord) {
+		want := goldenRecord
+		if wantBody.More == nil {
+			want.Blocks = nil // it came with version 4
+		}
+		if err := DecodeRecord(9, row, &rec); err != nil || !reflect.DeepEqual(rec, want) {
 			t.Errorf("record: %v, got %+v", err, rec)
 		}
 		var body Body
@@ -272,6 +287,7 @@ var goldenSteps = []func(*Tx) error{
 			tx.Tombstone(Operation{ID: [16]byte{9}, Kind: 2, Filter: []byte("all")}, 0, []uint64{8, 4201}, nil),
 			tx.PutOperation(standing), tx.Taken(standing.ID, []uint64{4202, 4205}), tx.Taken(standing.ID, []uint64{4203}),
 			tx.PutOperation(lifted),
+			tx.PutObject(3, "name", make([]byte, 5000)),
 			tx.Tombstone(Operation{ID: [16]byte{11}, Kind: 1}, 0, sequence(20, 50, 10), nil),
 		)
 	},

@@ -14,6 +14,9 @@ type LoadFuncs struct {
 	// letters, each in the order of their numbers. record is valid until Row
 	// returns.
 	Row func(tab Table, seq uint64, record []byte, st State) error
+	// Object, if it is not nil, is called for every object, by kind and name,
+	// before all others.
+	Object func(kind byte, name string, value []byte) error
 	// Tombstone is called for every operation, oldest first, before any row.
 	Tombstone func(op Operation, progress Progress) error
 	// Undoable, if it is not nil, is asked just before for each operation that
@@ -47,6 +50,12 @@ type loading struct {
 }
 
 func (l *loading) run(fn LoadFuncs) error {
+	if fn.Object == nil {
+		fn.Object = func(byte, string, []byte) error { return nil }
+	}
+	if err := eachObject(l.tx, fn.Object); err != nil {
+		return err
+	}
 	for tab := range tables {
 		l.dead[tab] = map[uint64]*bitset{}
 		if err := l.readFinished(tab); err != nil {

@@ -23,6 +23,7 @@ type Record struct {
 	Priority  int8
 
 	Method, URL, Topic, Queue, Schedule, CallerIP, FlowKey []byte
+	Blocks                                                 []byte // the queue that waits until this message is gone
 	Labels                                                 [][]byte
 
 	// Of dead letters only.
@@ -56,6 +57,7 @@ const (
 	tagAttempts
 	tagStatus
 	tagReason
+	tagBlocks // from version 4 on
 )
 
 // AppendRecord appends the row of r, without id and checksum: SealRecord fills
@@ -78,6 +80,7 @@ func AppendRecord(dst []byte, r *Record) []byte {
 	for _, l := range r.Labels {
 		dst = appendTagBytes(dst, tagLabel, l)
 	}
+	dst = appendTagBytes(dst, tagBlocks, r.Blocks)
 	dst = appendTagInt(dst, tagDied, r.Died)
 	dst = appendTagUint(dst, tagAttempts, uint64(r.Attempts))
 	dst = appendTagUint(dst, tagStatus, uint64(r.Status))
@@ -141,6 +144,8 @@ func (r *Record) field(in *reader) {
 		r.FlowKey = in.bytes()
 	case tagLabel:
 		r.Labels = append(r.Labels, in.bytes())
+	case tagBlocks:
+		r.Blocks = in.bytes()
 	case tagDied:
 		r.Died = in.int()
 	case tagAttempts:

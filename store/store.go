@@ -28,7 +28,8 @@ var (
 	bucketJournal   = []byte("journal")
 	bucketTombstone = []byte("tombstone")
 	bucketOverlay   = []byte("overlay")
-	bucketApp       = []byte("app") // made when it is first used
+	bucketApp       = []byte("app")    // made when it is first used
+	bucketObject    = []byte("object") // the same
 )
 
 // Table is one of the two segment stores.

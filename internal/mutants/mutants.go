@@ -27,8 +27,8 @@ var All = []Mutant{
 	{
 		Name: "walk in the wrong order",
 		File: "walk.go",
-		Old:  "	for _, seq := range seqs {\n		w.pos = seq + 1\n",
-		New:  "	if n := len(seqs); n > 0 {\n		defer func(end uint64) { w.pos = max(w.pos, end) }(seqs[n-1] + 1)\n	}\n	for _, seq := range slices.Backward(seqs) {\n		w.pos = seq + 1\n",
+		Old:  "	for i, e := range w.ix.touch(seqs, w.entries[:], !w.sure) {\n		seq := seqs[i]\n",
+		New:  "	if n := len(seqs); n > 0 {\n		defer func(end uint64) { w.pos = max(w.pos, end) }(seqs[n-1] + 1)\n	}\n	for i, e := range slices.Backward(w.ix.touch(seqs, w.entries[:], !w.sure)) {\n		seq := seqs[i]\n",
 		Pkg:  ".", Run: "TestEmbedded/SyncNever/(CancelMatching|Policy)",
 	},
 	{
@@ -37,6 +37,13 @@ var All = []Mutant{
 		Old:  "q.lo, q.hi, q.asOf = 1, ix.visible, ix.visible",
 		New:  "q.lo, q.hi, q.asOf = 1, 1<<47, ix.visible",
 		Pkg:  ".", Run: "TestEmbedded/SyncNever/(CancelMatching|Wait|Linearizable)",
+	},
+	{
+		Name: "leave what was unlinked in the counts",
+		File: "index.go",
+		Old:  "		e.flags &^= flagUncounted\n		ix.countValuesOf(e, -1)\n",
+		New:  "		e.flags &^= flagUncounted\n",
+		Pkg:  ".", Run: "TestMarkedEntries",
 	},
 	{
 		Name: "acknowledge before the commit",
