@@ -48,6 +48,7 @@ type embedded struct {
 	last     uint16              // number of the newest marking
 	undo     undoState
 	standing []*standing // replaced by the committer
+	objects  map[ObjectKind]map[string][]byte
 	upkeep   upkeepState
 	stats    embeddedStats
 
@@ -115,6 +116,7 @@ func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
 		closing: make(chan struct{}), committed: make(chan struct{}),
 		live: newIndex(true), dead: newIndex(false), lanes: newLanes(),
 		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention,
+		objects:   map[ObjectKind]map[string][]byte{},
 		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1),
 	}
 	e.requests.New = newPooledRequest

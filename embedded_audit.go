@@ -44,8 +44,9 @@ func (e *embedded) newOperation(kind verb, now time.Time, reason, filter string)
 	}
 }
 
-// opIDs makes the ids of operations. Within a millisecond they ascend, so that
-// the order of the records is that in which the calls began. A record is there
+// opIDs makes the ids of operations. They ascend, also within a millisecond, when
+// the clock is set back and after an open, so that the order of the records is
+// that in which the calls began. A record is there
 // when its call commits: that of a long call may appear behind who reads them
 // page by page.
 type opIDs struct {
@@ -59,7 +60,7 @@ func (o *opIDs) next(now time.Time) ulid.ULID {
 	_, _ = rand.Read(id[6:]) // never fails
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if id.Time() == o.last.Time() {
+	if id.Time() <= o.last.Time() {
 		id = o.last
 		for i := len(id) - 1; i >= 6; i-- {
 			if id[i]++; id[i] != 0 {
@@ -69,6 +70,13 @@ func (o *opIDs) next(now time.Time) ulid.ULID {
 	}
 	o.last = id
 	return id
+}
+
+// begin makes ids go on behind one.
+func (o *opIDs) begin(id ulid.ULID) {
+	if o.last.Compare(id) < 0 {
+		o.last = id
+	}
 }
 
 // auditText is the filter as the record of the operation keeps it: readable,

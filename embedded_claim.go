@@ -194,13 +194,16 @@ func decodeMessage(seq uint64, row, bodyRow []byte) (m Message, err error) {
 		return m, store.CorruptBody(store.Live, seq, err)
 	}
 	m = messageOf(&rec)
-	m.setBody(&body)
+	if err := m.setBody(&body); err != nil {
+		return m, store.CorruptBody(store.Live, seq, err)
+	}
 	return m, nil
 }
 
 // setBody copies what is in the cold row.
-func (m *Message) setBody(b *store.Body) {
+func (m *Message) setBody(b *store.Body) error {
 	m.Header, m.Body, m.RetryDelay = headerOf(b.Header), append([]byte(nil), b.Payload...), string(b.RetryDelay)
+	return m.setMore(b.More)
 }
 
 // messageOf copies a record; what changes in a message's life is for the
@@ -212,6 +215,7 @@ func messageOf(rec *store.Record) Message {
 		CallerIP: string(rec.CallerIP), Retries: Retries(int(rec.Retries)),
 		Timeout:   time.Duration(rec.TimeoutMs) * time.Millisecond,
 		CreatedAt: time.UnixMilli(rec.Wall), DueAt: time.UnixMilli(rec.Due),
+		Priority: int(rec.Priority), Blocks: string(rec.Blocks),
 	}
 	for _, l := range rec.Labels {
 		m.Labels = append(m.Labels, string(l))

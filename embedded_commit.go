@@ -390,8 +390,8 @@ func (c *committer) apply() {
 	}
 	ready := false
 	for _, r := range c.batch {
-		if in, ok := r.work.(*insertWork); ok && r.err == nil {
-			e.enqueueDue(in)
+		if in, ok := r.work.(inserter); ok && r.err == nil && in.inserted() != nil {
+			e.enqueueDue(in.inserted())
 			ready = true
 		}
 	}
@@ -399,6 +399,9 @@ func (c *committer) apply() {
 		hint(e.claimHint)
 	}
 }
+
+// inserter is work that may publish messages.
+type inserter interface{ inserted() *insertWork }
 
 // settleFinished unlinks messages whose end is durable.
 func (e *embedded) settleFinished(seqs []uint64) {

@@ -225,7 +225,9 @@ func readDead(v *store.View, seq uint64) (d DeadLetter, ok bool, err error) {
 		ID: deadLetterID(rec.Died, seq), Message: messageOf(&rec), DiedAt: time.UnixMilli(rec.Died),
 		Attempts: int(rec.Attempts), Reason: string(rec.Reason),
 	}
-	d.Message.setBody(&body)
+	if err := d.Message.setBody(&body); err != nil {
+		return d, false, store.CorruptBody(store.Dead, seq, err)
+	}
 	d.Message.Attempts = d.Attempts
 	if rec.Status != 0 {
 		d.Response = &HTTPResponse{Status: int(rec.Status), Header: headerOf(body.ResponseHeader), Body: slices.Clone(body.ResponseBody)}

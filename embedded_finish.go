@@ -15,6 +15,8 @@ type finishWork struct {
 	retry store.Retry // with endRetry
 	dead  *deadRow    // with endDead
 	taken *standing   // with endGone: what has cancelled it
+	// follow are the messages that are published with it; nil: none.
+	follow *insertWork
 }
 
 type ending uint8
@@ -36,11 +38,16 @@ func (e *embedded) Finish(ctx context.Context, l Lease, f Finish) error {
 	if err != nil {
 		return err
 	}
-	if d.silent {
+	if d.silent && len(f.Follow) == 0 {
 		e.leave(d)
 		return nil
 	}
-	r, err := e.send(context.WithoutCancel(ctx), newFinishWork(d, l, &f), f.Durable)
+	w, err := newFinishWork(d, l, &f)
+	if err != nil {
+		e.undecide(d)
+		return err
+	}
+	r, err := e.send(context.WithoutCancel(ctx), w, f.Durable)
 	if err != nil {
 		e.undecide(d)
 		return err
@@ -65,8 +72,14 @@ type decision struct {
 	silent      bool  // a release that leaves no trace: no commit has noted the claim
 }
 
-func newFinishWork(d decision, l Lease, f *Finish) *finishWork {
+func newFinishWork(d decision, l Lease, f *Finish) (*finishWork, error) {
 	w := &finishWork{seq: d.seq, end: d.end}
+	if len(f.Follow) > 0 {
+		w.follow = new(insertWork)
+		if err := w.follow.encode(f.Follow, f.Now.UnixMilli()); err != nil {
+			return nil, err
+		}
+	}
 	switch d.end {
 	case endRetry:
 		w.retry = store.Retry{Seq: d.seq, Due: d.due, Attempts: uint32(l.Message.Attempts), Class: uint8(f.Failure)}
@@ -76,7 +89,7 @@ func newFinishWork(d decision, l Lease, f *Finish) *finishWork {
 	case endDead:
 		w.dead = newDeadRow(l, f)
 	}
-	return w
+	return w, nil
 }
 
 // decideWhenCertain waits for a request to cancel the message that is not
@@ -197,10 +210,19 @@ func (w *finishWork) bound() store.Bound {
 	if w.dead != nil {
 		b.Rows, b.Bytes = 3, w.dead.size()
 	}
+	if w.follow != nil {
+		more := w.follow.bound()
+		b.Rows, b.Bytes = b.Rows+more.Rows, b.Bytes+more.Bytes
+	}
 	return b
 }
 
 func (w *finishWork) write(t *turn) error {
+	if w.follow != nil {
+		if err := w.follow.write(t); err != nil {
+			return err
+		}
+	}
 	switch w.end {
 	case endRetry:
 		t.retries = append(t.retries, w.retry)
@@ -223,4 +245,9 @@ func (w *finishWork) apply(e *embedded) {
 	if w.dead != nil {
 		w.dead.apply(e)
 	}
+	if w.follow != nil {
+		w.follow.apply(e)
+	}
 }
+
+func (w *finishWork) inserted() *insertWork { return w.follow }

@@ -124,7 +124,7 @@ func recordOf(m *Message, now int64) store.Record {
 		Wall: now, Due: m.DueAt.UnixMilli(), TimeoutMs: ceilMs(m.Timeout), Retries: uint32(*m.Retries),
 		Method: []byte(m.Method), URL: []byte(m.URL), Topic: []byte(m.Topic), Queue: []byte(m.Queue),
 		Schedule: []byte(m.ScheduleID), CallerIP: []byte(m.CallerIP), FlowKey: []byte(m.FlowKey),
-		Labels: asBytes(m.Labels),
+		Labels: asBytes(m.Labels), Priority: int8(m.Priority), Blocks: []byte(m.Blocks),
 	}
 }
 
@@ -143,7 +143,7 @@ func asBytes(in []string) [][]byte {
 }
 
 func bodyOf(m *Message) store.Body {
-	return store.Body{Header: fieldsOf(m.Header), Payload: m.Body, RetryDelay: []byte(m.RetryDelay)}
+	return store.Body{Header: fieldsOf(m.Header), Payload: m.Body, RetryDelay: []byte(m.RetryDelay), More: moreOf(m)}
 }
 
 func fieldsOf(h http.Header) []store.Field {
@@ -168,6 +168,8 @@ func headerOf(fields []store.Field) http.Header {
 	}
 	return h
 }
+
+func (w *insertWork) inserted() *insertWork { return w }
 
 func (w *insertWork) bound() store.Bound {
 	return store.Bound{Rows: len(w.rows), Bytes: int64(len(w.buf))}

@@ -165,3 +165,27 @@ func TestRestoreAfterTheEnd(t *testing.T) {
 		}
 	})
 }
+
+// The records of operations are in the order of their calls, whatever the clock
+// does, and after an open.
+func TestOperationIDsAscend(t *testing.T) {
+	now := time.UnixMilli(1_800_000_000_000)
+	var before opIDs
+	last := before.next(now)
+	for range 300 {
+		id := before.next(now)
+		if id.Compare(last) <= 0 {
+			t.Fatalf("%s comes after %s", id, last)
+		}
+		last = id
+	}
+	var after opIDs
+	after.begin(last)
+	for _, at := range []time.Time{now, now.Add(-time.Hour), now.Add(time.Millisecond), now} {
+		id := after.next(at)
+		if id.Compare(last) <= 0 {
+			t.Fatalf("%s comes after %s", id, last)
+		}
+		last = id
+	}
+}

@@ -71,6 +71,10 @@ func (e *embedded) load(now int64) (todo []crashed, err error) {
 			due[ln] = append(due[ln], dueItem{en.due, seq})
 			return nil
 		},
+		Object: func(kind byte, name string, value []byte) error {
+			e.setObjectLocked(Object{Kind: ObjectKind(kind), Name: name, Value: append([]byte{}, value...)})
+			return nil
+		},
 		Tombstone: func(op store.Operation, progress store.Progress) error { return e.loadOperation(op, progress, now) },
 		Undoable: func(op store.Operation) bool {
 			b := e.loadUndoable(op, now)
@@ -113,6 +117,7 @@ func (e *embedded) loadRow(seq uint64, rec *store.Record, st store.State, attemp
 // on, and a cancellation that is not folded goes to the background. Its messages
 // are not in the index, unless it can still be undone.
 func (e *embedded) loadOperation(op store.Operation, progress store.Progress, now int64) error {
+	e.opIDs.begin(op.ID)
 	switch verb(op.Kind) {
 	case verbStanding:
 		if op.Lifted != 0 {

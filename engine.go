@@ -207,6 +207,9 @@ type Finish struct {
 	Failure  FailureClass  // of a failure, for statistics
 	Response *HTTPResponse // of the endpoint, if there was one
 	Durable  bool          // return only when durable
+	// Follow are messages to insert in the same durable unit: callbacks. They
+	// arrive as Insert wants them.
+	Follow []Message
 }
 
 // FailureClass groups the reasons of failed attempts.

@@ -36,6 +36,8 @@ const (
 	MaxDelay = 10 * 365 * 24 * time.Hour
 	// MaxTimeout is the longest an attempt may take.
 	MaxTimeout = 24 * time.Hour
+	// MinPriority and MaxPriority bound Message.Priority.
+	MinPriority, MaxPriority = -9, 9
 )
 
 // localScheme starts the URL of a message for a handler of this process.
@@ -86,6 +88,22 @@ type Message struct {
 	RetryDelay string
 	// Timeout bounds one attempt; zero means Options.Timeout.
 	Timeout time.Duration
+	// Priority orders what is due: higher ones first, between MinPriority and
+	// MaxPriority. It does not change the order within a queue.
+	Priority int
+	// Flow is the limit of FlowKey from this message on, see [FlowLimit]; nil
+	// leaves the key as it is.
+	Flow *FlowLimit
+	// Callback is told how each attempt ended, and FailureCallback that the
+	// message is dead.
+	Callback, FailureCallback *Callback
+	// DeduplicationID makes every other message with the same id that is published
+	// within Options.DeduplicationWindow a duplicate of this one; with
+	// DeduplicateContent an id is made of destination, body and headers.
+	DeduplicationID    string
+	DeduplicateContent bool
+	// Redact says what of the message is not shown.
+	Redact *Redaction
 
 	// ID names the message; ids sort in the order of publication.
 	ID MessageID
@@ -97,6 +115,12 @@ type Message struct {
 	DueAt time.Time
 	// Attempts is how many attempts have been started.
 	Attempts int
+	// Endpoint is the name of the topic's endpoint that the message is for.
+	Endpoint string
+	// Source is the message that a callback is about, and Blocks the queue whose
+	// next message waits until the callback is gone.
+	Source MessageID
+	Blocks string
 }
 
 // Retries returns n as Message.Retries wants it.
@@ -193,6 +217,13 @@ func (m *Message) validate(o *Options, now time.Time) error {
 		checkTimes(m, now),
 		checkRetries("Retries", m.Retries),
 		checkRetryDelay(m.RetryDelay),
+		checkPriority(m.Priority),
+		checkFlow(m.FlowKey, m.Flow),
+		checkCallback("Callback", m.Callback, maxCallbackDepth, now),
+		checkCallback("FailureCallback", m.FailureCallback, maxCallbackDepth, now),
+		checkText("DeduplicationID", m.DeduplicationID, MaxName),
+		checkRedaction(m.Redact),
+		checkSize("Message", moreSize(m), MaxHeaderBytes),
 	} {
 		if check != nil {
 			return check
@@ -228,7 +259,15 @@ func (m Message) resolve(o *Options, now time.Time) (Message, error) {
 		m.DueAt = now
 	}
 	m.ID, m.State, m.Attempts, m.CreatedAt = "", "", 0, now
+	m.Endpoint, m.Source, m.Blocks = "", "", ""
 	return m, nil
+}
+
+func checkPriority(n int) error {
+	if n < MinPriority || n > MaxPriority {
+		return invalid("Priority", "%d is not between %d and %d", n, MinPriority, MaxPriority)
+	}
+	return nil
 }
 
 func checkURL(s string) error {

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -32,6 +33,14 @@ var insertTests = []contractTest{
 		m.Topic, m.ScheduleID, m.FlowKey, m.CallerIP = "topic", "schedule", "flow", "2001:db8::1"
 		m.Method, m.Timeout, m.Retries = "PUT", 1500*time.Millisecond, recall.Retries(0)
 		m.RetryDelay = "1000 * retried"
+		m.Priority, m.Endpoint, m.Blocks, m.Source = -9, "endpoint", "q2", "msg_01ARZ3NDEKTSV4RRFFQ69G5FAV"
+		m.Flow = &recall.FlowLimit{Rate: 3, Period: time.Minute, Parallelism: 2}
+		m.Redact = &recall.Redaction{Body: true, Header: []string{"X-One"}}
+		m.FailureCallback = &recall.Callback{URL: "https://c.test/f"}
+		m.Callback = &recall.Callback{
+			URL: "https://c.test", Method: "PUT", Header: http.Header{"A": {"1"}}, Retries: recall.Retries(0),
+			RetryDelay: "1", Timeout: time.Second, Delay: time.Minute, FailureCallback: m.FailureCallback,
+		}
 		m.Header = http.Header{"X-One": {"1"}, "X-Two": {"a", "", "b"}}
 		m.Body = []byte("\x00\xff body")
 		m.DueAt = x.now.Add(90 * time.Minute)
@@ -155,7 +164,9 @@ func wantWhole(x *fixture, got, want recall.Message) {
 		if m.Retries != nil {
 			retries = *m.Retries
 		}
-		return fmt.Sprintf("%s %s %q %v queue=%q topic=%q schedule=%q flow=%q labels=%q ip=%q retries=%d %q timeout=%v due=%d created=%d",
+		more, err := json.Marshal([]any{m.Callback, m.FailureCallback, m.Flow, m.Redact, m.Priority, m.Endpoint, m.Source, m.Blocks})
+		x.check(err, "encode")
+		return string(more) + fmt.Sprintf(" %s %s %q %v queue=%q topic=%q schedule=%q flow=%q labels=%q ip=%q retries=%d %q timeout=%v due=%d created=%d",
 			m.Method, m.URL, m.Body, m.Header, m.Queue, m.Topic, m.ScheduleID, m.FlowKey, m.Labels, m.CallerIP,
 			retries, m.RetryDelay, m.Timeout, m.DueAt.UnixMilli(), m.CreatedAt.UnixMilli())
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -40,6 +41,7 @@ type Reference struct {
 	commits int64
 
 	operations []*operation // oldest first
+	objects    map[objectName][]byte
 
 	changed  chan struct{} // closed, and made anew, when a lease ends
 	claim    chan struct{}
@@ -69,6 +71,7 @@ func (e *entry) matches(f recall.Filter, now time.Time) bool {
 func NewReference() *Reference {
 	return &Reference{
 		byID:     map[recall.MessageID]*entry{},
+		objects:  map[objectName][]byte{},
 		token:    recall.LeaseToken{Epoch: rand.Uint64()},
 		changed:  make(chan struct{}),
 		claim:    make(chan struct{}, 1),
@@ -98,6 +101,7 @@ func (r *Reference) Reopen() *Reference {
 		n.byID[e.m.ID] = e
 	}
 	n.dead = slices.Clone(r.dead)
+	n.objects = maps.Clone(r.objects)
 	n.seq, n.created, n.deaths, n.ops = r.seq, r.created, r.deaths, r.ops
 	n.restart(r)
 	hint(n.claim)
@@ -308,6 +312,7 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 	default:
 		return fmt.Errorf("enginetest: outcome %d is unknown", f.Outcome)
 	}
+	r.insert(f.Follow, f.Now)
 	r.commits++
 	hint(r.claim)
 	r.wake()

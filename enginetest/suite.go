@@ -57,6 +57,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Standing", standingTests},
 		{"Change", changeTests},
 		{"DeadLetter", deadTests},
+		{"Object", objectTests},
 		{"Close", closeTests},
 		{"Concurrent", concurrentTests},
 		{"Reopen", reopenTests},

@@ -1,0 +1,48 @@
+package enginetest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/recallmq/recall"
+)
+
+type objectName struct {
+	kind recall.ObjectKind
+	name string
+}
+
+// Objects implements [recall.Keeper].
+func (r *Reference) Objects(ctx context.Context, kind recall.ObjectKind) (list []recall.Object, err error) {
+	if err := r.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	for at, value := range r.objects {
+		if at.kind == kind {
+			list = append(list, recall.Object{Kind: kind, Name: at.name, Value: bytes.Clone(value)})
+		}
+	}
+	slices.SortFunc(list, func(a, b recall.Object) int { return cmp.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// Apply implements [recall.Keeper].
+func (r *Reference) Apply(ctx context.Context, c recall.Change) ([]recall.Receipt, error) {
+	if err := r.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	for _, o := range c.Objects {
+		at := objectName{o.Kind, o.Name}
+		if o.Value == nil {
+			delete(r.objects, at)
+		} else {
+			r.objects[at] = append([]byte{}, o.Value...)
+		}
+	}
+	r.commits++
+	return r.insert(c.Messages, c.Now), nil
+}

@@ -1,0 +1,41 @@
+package recall
+
+import (
+	"context"
+	"time"
+)
+
+// ObjectKind is a kind of the small things that an engine keeps beside messages.
+type ObjectKind uint8
+
+// The kinds of objects.
+const (
+	ObjectQueue    ObjectKind = iota + 1 // a queue and its settings
+	ObjectTopic                          // a URL group and its endpoints
+	ObjectSchedule                       // a schedule, its message and its next time
+	ObjectFlow                           // a flow-control key and what it has used
+)
+
+// Object is one of them. What Value holds is the broker's to know, but for queues
+// and flow-control keys, which bound what an engine may hand out.
+type Object struct {
+	Kind  ObjectKind
+	Name  string
+	Value []byte // nil in a change: the object is deleted
+}
+
+// Keeper is an [Engine] that keeps objects.
+type Keeper interface {
+	// Objects returns the objects of one kind in the order of their names.
+	Objects(ctx context.Context, kind ObjectKind) ([]Object, error)
+	// Apply changes objects and inserts messages as one durable unit, under the
+	// rules of [Engine.Insert].
+	Apply(ctx context.Context, c Change) ([]Receipt, error)
+}
+
+// Change is what [Keeper.Apply] makes one.
+type Change struct {
+	Objects  []Object
+	Messages []Message
+	Now      time.Time
+}
