@@ -26,36 +26,62 @@ type lane struct {
 	fresh int // of dead, those that came since shedding began
 }
 
-// lanes are the due times of the live messages. The key is the URL of a local
-// handler, or "" for everything else.
+// laneKey says what waits in a lane.
+type laneKey struct {
+	url      string // of a local handler or of consumers; "" for what goes over HTTP
+	priority int8
+	flow     string // if not empty: what waits for this flow-control key, whatever its URL
+}
+
+// lanes are the due times of the live messages.
 type lanes struct {
-	byURL map[string]*lane
-	http  *lane // byURL[""]
-	nodes *btree.FreeListG[dueItem]
+	byKey      map[laneKey]*lane
+	plain      *lane  // byKey of the zero key: most messages wait there
+	priorities []int8 // of all lanes, highest first
+	nodes      *btree.FreeListG[dueItem]
 }
 
 // dueDegree: wide nodes, because most items are added and removed at the edges.
 const dueDegree = 64
 
 func newLanes() lanes {
-	l := lanes{byURL: map[string]*lane{}, nodes: btree.NewFreeListG[dueItem](256)}
-	l.http = l.at("")
+	l := lanes{byKey: map[laneKey]*lane{}, nodes: btree.NewFreeListG[dueItem](256)}
+	l.plain = l.at(laneKey{})
 	return l
 }
 
-func (l *lanes) at(url string) *lane {
-	ln := l.byURL[url]
+func (l *lanes) at(key laneKey) *lane {
+	ln := l.byKey[key]
 	if ln == nil {
 		ln = &lane{items: btree.NewWithFreeListG(dueDegree, lessDue, l.nodes)}
-		l.byURL[url] = ln
+		l.byKey[key] = ln
+		if !slices.Contains(l.priorities, key.priority) {
+			l.priorities = append(l.priorities, key.priority)
+			slices.SortFunc(l.priorities, func(a, b int8) int { return cmp.Compare(b, a) })
+		}
 	}
 	return ln
 }
 
-// head returns the lane among those of keys whose first item comes first.
-func (l *lanes) head(keys []string) (best *lane, first dueItem) {
-	for _, key := range keys {
-		ln := l.byURL[key]
+// head returns the lane whose first item is to be claimed next: of those for some
+// URLs that are due the one of the highest priority and then the earliest, and if
+// none is due the earliest of all.
+func (l *lanes) head(urls []string, now int64) (best *lane, first dueItem) {
+	for _, priority := range l.priorities {
+		ln, it := l.earliest(urls, priority)
+		if ln == nil || best != nil && !lessDue(it, first) {
+			continue
+		}
+		if best, first = ln, it; it.due <= now {
+			break
+		}
+	}
+	return best, first
+}
+
+func (l *lanes) earliest(urls []string, priority int8) (best *lane, first dueItem) {
+	for _, url := range urls {
+		ln := l.byKey[laneKey{url: url, priority: priority}]
 		if ln == nil {
 			continue
 		}
@@ -113,11 +139,11 @@ func (ln *lane) shed(from dueItem, limit int, keep func(dueItem) bool) (next due
 }
 
 // mostlyDead returns a lane worth shedding, or nil.
-func (l *lanes) mostlyDead() (key string, ln *lane) {
-	for key, ln := range l.byURL {
+func (l *lanes) mostlyDead() (key laneKey, ln *lane) {
+	for key, ln := range l.byKey {
 		if ln.mostlyDead() {
 			return key, ln
 		}
 	}
-	return "", nil
+	return laneKey{}, nil
 }

@@ -49,6 +49,8 @@ type embedded struct {
 	undo     undoState
 	standing []*standing // replaced by the committer
 	objects  map[ObjectKind]map[string][]byte
+	queues   queues
+	flows    flows
 	upkeep   upkeepState
 	stats    embeddedStats
 
@@ -69,6 +71,8 @@ type lease struct {
 	final     bool          // and it ends the message: too late to ask for its cancellation
 	noted     bool          // a commit names the claim
 	ended     chan struct{} // closed when the attempt is over; made by who waits
+	flow      *flowKey      // that it counts for; nil: none
+	claimed   int64         // ms: when, with flow
 }
 
 // embeddedStats are counters that are kept under mu.
@@ -116,7 +120,7 @@ func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
 		closing: make(chan struct{}), committed: make(chan struct{}),
 		live: newIndex(true), dead: newIndex(false), lanes: newLanes(),
 		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention,
-		objects:   map[ObjectKind]map[string][]byte{},
+		objects: map[ObjectKind]map[string][]byte{}, queues: newQueues(), flows: newFlows(),
 		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1),
 	}
 	e.requests.New = newPooledRequest
@@ -147,6 +151,9 @@ func (e *embedded) Hints() Hints { return Hints{Claim: e.claimHint, Maintain: e.
 
 // Close implements [Engine].
 func (e *embedded) Close() error {
+	if err := e.saveFlows(); err != nil && !lost(err) {
+		e.log.Warn("recall: what flow-control keys have used could not be written", "error", err)
+	}
 	if err := e.stop(); err != nil {
 		return err
 	}

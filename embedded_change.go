@@ -76,6 +76,7 @@ func (c *bulk) settle() {
 // changeLocked makes a marked message pending again, as the verb wants it.
 func (c *bulk) changeLocked(p *page, en *entry, seq uint64) {
 	en.flags &^= flagQueued // its item stays, to be stepped over
+	c.e.unparkEntryLocked(en)
 	switch c.verb {
 	case verbHold:
 		en.flags |= flagHeld

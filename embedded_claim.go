@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/recallmq/recall/store"
@@ -32,64 +33,105 @@ func (e *embedded) Claim(ctx context.Context, req ClaimRequest) (ClaimResult, er
 	if e.kept.Load() >= mostKept { // more outcomes would find no room either
 		return ClaimResult{Next: req.Now.Add(fullPause)}, nil
 	}
-	keys := append([]string{""}, req.Handlers...)
-	var taken []*lease
-	var next time.Time
-	var careful bool
-	for more := true; more; {
-		taken, next, more = e.claimSlice(taken, keys, req, &careful)
+	c := &claiming{e: e, now: req.Now, most: req.Max, urls: append([]string{""}, req.Handlers...)}
+	for c.slice() {
 		runtime.Gosched()
 	}
-	if len(taken) == 0 {
-		return ClaimResult{Next: next}, nil
+	if len(c.taken) == 0 {
+		return ClaimResult{Next: c.next}, nil
 	}
 	hint(e.upkeepHint)
-	if careful {
-		if err := e.submit(context.WithoutCancel(ctx), flushWork{}); err != nil {
-			e.returnLeases(taken)
-			return ClaimResult{}, err
-		}
+	if err := c.prepare(ctx); err != nil {
+		e.returnLeases(c.taken)
+		return ClaimResult{}, err
 	}
-	leases, err := e.readLeases(taken)
-	return ClaimResult{Leases: leases, Next: next}, err
+	leases, err := e.readLeases(c.taken)
+	return ClaimResult{Leases: leases, Next: c.next}, err
 }
 
-// claimSlice takes what is due in one lock hold. It reports more when it has
-// stepped over too many cancelled items to go on within the hold.
-func (e *embedded) claimSlice(taken []*lease, keys []string, req ClaimRequest, careful *bool) (_ []*lease, next time.Time, more bool) {
-	now := req.Now.UnixMilli()
+// claiming is one Claim.
+type claiming struct {
+	e    *embedded
+	now  time.Time
+	most int
+	urls []string // of lanes
+
+	taken   []*lease
+	next    time.Time // when there is more
+	careful bool      // the claims have to be durable first
+	reserve bool      // so has what they use of a rate
+}
+
+// slice takes what is due in one lock hold. It reports more when it has looked
+// at too many entries to go on within the hold.
+func (c *claiming) slice() (more bool) {
+	e, now := c.e, c.now.UnixMilli()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for skipped := 0; ; {
-		ln, it := e.lanes.head(keys)
+	if e.refillAllLocked(refillBudget) || e.unparkAllLocked(now, claimSkips) {
+		return true
+	}
+	for skipped := 0; skipped < claimSkips; {
+		ln, it := e.lanes.head(c.urls, now)
 		if ln == nil {
-			return taken, time.Time{}, false
+			c.next = e.nextFlowLocked()
+			return false
 		}
 		p, en := e.live.lookup(it.seq)
-		if en == nil || !en.waits(it.due) {
-			en.leftLane(it.due)
+		if en == nil || !en.waits(it.due) || !e.mayGoLocked(en, it.seq) {
+			e.leftLaneLocked(en, it.due)
 			ln.items.DeleteMin()
 			ln.dead = max(0, ln.dead-1)
-			if skipped++; skipped == claimSkips {
-				return taken, time.Time{}, true
-			}
+			skipped++
 			continue
 		}
-		if it.due > now || len(taken) >= req.Max {
-			return taken, time.UnixMilli(it.due), false
+		if it.due > now || len(c.taken) >= c.most {
+			c.next = earlier(time.UnixMilli(it.due), e.nextFlowLocked())
+			return false
 		}
 		ln.items.DeleteMin()
-		taken = append(taken, e.leaseLocked(p, en, it.seq, req.Now))
-		*careful = e.crash.carefulLocked(it, now) || *careful
+		if k := e.flowOf(en); k != nil && k.room(now) == 0 {
+			e.parkLocked(k, en, it.seq, now)
+			skipped++
+			continue
+		}
+		c.take(p, en, it)
 	}
+	return true
+}
+
+// take leases an entry that was taken out of its lane.
+func (c *claiming) take(p *page, en *entry, it dueItem) {
+	l := c.e.leaseLocked(p, en, it.seq, c.now)
+	c.taken = append(c.taken, l)
+	c.careful = c.e.crash.carefulLocked(it, c.now.UnixMilli()) || c.careful
+	if k := c.e.flowOf(en); k != nil {
+		l.flow, l.claimed = k, c.now.UnixMilli()
+		if k.take(l.claimed) {
+			c.e.flows.short = append(c.e.flows.short, k)
+			c.reserve = true
+		}
+	}
+}
+
+// prepare makes durable what has to be before an attempt starts.
+func (c *claiming) prepare(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	if c.reserve {
+		return c.e.reserve(ctx) // its commit notes the claims too
+	}
+	if c.careful {
+		return c.e.submit(ctx, flushWork{})
+	}
+	return nil
 }
 
 // leaseLocked takes a pending entry for one attempt.
 func (e *embedded) leaseLocked(p *page, en *entry, seq uint64, now time.Time) *lease {
 	e.number++
 	l := &lease{seq: seq, number: e.number, dueBefore: en.due, retried: en.flags&flagRetried != 0}
-	en.attempts++
-	l.attempt = en.attempts
+	en.setAttempts(en.attempts() + 1)
+	l.attempt = uint16(en.attempts())
 	en.flags &^= flagQueued
 	e.live.move(p, en, phaseInFlight)
 	e.leases[seq] = l
@@ -154,7 +196,8 @@ func (e *embedded) setAside(l *lease, why error) {
 	var created int64
 	if p, en := e.live.lookup(l.seq); en != nil && e.leases[l.seq] == l {
 		created, _ = p.timesOf(l.seq, en)
-		en.attempts--
+		en.setAttempts(en.attempts() - 1)
+		l.giveBack()
 		en.flags |= flagDamaged
 		e.pendLocked(p, en, l, l.dueBefore)
 	}
@@ -215,7 +258,10 @@ func messageOf(rec *store.Record) Message {
 		CallerIP: string(rec.CallerIP), Retries: Retries(int(rec.Retries)),
 		Timeout:   time.Duration(rec.TimeoutMs) * time.Millisecond,
 		CreatedAt: time.UnixMilli(rec.Wall), DueAt: time.UnixMilli(rec.Due),
-		Priority: int(rec.Priority), Blocks: string(rec.Blocks),
+		Priority: int(rec.Priority),
+	}
+	if blocks, source, ok := strings.Cut(string(rec.Blocks), "\x00"); ok {
+		m.Blocks, m.Source = blocks, MessageID(source)
 	}
 	for _, l := range rec.Labels {
 		m.Labels = append(m.Labels, string(l))
@@ -229,9 +275,26 @@ func (e *embedded) returnLeases(taken []*lease) {
 	defer e.mu.Unlock()
 	for _, l := range taken {
 		if p, en := e.live.lookup(l.seq); en != nil && e.leases[l.seq] == l {
-			en.attempts--
+			en.setAttempts(en.attempts() - 1)
+			l.giveBack()
 			e.pendLocked(p, en, l, l.dueBefore)
 		}
+	}
+}
+
+// giveBack undoes what a claim has used of a rate.
+func (l *lease) giveBack() {
+	if l.flow != nil {
+		l.flow.giveBack(l.claimed)
+	}
+}
+
+// leftLaneLocked notes that the item of an entry that does not wait is gone. An
+// item of another due time is not its.
+func (e *embedded) leftLaneLocked(en *entry, due int64) {
+	if en != nil && en.due == due {
+		en.flags &^= flagQueued
+		e.unparkEntryLocked(en)
 	}
 }
 

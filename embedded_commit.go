@@ -87,6 +87,7 @@ type turn struct {
 	retries  []store.Retry
 	notes    []store.Claim
 	standing []*standing           // as of this point of the commit
+	objects  map[objectKey][]byte  // that publishing changes
 	taken    map[[16]byte][]uint64 // by standing cancellations
 }
 
@@ -355,6 +356,11 @@ func (t *turn) flush() error {
 			return err
 		}
 	}
+	for key, value := range t.objects {
+		if err := t.tx.PutObject(byte(key.kind), key.name, value); err != nil {
+			return err
+		}
+	}
 	for op, seqs := range t.taken {
 		slices.Sort(seqs)
 		if err := t.tx.Taken(op, seqs); err != nil {
@@ -381,14 +387,17 @@ func (c *committer) apply() {
 	e.mu.Lock()
 	e.live.visible, e.dead.visible = e.live.last, e.dead.last
 	e.standing = c.turn.standing
+	for key, value := range c.turn.objects {
+		e.setObjectLocked(Object{Kind: key.kind, Name: key.name, Value: value})
+	}
 	e.stats.commits++
 	e.upkeep.foldable += len(c.turn.finished) + len(c.turn.deleted)
 	pays := fold || e.upkeepPaysLocked()
+	ready := e.queuesWaitLocked() || len(e.flows.dirty) > 0
 	e.mu.Unlock()
 	if pays {
 		hint(e.upkeepHint)
 	}
-	ready := false
 	for _, r := range c.batch {
 		if in, ok := r.work.(inserter); ok && r.err == nil && in.inserted() != nil {
 			e.enqueueDue(in.inserted())
@@ -422,6 +431,7 @@ func (e *embedded) settleLocked(seq uint64) {
 		return
 	}
 	e.endLeaseLocked(seq)
+	e.leftQueueLocked(en, seq)
 	e.live.unlink(p, en, seq)
 }
 
@@ -431,6 +441,10 @@ func (e *embedded) endLeaseLocked(seq uint64) {
 		return
 	}
 	delete(e.leases, seq)
+	if l.flow != nil {
+		l.flow.inFlight--
+		e.flowChangedLocked(l.flow)
+	}
 	if l.ended != nil {
 		close(l.ended)
 	}

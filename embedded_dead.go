@@ -66,7 +66,7 @@ func (d *deadRow) apply(e *embedded) {
 
 func (e *embedded) insertDeadLocked(seq uint64, rec *store.Record) {
 	en := e.dead.insert(seq, rec, times{created: rec.Died, wall: rec.Wall})
-	en.attempts = uint16(min(rec.Attempts, math.MaxUint16))
+	en.setAttempts(int(min(rec.Attempts, math.MaxUint16)))
 }
 
 // ListDead implements [Engine].

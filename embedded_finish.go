@@ -155,20 +155,23 @@ func (e *embedded) undecide(d decision) {
 // faster there is nothing left to do. It returns the standing cancellation that
 // takes a message which would wait for a retry.
 func (e *embedded) leave(d decision) (taken *standing) {
-	taken, queued := e.leaveEntry(d)
-	if queued {
+	taken, claimable := e.leaveEntry(d)
+	if claimable {
 		hint(e.claimHint)
 	}
 	return taken
 }
 
-func (e *embedded) leaveEntry(d decision) (taken *standing, queued bool) {
+func (e *embedded) leaveEntry(d decision) (taken *standing, claimable bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l := e.leases[d.seq]
 	p, en := e.live.lookup(d.seq)
 	if l == nil || l.number != d.number || en == nil {
 		return nil, false
+	}
+	if d.release {
+		l.giveBack()
 	}
 	if d.end == endRetry && !d.release && anyActive(e.standing, d.now) {
 		m := e.describe(p, en, d.seq)
@@ -181,11 +184,11 @@ func (e *embedded) leaveEntry(d decision) (taken *standing, queued bool) {
 	if d.end != endRetry || taken != nil {
 		e.endLeaseLocked(d.seq)
 		e.live.move(p, en, phaseFinishing)
-		return taken, false
+		return taken, len(e.flows.dirty) > 0
 	}
 	en.flags |= flagRetried
 	if d.release {
-		en.attempts--
+		en.setAttempts(en.attempts() - 1)
 		if !l.retried {
 			en.flags &^= flagRetried
 		}

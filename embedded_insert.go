@@ -124,8 +124,17 @@ func recordOf(m *Message, now int64) store.Record {
 		Wall: now, Due: m.DueAt.UnixMilli(), TimeoutMs: ceilMs(m.Timeout), Retries: uint32(*m.Retries),
 		Method: []byte(m.Method), URL: []byte(m.URL), Topic: []byte(m.Topic), Queue: []byte(m.Queue),
 		Schedule: []byte(m.ScheduleID), CallerIP: []byte(m.CallerIP), FlowKey: []byte(m.FlowKey),
-		Labels: asBytes(m.Labels), Priority: int8(m.Priority), Blocks: []byte(m.Blocks),
+		Labels: asBytes(m.Labels), Priority: int8(m.Priority), Blocks: blocksOf(m),
 	}
+}
+
+// blocksOf puts the queue that waits for a callback, and the message that this is
+// about, into one field: both are needed to index it.
+func blocksOf(m *Message) []byte {
+	if m.Blocks == "" {
+		return nil
+	}
+	return []byte(m.Blocks + "\x00" + string(m.Source))
 }
 
 // ceilMs rounds up, so that a short timeout is not stored as none.
@@ -192,6 +201,7 @@ func (w *insertWork) write(t *turn) error {
 			t.take(r.taken, r.seq)
 			continue
 		}
+		t.settings(w, i)
 		store.SealRecord(r.record, r.seq, [16]byte(r.id))
 		if err := t.tx.Put(store.Live, r.seq, r.record, r.body); err != nil {
 			return err
@@ -228,6 +238,9 @@ func (w *insertWork) apply(e *embedded) {
 				continue
 			}
 			en := e.live.insert(r.seq, &r.rec, times{created: r.created, wall: r.rec.Wall, due: r.rec.Due})
+			if len(r.rec.Blocks) > 0 {
+				e.blocksLocked(&r.rec, r.seq)
+			}
 			if r.mark != 0 {
 				p, _ := e.live.lookup(r.seq)
 				e.live.move(p, en, phaseMarked)
@@ -273,17 +286,30 @@ func (e *embedded) enqueueDue(w *insertWork) {
 	}
 }
 
-// queueLocked puts a pending entry into its lane, unless it is held or cannot
-// be read. An item that an earlier mark has left there is alive again.
+// queueLocked has a pending entry wait: in its lane, or for its place in its
+// queue. An item that an earlier mark has left in the lane is alive again.
 func (e *embedded) queueLocked(en *entry, seq uint64) {
-	if en.flags&(flagHeld|flagDamaged) != 0 {
-		return
+	q := e.queueOf(en)
+	if q != nil {
+		e.joinLocked(q, seq)
 	}
-	ln := e.laneOf(en)
 	if en.flags&flagQueued != 0 { // it was marked, and its item has stayed
+		ln := e.laneOf(en)
 		ln.dead = max(0, ln.dead-1)
 		return
 	}
+	if q == nil {
+		e.laneLocked(en, seq)
+	}
+}
+
+// laneLocked puts a pending entry into its lane, unless it is there, is held, or
+// cannot be read.
+func (e *embedded) laneLocked(en *entry, seq uint64) {
+	if en.flags&(flagHeld|flagDamaged|flagQueued) != 0 {
+		return
+	}
+	ln := e.laneOf(en)
 	en.flags |= flagQueued
 	if _, there := ln.items.ReplaceOrInsert(dueItem{en.due, seq}); there {
 		ln.dead = max(0, ln.dead-1)
@@ -291,10 +317,16 @@ func (e *embedded) queueLocked(en *entry, seq uint64) {
 }
 
 // laneOf returns the lane that an entry waits in. The name of the URL is
-// looked at only for local ones: it is far from the entry in memory.
+// looked at only for few of them: it is far from the entry in memory.
 func (e *embedded) laneOf(en *entry) *lane {
-	if en.flags&flagLocal == 0 {
-		return e.lanes.http
+	if en.flags&flagAside == 0 {
+		return e.lanes.plain
 	}
-	return e.lanes.at(e.live.fields[fieldURL].slab[en.values[fieldURL]].name)
+	key := laneKey{priority: en.priority()}
+	if en.parked() {
+		key.flow = e.live.fields[fieldFlow].slab[en.values[fieldFlow]].name
+	} else if url := e.live.fields[fieldURL].slab[en.values[fieldURL]].name; isLocal(url) {
+		key.url = url
+	}
+	return e.lanes.at(key)
 }

@@ -63,7 +63,7 @@ func (e *embedded) load(now int64) (todo []crashed, err error) {
 				todo = append(todo, crashed{seq, attempts, st.Requested})
 			}
 			en := e.loadRow(seq, &rec, st, attempts)
-			if st.Held {
+			if q := e.queueOf(en); q != nil || st.Held {
 				return nil
 			}
 			en.flags |= flagQueued
@@ -90,6 +90,7 @@ func (e *embedded) load(now int64) (todo []crashed, err error) {
 	}
 	e.live.last, e.dead.last = head.NextSeq-1, head.NextDead-1
 	e.live.visible, e.dead.visible = e.live.last, e.dead.last
+	e.loadFlows(now, clean)
 	e.upkeep.sweep, e.upkeep.state = true, true
 	e.upkeep.foldable = e.store.Stats().Foldable
 	e.weighUndoable()
@@ -103,7 +104,10 @@ func (e *embedded) loadRow(seq uint64, rec *store.Record, st store.State, attemp
 		t.due = st.Due
 	}
 	en := e.live.insert(seq, rec, t)
-	en.attempts = uint16(attempts)
+	if len(rec.Blocks) > 0 {
+		e.blocksLocked(rec, seq)
+	}
+	en.setAttempts(int(min(attempts, mostAttempts)))
 	if attempts > 0 {
 		en.flags |= flagRetried
 	}

@@ -18,7 +18,7 @@ type upkeepState struct {
 	state     bool      // retries or claims were journalled since the last fold of them
 	audit     time.Time // when to look for records that are old enough to go, behind auditFrom
 	auditFrom [16]byte
-	lane      string // the lane that is being shed, at
+	lane      laneKey // the lane that is being shed, at
 	laneAt    dueItem
 }
 
@@ -149,7 +149,7 @@ func (e *embedded) shedSlice() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	u := &e.upkeep
-	ln := e.lanes.byURL[u.lane]
+	ln := e.lanes.byKey[u.lane]
 	if u.laneAt == (dueItem{}) {
 		if u.lane, ln = e.lanes.mostlyDead(); ln == nil {
 			return false
@@ -165,7 +165,7 @@ func (e *embedded) shedSlice() bool {
 		if en != nil && en.waits(it.due) {
 			return true
 		}
-		en.leftLane(it.due)
+		e.leftLaneLocked(en, it.due)
 		return false
 	})
 	if u.laneAt = next; done {

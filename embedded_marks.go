@@ -38,6 +38,10 @@ func (e *embedded) settleMarking(m *marking, free bool) {
 	defer e.mu.Unlock()
 	m.settled = true
 	close(m.durable)
+	if len(e.queues.list) > 0 { // what is gone now may have kept others waiting
+		e.allChangedLocked()
+		hint(e.claimHint)
+	}
 	if free {
 		delete(e.marks, m.number)
 	}

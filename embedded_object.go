@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/recallmq/recall/store"
 )
@@ -86,16 +87,60 @@ func (w *objectWork) apply(e *embedded) {
 
 func (w *objectWork) inserted() *insertWork { return &w.insert }
 
+// objectKey names an object.
+type objectKey struct {
+	kind ObjectKind
+	name string
+}
+
 // setObjectLocked brings memory up to a change.
 func (e *embedded) setObjectLocked(o Object) {
 	have := e.objects[o.Kind]
-	if o.Value == nil {
-		delete(have, o.Name)
-		return
-	}
 	if have == nil {
 		have = map[string][]byte{}
 		e.objects[o.Kind] = have
 	}
-	have[o.Name] = o.Value
+	if have[o.Name] = o.Value; o.Value == nil {
+		delete(have, o.Name)
+	}
+	switch q := e.queues.byName[o.Name]; {
+	case o.Kind == ObjectFlow:
+		e.setFlowLocked(o.Name, o.Value)
+	case o.Kind == ObjectQueue && q != nil:
+		q.set = queueSettings(o.Value)
+		e.changedLocked(q)
+	}
+}
+
+// settings notes what the publication of a message changes beside it: an unknown
+// queue comes into being, and the limit of a flow-control key follows the newest
+// message.
+func (t *turn) settings(w *insertWork, i int) {
+	m := &w.msgs[i]
+	if m.Queue == "" && m.Flow == nil {
+		return
+	}
+	set := func(kind ObjectKind, name string, value []byte) {
+		if t.objects == nil {
+			t.objects = map[objectKey][]byte{}
+		}
+		t.objects[objectKey{kind, name}] = value
+	}
+	t.e.mu.Lock()
+	defer t.e.mu.Unlock()
+	if m.Queue != "" && t.e.objects[ObjectQueue][m.Queue] == nil {
+		at := time.UnixMilli(w.now)
+		set(ObjectQueue, m.Queue, encodeJSON(QueueSettings{Parallelism: 1, CreatedAt: at, UpdatedAt: at}))
+	}
+	if m.Flow == nil {
+		return
+	}
+	var have FlowSettings
+	if k := t.e.flows.byName[m.FlowKey]; k != nil {
+		have = k.set
+	}
+	if !have.Pinned && have.Limit != *m.Flow {
+		have.Limit = *m.Flow
+		set(ObjectFlow, m.FlowKey, encodeJSON(have))
+	}
 }

@@ -17,20 +17,20 @@ func (e *embedded) Get(ctx context.Context, id MessageID, now time.Time) (m Mess
 	if !ok {
 		return m, ErrNotFound
 	}
-	en, wait := e.peek(r)
+	phase, seen, wait := e.peek(r, now)
 	for wait != nil { // what takes it may not be queued yet
 		if err := wait(ctx); err != nil {
 			return m, err
 		}
-		en, wait = e.peek(r)
+		phase, seen, wait = e.peek(r, now)
 	}
-	if en.phase == phaseMarked && e.store.Err() != nil { // it may be there again after the next open
+	if phase == phaseMarked && e.store.Err() != nil { // it may be there again after the next open
 		return m, e.store.Err()
 	}
-	if en.phase != phasePending && en.phase != phaseInFlight {
+	if phase != phasePending && phase != phaseInFlight {
 		return m, ErrNotFound
 	}
-	found, err := e.readSnapshots([]uint64{r.seq}, []entry{en}, now)
+	found, err := e.readSnapshots([]snapshot{seen})
 	if err != nil {
 		return m, err
 	}
@@ -40,31 +40,36 @@ func (e *embedded) Get(ctx context.Context, id MessageID, now time.Time) (m Mess
 	return found[0], nil
 }
 
-// peek copies an entry, and returns how to wait until it is certain what becomes
+// peek looks at an entry, and returns how to wait until it is certain what becomes
 // of it; nil if it is.
-func (e *embedded) peek(r resolvedID) (en entry, wait func(context.Context) error) {
+func (e *embedded) peek(r resolvedID, now time.Time) (is phase, seen snapshot, wait func(context.Context) error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	_, have := e.findLocked(r)
 	switch {
 	case have == nil:
-		return en, nil
+		return phaseNone, seen, nil
 	case have.phase == phaseMarked:
 		wait = e.unsettledLocked(have)
 	case have.phase == phaseFinishing:
 		wait = e.flush
 	}
-	return *have, wait
+	return have.phase, e.snapshotLocked(have, r.seq, now), wait
 }
 
-// stateOf derives what people are told from what the index keeps.
-func stateOf(en *entry, now time.Time) State {
+// stateLocked derives what people are told from what the index keeps.
+func (e *embedded) stateLocked(en *entry, seq uint64, now time.Time) State {
 	switch {
 	case en.phase == phaseInFlight:
 		return StateInFlight
 	case en.flags&flagHeld != 0:
 		return StateHeld
+	case e.blockedLocked(en, seq):
+		return StateQueueBlocked
 	case en.due <= now.UnixMilli():
+		if k := e.flowOf(en); k != nil && k.room(now.UnixMilli()) == 0 {
+			return StateFlowWaiting
+		}
 		return StateReady
 	case en.flags&flagRetried != 0:
 		return StateRetrying
@@ -79,7 +84,7 @@ func (e *embedded) describe(p *page, en *entry, seq uint64) Message {
 	m := Message{
 		ID: messageID(e.ids.make(seq, created)), CreatedAt: time.UnixMilli(wall), DueAt: time.UnixMilli(en.due),
 		Queue: name(fieldQueue), URL: name(fieldURL), Topic: name(fieldTopic), ScheduleID: name(fieldSchedule),
-		CallerIP: name(fieldIP), FlowKey: name(fieldFlow), Attempts: int(en.attempts),
+		CallerIP: name(fieldIP), FlowKey: name(fieldFlow), Attempts: en.attempts(),
 	}
 	for _, n := range e.live.sets.slab[en.labels].labels {
 		m.Labels = append(m.Labels, e.live.fields[fieldLabel].slab[n].name)
@@ -87,14 +92,26 @@ func (e *embedded) describe(p *page, en *entry, seq uint64) Message {
 	return m
 }
 
-// readSnapshots reads the messages of entries that were copied under the lock.
-// Those that are gone from the file by now are left out, and those for which
-// there is no room in a page.
-func (e *embedded) readSnapshots(seqs []uint64, entries []entry, now time.Time) ([]Message, error) {
-	out := make([]Message, 0, len(seqs))
+// snapshot is what changes in the life of a message, as it was under the lock.
+type snapshot struct {
+	seq      uint64
+	state    State
+	attempts int
+	due      int64
+}
+
+func (e *embedded) snapshotLocked(en *entry, seq uint64, now time.Time) snapshot {
+	return snapshot{seq, e.stateLocked(en, seq, now), en.attempts(), en.due}
+}
+
+// readSnapshots reads the messages of snapshots. Those that are gone from the file
+// by now are left out, and those for which there is no room in a page.
+func (e *embedded) readSnapshots(list []snapshot) ([]Message, error) {
+	out := make([]Message, 0, len(list))
 	size := 0
 	err := e.store.View(func(v *store.View) error {
-		for i, seq := range seqs {
+		for _, s := range list {
+			seq := s.seq
 			row, err := v.Record(store.Live, seq)
 			if err != nil {
 				return err
@@ -110,8 +127,7 @@ func (e *embedded) readSnapshots(seqs []uint64, entries []entry, now time.Time) 
 			if err != nil {
 				return err
 			}
-			en := &entries[i]
-			m.State, m.Attempts, m.DueAt = stateOf(en, now), int(en.attempts), time.UnixMilli(en.due)
+			m.State, m.Attempts, m.DueAt = s.state, s.attempts, time.UnixMilli(s.due)
 			out = append(out, m)
 			if size += m.size(); size >= PageBytes {
 				return nil
@@ -136,35 +152,35 @@ func (e *embedded) List(ctx context.Context, f Filter, after MessageID, limit in
 		from = r.seq + 1
 	}
 	for {
-		seqs, entries := e.selectLive(f, from, limit, now)
-		if len(seqs) == 0 {
+		list := e.selectLive(f, from, limit, now)
+		if len(list) == 0 {
 			return nil, nil
 		}
-		found, err := e.readSnapshots(seqs, entries, now)
+		found, err := e.readSnapshots(list)
 		if err != nil || len(found) > 0 {
 			return found, err
 		}
-		from = seqs[len(seqs)-1] + 1 // all of them went meanwhile
+		from = list[len(list)-1].seq + 1 // all of them went meanwhile
 	}
 }
 
 // selectLive copies the next matches of f.
-func (e *embedded) selectLive(f Filter, from uint64, limit int, now time.Time) (seqs []uint64, entries []entry) {
+func (e *embedded) selectLive(f Filter, from uint64, limit int, now time.Time) (list []snapshot) {
 	if limit <= 0 {
-		return nil, nil
+		return nil
 	}
 	w := e.readWalk(e.live, f, from, now)
 	w.run(&e.mu, func(_ *page, en *entry, seq uint64) verdict {
 		if !en.countable() {
 			return goOn
 		}
-		seqs, entries = append(seqs, seq), append(entries, *en)
-		if len(seqs) == limit {
+		list = append(list, e.snapshotLocked(en, seq, now))
+		if len(list) == limit {
 			return stop
 		}
 		return goOn
 	})
-	return seqs, entries
+	return list
 }
 
 // readWalk walks the messages of at least from.

@@ -1,6 +1,10 @@
 package recall
 
-import "time"
+import (
+	"cmp"
+	"context"
+	"time"
+)
 
 // FlowLimit bounds the deliveries of a flow-control key: so many attempts begun
 // per period, so many at a time, or both. It is QStash's
@@ -12,6 +16,35 @@ type FlowLimit struct {
 	Period time.Duration `json:"period,omitempty"`
 	// Parallelism is how many attempts may run at a time; 0: any number.
 	Parallelism int `json:"parallelism,omitempty"`
+}
+
+// period in milliseconds.
+func (l FlowLimit) period() int64 { return cmp.Or(l.Period.Milliseconds(), time.Second.Milliseconds()) }
+
+// FlowSettings are what is set of a flow-control key.
+type FlowSettings struct {
+	Limit  FlowLimit `json:"limit"`            // the zero FlowLimit is none
+	Pinned bool      `json:"pinned,omitempty"` // messages do not change Limit
+	Paused bool      `json:"paused,omitempty"` // nothing of it is delivered
+}
+
+// FlowState is a flow-control key as it is.
+type FlowState struct {
+	Key string
+	FlowSettings
+	InFlight    int       // attempts that run
+	PeriodStart time.Time // of the period of the rate; zero if none has begun
+	Used        int       // attempts begun in it
+}
+
+// FlowController is an [Engine] that bounds deliveries by flow-control keys, as
+// [Broker.FlowKeys] describes. The settings are objects.
+type FlowController interface {
+	// FlowStates returns the keys that have settings, in the order of their names.
+	FlowStates(ctx context.Context, now time.Time) ([]FlowState, error)
+	// ResetFlow forgets what a key has used of its period. It returns ErrNotFound for
+	// a key without settings.
+	ResetFlow(ctx context.Context, key string, now time.Time) error
 }
 
 // Bounds of a FlowLimit.

@@ -1,7 +1,6 @@
 package recall
 
 import (
-	"bytes"
 	"math"
 	"slices"
 
@@ -62,15 +61,15 @@ type wideTimes struct{ created, wall int64 }
 
 // entry is what the index keeps of one message: 48 bytes, no pointers.
 type entry struct {
-	due      int64  // ms
-	created  uint32 // ms after page.created; order of ids
-	back     uint16 // ms that the publisher's clock was behind created
-	attempts uint16 // started so far
-	values   [plainFields]uint32
-	labels   uint32 // number of the label set
-	mark     uint16 // with phaseMarked: the cancellation that took it; 0: a call for one message
-	phase    phase
-	flags    uint8
+	due     int64  // ms
+	created uint32 // ms after page.created; order of ids
+	back    uint16 // ms that the publisher's clock was behind created
+	tries   uint16 // attempts, priority and parked: see tries.go
+	values  [plainFields]uint32
+	labels  uint32 // number of the label set
+	mark    uint16 // with phaseMarked: the cancellation that took it; 0: a call for one message
+	phase   phase
+	flags   uint8
 }
 
 const (
@@ -78,7 +77,7 @@ const (
 	flagRequested             // its cancellation was requested while in flight: never again a match
 	flagRetried               // waits for a retry
 	flagQueued                // is in a lane
-	flagLocal                 // goes to a handler of this process
+	flagAside                 // waits in another lane than the plain one
 	flagHeld                  // claims pass it over
 	flagDamaged               // cannot be read: never queued again
 	flagUncounted             // marked, and still in the counts of its values
@@ -102,8 +101,6 @@ func newIndex(ordered bool) *index {
 	return ix
 }
 
-var localPrefix = []byte(localScheme)
-
 // times of one entry, in milliseconds.
 type times struct{ created, wall, due int64 }
 
@@ -112,8 +109,9 @@ func (ix *index) insert(seq uint64, rec *store.Record, t times) *entry {
 	p := ix.pageFor(seq, t.created)
 	e := &p.entries[seq-p.base]
 	*e = entry{due: t.due, phase: phasePending}
-	if bytes.HasPrefix(rec.URL, localPrefix) {
-		e.flags |= flagLocal
+	if isLocal(rec.URL) || rec.Priority != 0 {
+		e.flags |= flagAside
+		e.setPriority(rec.Priority)
 	}
 	ix.setTimes(p, e, seq, t)
 	ix.link(e, seq, rec)
@@ -261,14 +259,6 @@ func (e *entry) countable() bool {
 // waits tells whether an entry can be claimed when it is due at the given time.
 func (e *entry) waits(due int64) bool {
 	return e.phase == phasePending && e.due == due && e.flags&flagHeld == 0
-}
-
-// leftLane notes that the item of an entry that does not wait is gone. An item of
-// another due time is not its.
-func (e *entry) leftLane(due int64) {
-	if e != nil && e.due == due {
-		e.flags &^= flagQueued
-	}
 }
 
 // request takes an entry in flight out of every later match; undo puts it back.

@@ -259,16 +259,16 @@ func (c *check) lanes() {
 		if en.phase == phasePending && en.flags&flagHeld != 0 && en.flags&flagQueued != 0 {
 			c.fault("%d is held, and in a lane", seq)
 		}
-		if en.phase == phasePending && seq <= live.visible && en.flags&(flagHeld|flagDamaged) == 0 {
+		if en.phase == phasePending && seq <= live.visible && en.flags&(flagHeld|flagDamaged) == 0 && !c.e.blockedLocked(en, seq) {
 			if !c.e.laneOf(en).items.Has(dueItem{en.due, seq}) || en.flags&flagQueued == 0 {
 				c.fault("%d is pending, and in no lane", seq)
 			}
 		}
 	})
-	for url, ln := range c.e.lanes.byURL {
+	for key, ln := range c.e.lanes.byKey {
 		ln.items.Ascend(func(it dueItem) bool {
 			if _, en := live.lookup(it.seq); en != nil && en.phase == phasePending && c.e.laneOf(en) != ln {
-				c.fault("%d is in the lane of %q", it.seq, url)
+				c.fault("%d is in the lane of %+v", it.seq, key)
 			}
 			return true
 		})
@@ -283,7 +283,7 @@ func (c *check) leases() {
 			return
 		}
 		inFlight++
-		if l := c.e.leases[seq]; l == nil || l.seq != seq || l.attempt != en.attempts {
+		if l := c.e.leases[seq]; l == nil || l.seq != seq || int(l.attempt) != en.attempts() {
 			c.fault("%d is in flight, its lease is %+v", seq, l)
 		}
 	})

@@ -132,14 +132,22 @@ type State string
 
 // The states of a live message.
 const (
-	StateDelayed  State = "delayed"   // waits for its due time
-	StateReady    State = "ready"     // due, waits for a free slot or its handler
-	StateRetrying State = "retrying"  // an attempt failed, the next one is not due yet
-	StateHeld     State = "held"      // paused until it is released, due or not
-	StateInFlight State = "in flight" // leased to an attempt; too late to cancel
+	StateDelayed  State = "delayed"  // waits for its due time
+	StateReady    State = "ready"    // due, waits for a free slot or its handler
+	StateRetrying State = "retrying" // an attempt failed, the next one is not due yet
+	StateHeld     State = "held"     // paused until it is released, due or not
+	// StateQueueBlocked: it waits, due or not, for others of its queue, or until the
+	// queue is resumed.
+	StateQueueBlocked State = "queue blocked"
+	// StateFlowWaiting: it is due, and waits for room in the limit of its
+	// flow-control key, or until the key is resumed.
+	StateFlowWaiting State = "flow waiting"
+	StateInFlight    State = "in flight" // leased to an attempt; too late to cancel
 )
 
-var allStates = []State{StateDelayed, StateReady, StateRetrying, StateHeld, StateInFlight}
+var allStates = []State{
+	StateDelayed, StateReady, StateRetrying, StateHeld, StateQueueBlocked, StateFlowWaiting, StateInFlight,
+}
 
 // phase is the state that an index entry keeps; a State is derived from it,
 // the due time and the clock.

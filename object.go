@@ -13,11 +13,13 @@ const (
 	ObjectQueue    ObjectKind = iota + 1 // a queue and its settings
 	ObjectTopic                          // a URL group and its endpoints
 	ObjectSchedule                       // a schedule, its message and its next time
-	ObjectFlow                           // a flow-control key and what it has used
+	ObjectFlow                           // a flow-control key and its limit
+	objectFlowUse                        // what a key has used: of the embedded engine only
 )
 
 // Object is one of them. What Value holds is the broker's to know, but for queues
-// and flow-control keys, which bound what an engine may hand out.
+// and flow-control keys, which bound what an engine may hand out: theirs are
+// [QueueSettings] and [FlowSettings] as JSON.
 type Object struct {
 	Kind  ObjectKind
 	Name  string

@@ -45,7 +45,8 @@ type query struct {
 
 	changing       bool // some of the following restricts
 	now            time.Time
-	states         []State // nil: not restricted
+	states         []State // nil: not restricted; stateOf says what they are
+	stateOf        func(*entry, uint64) State
 	dueFrom, dueTo int64   // ms
 	minAttempts    int
 }
@@ -69,6 +70,7 @@ type resolvedID struct {
 // lock itself, for short holds, if lists are long.
 func (e *embedded) newQuery(ix *index, f Filter, now time.Time) *query {
 	q := translate(f, now)
+	q.stateOf = func(en *entry, seq uint64) State { return e.stateLocked(en, seq, now) }
 	if f.IDs != nil {
 		q.setIDs(e.ids.resolveAll(f.IDs))
 	}
@@ -244,7 +246,7 @@ func (ix *index) matches(q *query, p *page, e *entry, seq uint64) bool {
 	if q.byIP != nil && !ix.matchesIP(q, e.values[fieldIP]) {
 		return false
 	}
-	if q.changing && !q.matchesNow(e) {
+	if q.changing && !q.matchesNow(e, seq) {
 		return false
 	}
 	if !q.dated && q.ids == nil {
@@ -308,10 +310,10 @@ func (ix *index) matchesIP(q *query, ip uint32) bool {
 // matchesNow judges what changes in the life of a message. One whose end is
 // decided but not durable passes: the answer has to wait for it, whatever it
 // was.
-func (q *query) matchesNow(e *entry) bool {
+func (q *query) matchesNow(e *entry, seq uint64) bool {
 	return e.phase == phaseFinishing ||
-		(q.states == nil || slices.Contains(q.states, stateOf(e, q.now))) &&
-			e.due >= q.dueFrom && e.due <= q.dueTo && int(e.attempts) >= q.minAttempts
+		(q.states == nil || slices.Contains(q.states, q.stateOf(e, seq))) &&
+			e.due >= q.dueFrom && e.due <= q.dueTo && e.attempts() >= q.minAttempts
 }
 
 // only tells whether what q asks for is just what a source lists.

@@ -1,0 +1,341 @@
+package recall
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/btree"
+)
+
+// A flow-control key bounds how many attempts of its messages begin in a period
+// and run at a time. What is due and finds its key closed is parked in a lane of
+// the key, so that it is in nobody's way, and comes back when an attempt ends, a
+// period begins or the limit changes.
+//
+// A limit holds across restarts. An orderly end writes what was used. After any
+// other a key with a period of up to shortPeriod waits for one, and one with a
+// longer period goes by what was reserved: before tokens are used, they are, a
+// sixteenth of the rate at a time, durably.
+
+const (
+	shortPeriod  = 10 * time.Second
+	reserveParts = 16
+)
+
+// flowKey is one key that has a limit or is paused.
+type flowKey struct {
+	name     string
+	set      FlowSettings
+	inFlight int
+	start    int64 // ms: of the period; 0: none has begun
+	used     int   // tokens of the period
+	reserved int   // of those that may be used without being reserved first, as far as a long period goes
+	timer    int64 // ms: when it is looked at again; 0: not by time
+	dirty    bool  // what is parked may have room
+}
+
+type flows struct {
+	byName map[string]*flowKey
+	timers *btree.BTreeG[flowTimer]
+	dirty  []*flowKey
+	short  []*flowKey // keys that have to reserve before the next lease is handed out
+}
+
+type flowTimer struct {
+	at   int64
+	name string
+}
+
+func newFlows() flows {
+	return flows{byName: map[string]*flowKey{}, timers: btree.NewG(32, func(a, b flowTimer) bool {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.name, b.name)) < 0
+	})}
+}
+
+// setFlowLocked takes up the settings of a key; nil removes them.
+func (e *embedded) setFlowLocked(name string, value []byte) {
+	k := e.flows.byName[name]
+	if k == nil {
+		k = &flowKey{name: name}
+		e.flows.byName[name] = k
+	}
+	k.set = FlowSettings{}
+	if value != nil {
+		_ = json.Unmarshal(value, &k.set)
+	}
+	if k.reserved < k.used {
+		k.reserved = k.used
+	}
+	e.flowChangedLocked(k)
+}
+
+func (e *embedded) flowChangedLocked(k *flowKey) {
+	if k != nil && !k.dirty {
+		k.dirty = true
+		e.flows.dirty = append(e.flows.dirty, k)
+	}
+}
+
+// flowOf returns the key of an entry, nil if it has none that bounds it.
+func (e *embedded) flowOf(en *entry) *flowKey {
+	n := en.values[fieldFlow]
+	if n == 0 || len(e.flows.byName) == 0 {
+		return nil
+	}
+	return e.flows.byName[e.live.fields[fieldFlow].slab[n].name]
+}
+
+// room is how many more attempts may begin now.
+func (k *flowKey) room(now int64) int {
+	if k.set.Paused {
+		return 0
+	}
+	l, most := k.set.Limit, int(^uint(0)>>1)
+	if l.Parallelism > 0 {
+		most = max(0, l.Parallelism-k.inFlight)
+	}
+	if l.Rate > 0 {
+		used := k.used
+		if k.over(now) {
+			used = 0
+		}
+		most = min(most, max(0, l.Rate-used))
+	}
+	return most
+}
+
+// over tells whether the period has ended. One that seems to begin in the future,
+// because the clock went back, lasts at most one period from now.
+func (k *flowKey) over(now int64) bool {
+	return k.start == 0 || now >= k.start+k.set.Limit.period()
+}
+
+// take counts an attempt that begins.
+func (k *flowKey) take(now int64) (mustReserve bool) {
+	k.inFlight++
+	l := k.set.Limit
+	if l.Rate == 0 {
+		return false
+	}
+	if k.over(now) {
+		k.start, k.used, k.reserved = now, 0, 0
+	}
+	k.used++
+	return l.period() > shortPeriod.Milliseconds() && k.used > k.reserved
+}
+
+// giveBack undoes take for an attempt that did not happen.
+func (k *flowKey) giveBack(claimed int64) {
+	if k.start != 0 && claimed >= k.start {
+		k.used = max(0, k.used-1)
+	}
+}
+
+// parkLocked moves a due entry, which is no longer in its lane, to the lane of its
+// key.
+func (e *embedded) parkLocked(k *flowKey, en *entry, seq uint64, now int64) {
+	en.tries |= parkedBit
+	en.flags |= flagAside | flagQueued
+	e.laneOf(en).items.ReplaceOrInsert(dueItem{en.due, seq})
+	e.timeFlowLocked(k, now)
+}
+
+// timeFlowLocked has a key looked at when its period ends, if it waits for that.
+func (e *embedded) timeFlowLocked(k *flowKey, now int64) {
+	if k.timer != 0 || k.set.Limit.Rate == 0 || k.over(now) {
+		return
+	}
+	k.start = min(k.start, now)
+	k.timer = k.start + k.set.Limit.period()
+	e.flows.timers.ReplaceOrInsert(flowTimer{k.timer, k.name})
+}
+
+// unparkEntryLocked says that an entry does not wait for its key.
+func (e *embedded) unparkEntryLocked(en *entry) {
+	if !en.parked() {
+		return
+	}
+	en.tries &^= parkedBit
+	if url := e.live.fields[fieldURL].slab[en.values[fieldURL]].name; en.priority() == 0 && !isLocal(url) {
+		en.flags &^= flagAside
+	}
+}
+
+// unparkAllLocked gives back to their lanes what keys have room for, and reports
+// whether some is left to do: budget is how many entries it looks at.
+func (e *embedded) unparkAllLocked(now int64, budget int) (more bool) {
+	for budget > 0 {
+		t, ok := e.flows.timers.Min()
+		if !ok || t.at > now {
+			break
+		}
+		e.flows.timers.DeleteMin()
+		k := e.flows.byName[t.name]
+		k.timer = 0
+		e.flowChangedLocked(k)
+		budget--
+	}
+	for budget > 0 && len(e.flows.dirty) > 0 {
+		last := len(e.flows.dirty) - 1
+		k := e.flows.dirty[last]
+		if e.unparkLocked(k, now, &budget) {
+			k.dirty = false
+			e.flows.dirty = e.flows.dirty[:last]
+		}
+	}
+	return len(e.flows.dirty) > 0
+}
+
+// unparkLocked does that for one key; false means that the budget was not enough.
+func (e *embedded) unparkLocked(k *flowKey, now int64, budget *int) (done bool) {
+	room := k.room(now)
+	for _, priority := range e.lanes.priorities {
+		ln := e.lanes.byKey[laneKey{flow: k.name, priority: priority}]
+		for ln != nil && room > 0 {
+			it, ok := ln.items.DeleteMin()
+			if !ok {
+				break
+			}
+			if *budget--; *budget < 0 {
+				ln.items.ReplaceOrInsert(it)
+				return false
+			}
+			_, en := e.live.lookup(it.seq)
+			if en == nil || !en.waits(it.due) {
+				e.leftLaneLocked(en, it.due)
+				ln.dead = max(0, ln.dead-1)
+				continue
+			}
+			e.leftLaneLocked(en, it.due)
+			e.laneLocked(en, it.seq)
+			room--
+		}
+	}
+	if e.anyParked(k) {
+		e.timeFlowLocked(k, now)
+	}
+	return true
+}
+
+func (e *embedded) anyParked(k *flowKey) bool {
+	return slices.ContainsFunc(e.lanes.priorities, func(p int8) bool {
+		ln := e.lanes.byKey[laneKey{flow: k.name, priority: p}]
+		return ln != nil && ln.items.Len() > 0
+	})
+}
+
+// nextFlowLocked is when the first key is to be looked at again, or zero.
+func (e *embedded) nextFlowLocked() time.Time {
+	t, ok := e.flows.timers.Min()
+	if !ok {
+		return time.Time{}
+	}
+	return time.UnixMilli(t.at)
+}
+
+// flowUse is what the file keeps of the use of a key.
+type flowUse struct {
+	Start int64 `json:"start"`
+	Used  int   `json:"used"`
+}
+
+// reserve makes durable what keys are about to use.
+func (e *embedded) reserve(ctx context.Context) error {
+	e.mu.Lock()
+	w := &objectWork{}
+	for _, k := range e.flows.short {
+		rate := k.set.Limit.Rate
+		k.reserved = max(k.used, min(rate, k.used+rate/reserveParts))
+		w.objects = append(w.objects, k.use(k.reserved))
+	}
+	e.flows.short = e.flows.short[:0]
+	e.mu.Unlock()
+	if len(w.objects) == 0 {
+		return nil
+	}
+	return e.submit(context.WithoutCancel(ctx), w)
+}
+
+func (k *flowKey) use(n int) Object {
+	return Object{Kind: objectFlowUse, Name: k.name, Value: encodeJSON(flowUse{k.start, n})}
+}
+
+// saveFlows writes what was used, for an orderly end.
+func (e *embedded) saveFlows() error {
+	e.mu.Lock()
+	w := &objectWork{}
+	for _, name := range slices.Sorted(maps.Keys(e.flows.byName)) {
+		if k := e.flows.byName[name]; k.start != 0 && k.set.Limit.Rate > 0 {
+			w.objects = append(w.objects, k.use(k.used))
+		}
+	}
+	e.mu.Unlock()
+	if len(w.objects) == 0 {
+		return nil
+	}
+	return e.submit(context.Background(), w)
+}
+
+// loadFlows begins where the last process ended.
+func (e *embedded) loadFlows(now int64, clean bool) {
+	for name, k := range e.flows.byName {
+		var use flowUse
+		if value := e.objects[objectFlowUse][name]; value != nil {
+			_ = json.Unmarshal(value, &use)
+		}
+		l := k.set.Limit
+		switch {
+		case l.Rate == 0:
+		case !clean && l.period() <= shortPeriod.Milliseconds():
+			k.start, k.used = now, l.Rate
+		case use.Start != 0:
+			k.start, k.used = min(use.Start, now), use.Used
+		}
+		k.reserved = k.used
+	}
+}
+
+// FlowStates implements [FlowController].
+func (e *embedded) FlowStates(ctx context.Context, now time.Time) ([]FlowState, error) {
+	if err := e.checkOpen(ctx); err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := make([]FlowState, 0, len(e.flows.byName))
+	for _, name := range slices.Sorted(maps.Keys(e.flows.byName)) {
+		k := e.flows.byName[name]
+		if e.objects[ObjectFlow][name] == nil {
+			continue
+		}
+		s := FlowState{Key: name, FlowSettings: k.set, InFlight: k.inFlight}
+		if !k.over(now.UnixMilli()) {
+			s.PeriodStart, s.Used = time.UnixMilli(k.start), k.used
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+// ResetFlow implements [FlowController].
+func (e *embedded) ResetFlow(ctx context.Context, key string, now time.Time) error {
+	if err := e.checkOpen(ctx); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	k := e.flows.byName[key]
+	if k == nil || e.objects[ObjectFlow][key] == nil {
+		e.mu.Unlock()
+		return ErrNotFound
+	}
+	k.start, k.used, k.reserved = 0, 0, 0
+	e.flowChangedLocked(k)
+	w := &objectWork{objects: []Object{{Kind: objectFlowUse, Name: key}}}
+	e.mu.Unlock()
+	hint(e.claimHint)
+	return e.submit(ctx, w)
+}
