@@ -85,16 +85,17 @@ func (c *claiming) slice() (more bool) {
 			skipped++
 			continue
 		}
+		if k := e.flowOf(en); it.due <= now && k != nil && k.room(now) == 0 {
+			ln.items.DeleteMin()
+			e.parkLocked(k, en, it.seq, now)
+			skipped++
+			continue
+		}
 		if it.due > now || len(c.taken) >= c.most {
 			c.next = earlier(time.UnixMilli(it.due), e.nextFlowLocked())
 			return false
 		}
 		ln.items.DeleteMin()
-		if k := e.flowOf(en); k != nil && k.room(now) == 0 {
-			e.parkLocked(k, en, it.seq, now)
-			skipped++
-			continue
-		}
 		c.take(p, en, it)
 	}
 	return true

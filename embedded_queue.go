@@ -167,9 +167,10 @@ func (e *embedded) placesLocked(q *fifo) int {
 			}
 			continue
 		}
-		if !slices.Contains(q.window, about) && !slices.Contains(waiting, about) {
-			waiting = append(waiting, about)
+		if about != call && !e.goneLocked(about) || slices.Contains(waiting, about) {
+			continue // it has a place of its own
 		}
+		waiting = append(waiting, about)
 	}
 	return max(0, q.set.Parallelism-len(waiting))
 }

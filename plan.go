@@ -47,7 +47,7 @@ type query struct {
 	now            time.Time
 	states         []State // nil: not restricted; stateOf says what they are
 	stateOf        func(*entry, uint64) State
-	dueFrom, dueTo int64   // ms
+	dueFrom, dueTo int64 // ms
 	minAttempts    int
 }
 

@@ -42,6 +42,7 @@ type Reference struct {
 
 	operations []*operation // oldest first
 	objects    map[objectName][]byte
+	flows      map[string]*flowUse
 
 	changed  chan struct{} // closed, and made anew, when a lease ends
 	claim    chan struct{}
@@ -61,9 +62,9 @@ func (e *entry) inFlight() bool { return e.lease != recall.LeaseToken{} }
 
 // matches tells whether f finds the message at the given time. What is to be
 // cancelled when its attempt ends is out of every match.
-func (e *entry) matches(f recall.Filter, now time.Time) bool {
+func (r *Reference) matches(e *entry, f recall.Filter, now time.Time) bool {
 	m := e.m
-	m.State = e.state(now)
+	m.State = r.state(e, now)
 	return !e.requested && f.Matches(&m)
 }
 
@@ -72,6 +73,7 @@ func NewReference() *Reference {
 	return &Reference{
 		byID:     map[recall.MessageID]*entry{},
 		objects:  map[objectName][]byte{},
+		flows:    map[string]*flowUse{},
 		token:    recall.LeaseToken{Epoch: rand.Uint64()},
 		changed:  make(chan struct{}),
 		claim:    make(chan struct{}, 1),
@@ -102,6 +104,9 @@ func (r *Reference) Reopen() *Reference {
 	}
 	n.dead = slices.Clone(r.dead)
 	n.objects = maps.Clone(r.objects)
+	for key, use := range r.flows {
+		n.flows[key] = &flowUse{start: use.start, used: use.used}
+	}
 	n.seq, n.created, n.deaths, n.ops = r.seq, r.created, r.deaths, r.ops
 	n.restart(r)
 	hint(n.claim)
@@ -138,10 +143,11 @@ func (r *Reference) insert(msgs []recall.Message, now time.Time) []recall.Receip
 		m.ID, m.State, m.Attempts = r.nextID(now), "", 0
 		e := &entry{m: m, seq: r.seq}
 		receipt := recall.Receipt{ID: m.ID, CreatedAt: m.CreatedAt}
-		shown := e.show(now)
+		shown := arriving(e, now)
 		if receipt.CancelledBy = r.arrive(&shown, now); receipt.CancelledBy == "" {
 			r.live = append(r.live, e)
 			r.byID[m.ID] = e
+			r.arriveSettings(&m, now)
 		}
 		receipts = append(receipts, receipt)
 	}
@@ -176,28 +182,46 @@ func (r *Reference) Get(ctx context.Context, id recall.MessageID, now time.Time)
 	if !ok {
 		return recall.Message{}, recall.ErrNotFound
 	}
-	return e.show(now), nil
+	return r.show(e, now), nil
 }
 
 // show returns the message as others see it at the given time.
-func (e *entry) show(now time.Time) recall.Message {
+func (r *Reference) show(e *entry, now time.Time) recall.Message {
 	m := clone(e.m)
-	m.State = e.state(now)
+	m.State = r.state(e, now)
 	return m
 }
 
-func (e *entry) state(now time.Time) recall.State {
+// arriving returns a message as standing cancellations see it: whether it will
+// wait for others is not said yet.
+func arriving(e *entry, now time.Time) recall.Message {
+	m := clone(e.m)
+	m.State = stateByTime(e, now)
+	return m
+}
+
+func stateByTime(e *entry, now time.Time) recall.State {
 	switch {
-	case e.inFlight():
-		return recall.StateInFlight
-	case e.held:
-		return recall.StateHeld
 	case !e.m.DueAt.After(millis(now)):
 		return recall.StateReady
 	case e.m.Attempts > 0:
 		return recall.StateRetrying
 	}
 	return recall.StateDelayed
+}
+
+func (r *Reference) state(e *entry, now time.Time) recall.State {
+	switch {
+	case e.inFlight():
+		return recall.StateInFlight
+	case e.held:
+		return recall.StateHeld
+	case r.blocked(e):
+		return recall.StateQueueBlocked
+	case !e.m.DueAt.After(millis(now)) && r.shut(&e.m, now):
+		return recall.StateFlowWaiting
+	}
+	return stateByTime(e, now)
 }
 
 // List implements [recall.Engine].
@@ -209,8 +233,8 @@ func (r *Reference) List(ctx context.Context, f recall.Filter, after recall.Mess
 	var page []recall.Message
 	size := 0
 	for _, e := range r.live {
-		if e.m.ID > after && e.matches(f, now) && len(page) < limit && size < recall.PageBytes {
-			page = append(page, e.show(now))
+		if e.m.ID > after && r.matches(e, f, now) && len(page) < limit && size < recall.PageBytes {
+			page = append(page, r.show(e, now))
 			size += sizeOf(&e.m)
 		}
 	}
@@ -229,7 +253,7 @@ func (r *Reference) Count(ctx context.Context, f recall.Filter, now time.Time) (
 func (r *Reference) count(f recall.Filter, now time.Time) (c recall.Count) {
 	for _, e := range r.live {
 		switch {
-		case !e.matches(f, now):
+		case !r.matches(e, f, now):
 		case e.inFlight():
 			c.InFlight++
 		default:
@@ -265,20 +289,24 @@ func (r *Reference) Claim(ctx context.Context, req recall.ClaimRequest) (res rec
 	var waiting []*entry
 	for _, e := range r.live {
 		handled := !strings.HasPrefix(e.m.URL, "local:") || slices.Contains(req.Handlers, e.m.URL)
-		if !e.inFlight() && !e.held && handled {
+		if !e.inFlight() && !e.held && handled && !r.blocked(e) {
 			waiting = append(waiting, e)
 		}
 	}
-	slices.SortStableFunc(waiting, func(a, b *entry) int { return a.m.DueAt.Compare(b.m.DueAt) })
+	claimOrder(waiting, req.Now)
 	for _, e := range waiting {
-		if len(res.Leases) >= req.Max || e.m.DueAt.After(millis(req.Now)) {
-			res.Next = e.m.DueAt
+		if due := !e.m.DueAt.After(millis(req.Now)); due && r.shut(&e.m, req.Now) {
+			res.Next = earliest(res.Next, r.nextPeriod(e.m.FlowKey, req.Now))
+			continue
+		} else if !due || len(res.Leases) >= req.Max {
+			res.Next = earliest(res.Next, e.m.DueAt)
 			break
 		}
+		r.begins(&e.m, req.Now)
 		r.token.Number++
 		e.lease = r.token
 		e.m.Attempts++
-		res.Leases = append(res.Leases, recall.Lease{Message: e.show(req.Now), Token: e.lease})
+		res.Leases = append(res.Leases, recall.Lease{Message: r.show(e, req.Now), Token: e.lease})
 	}
 	return res, nil
 }
@@ -293,6 +321,9 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 	if !ok || !e.inFlight() || e.lease != l.Token {
 		return recall.ErrLeaseLost
 	}
+	if f.Outcome <= recall.Release {
+		r.ends(&e.m, f.Outcome == recall.Release)
+	}
 	switch {
 	case f.Outcome == recall.Delivered || e.requested:
 		r.remove(e)
@@ -302,7 +333,7 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 	case f.Outcome == recall.Retry:
 		e.lease = recall.LeaseToken{}
 		e.m.DueAt = millis(f.Due)
-		m := e.show(f.Now)
+		m := arriving(e, f.Now)
 		if r.arrive(&m, f.Now) != "" {
 			r.remove(e)
 		}
@@ -317,6 +348,14 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 	hint(r.claim)
 	r.wake()
 	return nil
+}
+
+// earliest is the first of two times; the zero time stands for never.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func (r *Reference) remove(e *entry) {

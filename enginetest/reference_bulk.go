@@ -93,7 +93,7 @@ func (c *bulk) pending() (n int) {
 }
 
 func (c *bulk) matches(e *entry) bool {
-	return c.req.All && !e.requested || !c.req.All && e.matches(c.req.Filter, c.req.Now)
+	return c.req.All && !e.requested || !c.req.All && c.r.matches(e, c.req.Filter, c.req.Now)
 }
 
 // wants tells whether the call would change a message.
