@@ -40,6 +40,7 @@ func lockstep(t *testing.T, open func(t *testing.T) Harness) {
 			"whoCancelled":   p.whoCancelled,
 			"deadLetters":    p.deadLetters,
 			"list":           p.list,
+			"settings":       p.settings,
 			"advance":        p.advance,
 			"maintain":       p.maintain,
 			"reopen":         p.reopen,
@@ -156,6 +157,11 @@ func (p *pair) insert(t *rapid.T) {
 	for i := range msgs {
 		msgs[i] = p.x.message(label(genLabels.Draw(t, "labels")...), queue(genQueue.Draw(t, "queue")), url(genURL.Draw(t, "url")),
 			due(p.now().Add(genDelay.Draw(t, "delay"))))
+		msgs[i].Priority = rapid.SampledFrom([]int{0, 0, 0, 5, -5}).Draw(t, "priority")
+		msgs[i].FlowKey = rapid.SampledFrom([]string{"", "", "f1", "f2"}).Draw(t, "flow")
+		if msgs[i].FlowKey != "" && rapid.IntRange(0, 2).Draw(t, "limits") == 0 {
+			msgs[i].Flow = genLimit.Draw(t, "limit")
+		}
 		msgs[i].CallerIP = genIP.Draw(t, "ip")
 		msgs[i].Retries = recall.Retries(recall.MaxRetries)
 		msgs[i].Body = []byte(numbered("body ", len(p.xs)+i))
@@ -165,6 +171,26 @@ func (p *pair) insert(t *rapid.T) {
 	e, err := p.x.e.Insert(p.x.ctx, msgs, p.now())
 	p.x.check(err, "Insert")
 	p.arrived(r, e)
+}
+
+// Periods do not outlast a story: what a restart makes of them is tested by itself.
+var genLimit = rapid.SampledFrom([]*recall.FlowLimit{{Parallelism: 1}, {Parallelism: 2}, {Rate: 2, Parallelism: 3, Period: time.Millisecond}})
+
+// settings changes a queue or a flow-control key.
+func (p *pair) settings(t *rapid.T) {
+	o := recall.Object{Kind: recall.ObjectQueue, Name: rapid.SampledFrom([]string{"q1", "q2"}).Draw(t, "queue")}
+	paused := rapid.IntRange(0, 3).Draw(t, "paused") == 0
+	if rapid.Bool().Draw(t, "flow") {
+		o = recall.Object{Kind: recall.ObjectFlow, Name: rapid.SampledFrom([]string{"f1", "f2"}).Draw(t, "key")}
+		o.Value = asJSON(recall.FlowSettings{Limit: *genLimit.Draw(t, "limit"), Pinned: rapid.Bool().Draw(t, "pinned"), Paused: paused})
+	} else {
+		o.Value = asJSON(recall.QueueSettings{Parallelism: rapid.IntRange(1, 3).Draw(t, "parallelism"), Paused: paused})
+	}
+	if rapid.IntRange(0, 4).Draw(t, "delete") == 0 {
+		o.Value = nil
+	}
+	p.ref.apply([]recall.Object{o})
+	p.x.apply([]recall.Object{o})
 }
 
 // arrived notes what was published, and compares who has taken it.
@@ -281,6 +307,7 @@ func (p *pair) filter(t *rapid.T) (ref, x recall.Filter) {
 	if rapid.IntRange(0, 3).Draw(t, "by state") == 0 {
 		f.States = rapid.SliceOfN(rapid.SampledFrom([]recall.State{
 			recall.StateDelayed, recall.StateReady, recall.StateRetrying, recall.StateHeld, recall.StateInFlight,
+			recall.StateQueueBlocked, recall.StateFlowWaiting,
 		}), 0, 3).Draw(t, "states")
 	}
 	if rapid.IntRange(0, 3).Draw(t, "by due") == 0 {
