@@ -198,6 +198,7 @@ type Broker struct {
 	dispatch *dispatcher // nil with NoDispatch
 	upkeep   *upkeep
 	handlers handlers
+	settings sync.Mutex // of queues and flow-control keys: held from reading to writing them
 
 	longestUpdate atomic.Int64
 	upkeepRate    atomic.Int64 // commits per second; 0: no limit

@@ -400,9 +400,10 @@ func (r *Reference) Cancel(ctx context.Context, req recall.CancelRequest) error 
 	return nil
 }
 
-func operationID(number uint64, now time.Time) recall.OperationID {
+// operationID numbers operations: ids are in the order of the calls, whatever the
+// clock does.
+func operationID(number uint64) recall.OperationID {
 	var u ulid.ULID
-	_ = u.SetTime(uint64(max(0, now.UnixMilli())))
 	binary.BigEndian.PutUint64(u[6:14], number)
 	return recall.OperationID("op_" + u.String())
 }

@@ -1,7 +1,6 @@
 package enginetest
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -215,13 +214,12 @@ func (r *Reference) newOperation(kind recall.OperationKind, now time.Time, reaso
 	r.ops++
 	r.commits++
 	op := &operation{Operation: recall.Operation{
-		ID: operationID(r.ops, now), Kind: kind, At: millis(now), Reason: reason, Filter: filter,
+		ID: operationID(r.ops), Kind: kind, At: millis(now), Reason: reason, Filter: filter,
 	}}
 	if kind == recall.OperationCancel {
 		op.until = op.At.Add(undoWindow)
 	}
 	r.operations = append(r.operations, op)
-	slices.SortFunc(r.operations, func(a, b *operation) int { return cmp.Compare(a.ID, b.ID) })
 	return op
 }
 

@@ -1,0 +1,194 @@
+package recall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// QueueInfo is a queue as it is.
+type QueueInfo struct {
+	Name string
+	QueueSettings
+	Lag      int // messages that wait in it
+	InFlight int // messages that are out
+}
+
+// ErrQueueNotEmpty is what [Broker.DeleteQueue] returns while messages wait.
+var ErrQueueNotEmpty = errors.New("recall: messages wait in the queue")
+
+// SetQueue sets how many messages of a queue may be out at a time, at least 1 and
+// at most [MaxParallelism], and creates the queue if there is none. A queue that
+// nobody has set has a parallelism of 1 and comes into being with its first
+// message; the semantics are those of QStash's queues.
+//
+// Messages of a queue are handed out in the order of publication, whatever their
+// due times and priorities: the first ones that are not gone, as many as the
+// parallelism says, are out or may go; all others wait. So the first message keeps
+// the next one waiting until it is delivered, dead or cancelled: while it is not
+// due, while it waits for a retry or is held, and then while its callbacks are
+// not gone. A lower parallelism takes nothing back that is out.
+//
+// The change is durable when SetQueue returns. Errors: [ErrInvalid], [ErrFull],
+// [ErrFailed], [ErrClosed]. Safe for concurrent use.
+func (b *Broker) SetQueue(ctx context.Context, name string, parallelism int) error {
+	if parallelism < 1 || parallelism > MaxParallelism {
+		return invalid("Parallelism", "%d is not between 1 and %d", parallelism, MaxParallelism)
+	}
+	return b.changeQueue(ctx, name, true, func(s *QueueSettings) { s.Parallelism = parallelism })
+}
+
+// PauseQueue keeps messages of a queue from going out until [Broker.ResumeQueue].
+// Attempts that run go on. It is durable when it returns. A queue that does not
+// exist is [ErrNotFound].
+func (b *Broker) PauseQueue(ctx context.Context, name string) error {
+	return b.changeQueue(ctx, name, false, func(s *QueueSettings) { s.Paused = true })
+}
+
+// ResumeQueue undoes [Broker.PauseQueue].
+func (b *Broker) ResumeQueue(ctx context.Context, name string) error {
+	return b.changeQueue(ctx, name, false, func(s *QueueSettings) { s.Paused = false })
+}
+
+// changeQueue reads, changes and writes the settings of a queue.
+func (b *Broker) changeQueue(ctx context.Context, name string, create bool, change func(*QueueSettings)) error {
+	if err := checkQueueName(name); err != nil {
+		return err
+	}
+	k, err := asEngine[Keeper](b, ctx)
+	if err != nil {
+		return err
+	}
+	defer b.end()
+	b.settings.Lock()
+	defer b.settings.Unlock()
+	now := time.UnixMilli(b.clock.Now().UnixMilli())
+	s, found, err := queueObject(ctx, k, name)
+	switch {
+	case err != nil:
+		return err
+	case !found && !create:
+		return fmt.Errorf("%w: queue %q", ErrNotFound, name)
+	case !found:
+		s = QueueSettings{Parallelism: 1, CreatedAt: now}
+	}
+	change(&s)
+	s.UpdatedAt = now
+	_, err = k.Apply(ctx, Change{Objects: []Object{{Kind: ObjectQueue, Name: name, Value: encodeJSON(s)}}, Now: now})
+	return err
+}
+
+func checkQueueName(name string) error {
+	if name == "" {
+		return invalid("Queue", "it is empty")
+	}
+	return checkName("Queue", name)
+}
+
+func queueObject(ctx context.Context, k Keeper, name string) (s QueueSettings, found bool, err error) {
+	value, err := objectValue(ctx, k, ObjectQueue, name)
+	if value == nil || err != nil {
+		return s, false, err
+	}
+	return queueSettings(value), true, nil
+}
+
+// objectValue returns the value of one object, nil if there is none.
+func objectValue(ctx context.Context, k Keeper, kind ObjectKind, name string) ([]byte, error) {
+	list, err := k.Objects(ctx, kind)
+	for _, o := range list {
+		if o.Name == name {
+			return o.Value, err
+		}
+	}
+	return nil, err
+}
+
+// Queue returns a queue, or [ErrNotFound]. Lag and InFlight are as exact as
+// [Broker.Count].
+func (b *Broker) Queue(ctx context.Context, name string) (QueueInfo, error) {
+	k, err := asEngine[Keeper](b, ctx)
+	if err != nil {
+		return QueueInfo{}, err
+	}
+	defer b.end()
+	s, found, err := queueObject(ctx, k, name)
+	switch {
+	case err != nil:
+		return QueueInfo{}, err
+	case !found:
+		return QueueInfo{}, fmt.Errorf("%w: queue %q", ErrNotFound, name)
+	}
+	return b.queueInfo(ctx, name, s)
+}
+
+func (b *Broker) queueInfo(ctx context.Context, name string, s QueueSettings) (QueueInfo, error) {
+	n, err := b.engine.Count(ctx, Filter{Queues: []string{name}}, b.clock.Now())
+	return QueueInfo{Name: name, QueueSettings: s, Lag: n.Pending, InFlight: n.InFlight}, err
+}
+
+// Queues returns all queues in the order of their names.
+func (b *Broker) Queues(ctx context.Context) ([]QueueInfo, error) {
+	k, err := asEngine[Keeper](b, ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer b.end()
+	objects, err := k.Objects(ctx, ObjectQueue)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]QueueInfo, 0, len(objects))
+	for _, o := range objects {
+		info, err := b.queueInfo(ctx, o.Name, queueSettings(o.Value))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, info)
+	}
+	return list, nil
+}
+
+// DeleteQueue deletes a queue in which no message waits and of which none is out;
+// otherwise it is [ErrQueueNotEmpty], and nothing has changed. A message that is
+// published to it later creates it anew. It is durable when it returns; a queue
+// that does not exist is [ErrNotFound].
+func (b *Broker) DeleteQueue(ctx context.Context, name string) error {
+	info, err := b.Queue(ctx, name)
+	if err != nil {
+		return err
+	}
+	if info.Lag+info.InFlight > 0 {
+		return fmt.Errorf("%w: %d in %q, and %d in flight", ErrQueueNotEmpty, info.Lag, name, info.InFlight)
+	}
+	k, err := asEngine[Keeper](b, ctx)
+	if err != nil {
+		return err
+	}
+	defer b.end()
+	b.settings.Lock()
+	defer b.settings.Unlock()
+	_, err = k.Apply(ctx, Change{Objects: []Object{{Kind: ObjectQueue, Name: name}}, Now: b.clock.Now()})
+	return err
+}
+
+// CancelQueue cancels all messages of a queue, by the rules and with the options of
+// [Broker.CancelMatching], and then deletes it: the operation can be undone with
+// [Broker.Restore], which brings the messages back, and with them a queue with the
+// settings of a new one. If the cancellation stops at a message in flight, or is
+// refused, the queue stays. What is published meanwhile goes to the queue as it
+// is then.
+func (b *Broker) CancelQueue(ctx context.Context, name string, opts ...CancelOption) (CancelResult, error) {
+	if _, err := b.Queue(ctx, name); err != nil {
+		return CancelResult{}, err
+	}
+	res, err := b.CancelMatching(ctx, Filter{Queues: []string{name}}, opts...)
+	if err != nil {
+		return res, err
+	}
+	if err := b.DeleteQueue(ctx, name); err != nil && !errors.Is(err, ErrQueueNotEmpty) {
+		return res, err
+	}
+	return res, nil
+}
