@@ -62,6 +62,7 @@ func (e *embedded) setFlowLocked(name string, value []byte) {
 	if k == nil {
 		k = &flowKey{name: name}
 		e.flows.byName[name] = k
+		e.countFlowLocked(k)
 	}
 	k.set = FlowSettings{}
 	if value != nil {
@@ -71,6 +72,17 @@ func (e *embedded) setFlowLocked(name string, value []byte) {
 		k.reserved = k.used
 	}
 	e.flowChangedLocked(k)
+}
+
+// countFlowLocked counts what is out of a key that was not bounded before.
+func (e *embedded) countFlowLocked(k *flowKey) {
+	n := e.live.fields[fieldFlow].lookup(k.name)
+	for seq, l := range e.leases {
+		if _, en := e.live.lookup(seq); en != nil && n != 0 && en.values[fieldFlow] == n {
+			l.flow = k
+			k.inFlight++
+		}
+	}
 }
 
 func (e *embedded) flowChangedLocked(k *flowKey) {
