@@ -44,5 +44,6 @@ func (r *Reference) Apply(ctx context.Context, c recall.Change) ([]recall.Receip
 		}
 	}
 	r.commits++
+	hint(r.claim)
 	return r.insert(c.Messages, c.Now), nil
 }
