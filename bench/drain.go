@@ -48,9 +48,11 @@ func (d *drainRun) add(b *bench, shuffled bool) error {
 }
 
 // drain starts when the handler is registered: until then nothing is claimed.
-func (d *drainRun) drain(b *bench, br *recall.Broker) error {
+func (d *drainRun) drain(b *bench, br *recall.Broker) error { return d.drainOf(b.Drain, br) }
+
+func (d *drainRun) drainOf(n int, br *recall.Broker) error {
 	var handled atomic.Int64
-	want, before, start := int64(b.Drain), wrote(), time.Now()
+	want, before, start := int64(n), wrote(), time.Now()
 	if err := br.Handle(sink, counting(&handled)); err != nil {
 		return err
 	}

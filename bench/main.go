@@ -33,6 +33,8 @@ var workloads = []workload{
 	{"publish", "durable publish against a WAL with the same records", benchPublish},
 	{"deliver", "publish and deliver at once", benchDeliver},
 	{"drain", "deliver what was preloaded, in both orders of due times", benchDrain},
+	{"due", "how late messages are when many fall due at once", benchDue},
+	{"fifo", "deliver from queues, one message at a time", benchFIFO},
 	{"http", "deliver over HTTP against a bare POST loop", benchHTTP},
 }
 

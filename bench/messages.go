@@ -118,10 +118,11 @@ func (s shape) message(i int) recall.Message {
 	if s.uniqueURLs {
 		m.URL = fmt.Sprintf("https://"+headerHost+"/hooks/%014d", i)
 	}
-	if s.url != "" {
+	if s.url != "" { // they are delivered, and a queue would do so one by one
 		m.URL = s.url
+	} else {
+		m.Queue = queues[s.queueOf(i%s.n)]
 	}
-	m.Queue = queues[s.queueOf(i%s.n)]
 	m.Topic = topics[topicOf(i)]
 	m.ScheduleID = schedules[scheduleOf(i)]
 	m.CallerIP = addresses[addressOf(i)]
