@@ -88,6 +88,7 @@ type turn struct {
 	notes    []store.Claim
 	standing []*standing           // as of this point of the commit
 	taken    map[[16]byte][]uint64 // by standing cancellations
+	reserving
 }
 
 // committer is the state of the committer goroutine.
@@ -355,6 +356,9 @@ func (t *turn) flush() error {
 			return err
 		}
 	}
+	if err := t.writeReserved(); err != nil {
+		return err
+	}
 	for op, seqs := range t.taken {
 		slices.Sort(seqs)
 		if err := t.tx.Taken(op, seqs); err != nil {
@@ -378,6 +382,7 @@ func (c *committer) apply() {
 			r.work.apply(e)
 		}
 	}
+	e.applyReserved(c.turn.placed)
 	e.mu.Lock()
 	e.live.visible, e.dead.visible = e.live.last, e.dead.last
 	e.standing = c.turn.standing
