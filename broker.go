@@ -70,7 +70,7 @@ type Options struct {
 	// newest open.
 	DeduplicationWindow time.Duration
 	// MaxDeduplicationIDs bounds how many ids are reserved at once. They stay in
-	// memory, with 70 to 110 bytes each, and take about 40 of the file. What would
+	// memory, with 70 to 120 bytes each, and take about 40 of the file. What would
 	// reserve more is refused with [ErrDeduplicationFull]. Default 1,000,000.
 	MaxDeduplicationIDs int
 	// UpkeepRate bounds the commits per second that background work makes:

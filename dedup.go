@@ -17,7 +17,7 @@ const (
 	DefaultDeduplicationWindow = 10 * time.Minute
 	// MaxDeduplicationWindow bounds Options.DeduplicationWindow.
 	MaxDeduplicationWindow = 7 * 24 * time.Hour
-	// DefaultMaxDeduplicationIDs takes about 110 MB of memory when it is used up.
+	// DefaultMaxDeduplicationIDs takes up to 120 MB of memory when it is used up.
 	DefaultMaxDeduplicationIDs = 1_000_000
 
 	maxDeduplicationIDs = 100_000_000
