@@ -98,8 +98,10 @@ func TestContentIsNoID(t *testing.T) {
 
 func TestDeduplicationOptions(t *testing.T) {
 	for _, o := range []recall.Options{
-		{DeduplicationWindow: time.Microsecond}, {DeduplicationWindow: recall.MaxDeduplicationWindow + 1},
-		{MaxDeduplicationIDs: -1}, {MaxDeduplicationIDs: 100_000_001},
+		{DeduplicationWindow: time.Microsecond},
+		{DeduplicationWindow: recall.MaxDeduplicationWindow + 1},
+		{MaxDeduplicationIDs: -1},
+		{MaxDeduplicationIDs: 100_000_001},
 	} {
 		if _, err := recall.OpenEngine(filepath.Join(t.TempDir(), "q.db"), &o); !errors.Is(err, recall.ErrInvalid) {
 			t.Errorf("%v, %d: got %v, want ErrInvalid", o.DeduplicationWindow, o.MaxDeduplicationIDs, err)

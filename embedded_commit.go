@@ -88,7 +88,7 @@ type turn struct {
 	notes    []store.Claim
 	standing []*standing           // as of this point of the commit
 	taken    map[[16]byte][]uint64 // by standing cancellations
-	reserving
+	reserving reserving
 }
 
 // committer is the state of the committer goroutine.
@@ -382,7 +382,7 @@ func (c *committer) apply() {
 			r.work.apply(e)
 		}
 	}
-	e.applyReserved(c.turn.placed)
+	e.applyReserved(c.turn.reserving.placed)
 	e.mu.Lock()
 	e.live.visible, e.dead.visible = e.live.last, e.dead.last
 	e.standing = c.turn.standing
