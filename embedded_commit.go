@@ -78,16 +78,16 @@ func (e *embedded) send(ctx context.Context, w work, wait bool) (*request, error
 // turn is one commit in the making. What requests have in common is collected
 // here and written once.
 type turn struct {
-	e        *embedded
-	tx       *store.Tx
-	head     store.Head
-	moved    bool // head has changed
-	finished []uint64
-	deleted  []uint64 // numbers of dead letters
-	retries  []store.Retry
-	notes    []store.Claim
-	standing []*standing           // as of this point of the commit
-	taken    map[[16]byte][]uint64 // by standing cancellations
+	e         *embedded
+	tx        *store.Tx
+	head      store.Head
+	moved     bool // head has changed
+	finished  []uint64
+	deleted   []uint64 // numbers of dead letters
+	retries   []store.Retry
+	notes     []store.Claim
+	standing  []*standing           // as of this point of the commit
+	taken     map[[16]byte][]uint64 // by standing cancellations
 	reserving reserving
 }
 
