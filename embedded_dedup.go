@@ -69,40 +69,50 @@ func (r *reservedIDs) find(key dedupKey, now int64) (reservation, bool) {
 // not count until that day.
 func (r *reservedIDs) within(at, now int64) bool { return now-at < r.window && at-now < r.window }
 
-// add takes in what is durable. Of two messages with one id the newer counts:
+// takeIn takes in what is durable. Of two messages with one id the newer counts:
 // the window of the older was over.
-func (r *reservedIDs) add(p store.ReservedPart, list ...store.Reservation) {
-	i, found := slices.BinarySearchFunc(r.parts, p, comparePart)
-	if !found {
-		r.parts = slices.Insert(r.parts, i, &reservedPart{ReservedPart: p})
-	}
-	part := r.parts[i]
+func (r *reservedIDs) takeIn(p store.ReservedPart, list ...store.Reservation) {
+	part := r.part(p)
 	for _, x := range list {
 		part.keys = append(part.keys, x.Key)
-		r.shard(x.Key).set(x.Key, reservation{x.ID, x.At})
+		r.shard(x.Key).admit(x.Key, reservation{x.ID, x.At})
 	}
 	r.count += len(list)
+}
+
+// part returns a part, making it if there is none. New ones are mostly the last.
+func (r *reservedIDs) part(p store.ReservedPart) *reservedPart {
+	i, found := slices.BinarySearchFunc(r.parts, p, comparePart)
+	if found {
+		return r.parts[i]
+	}
+	part := &reservedPart{ReservedPart: p}
+	r.parts = append(r.parts, part)
+	for k := len(r.parts) - 1; k > i; k-- {
+		r.parts[k], r.parts[k-1] = r.parts[k-1], r.parts[k]
+	}
+	return part
 }
 
 func comparePart(have *reservedPart, p store.ReservedPart) int {
 	return cmp.Or(cmp.Compare(have.Minute, p.Minute), cmp.Compare(have.Part, p.Part))
 }
 
-// drop forgets a part.
-func (r *reservedIDs) drop(p store.ReservedPart) {
+// giveUp forgets a part.
+func (r *reservedIDs) giveUp(p store.ReservedPart) {
 	i, found := slices.BinarySearchFunc(r.parts, p, comparePart)
 	if !found {
 		return
 	}
 	part := r.parts[i]
-	r.parts = slices.Delete(r.parts, i, i+1)
+	r.parts = append(r.parts[:i], r.parts[i+1:]...)
 	r.count -= len(part.keys)
 	for _, key := range part.keys {
-		r.shard(key).forget(key, p)
+		r.shard(key).expel(key, p)
 	}
 }
 
-func (s *dedupShard) set(key dedupKey, x reservation) {
+func (s *dedupShard) admit(key dedupKey, x reservation) {
 	if s.first == nil {
 		s.first = map[dedupKey]reservation{}
 	}
@@ -112,9 +122,9 @@ func (s *dedupShard) set(key dedupKey, x reservation) {
 	s.peak = max(s.peak, len(s.first))
 }
 
-// forget removes a key, unless it was reserved again in another minute. A map
+// expel removes a key, unless it was reserved again in another minute. A map
 // keeps the room of what was deleted: one that is nearly empty is made anew.
-func (s *dedupShard) forget(key dedupKey, p store.ReservedPart) {
+func (s *dedupShard) expel(key dedupKey, p store.ReservedPart) {
 	if x, ok := s.first[key]; !ok || store.PartOf(x.at).Minute != p.Minute {
 		return
 	}
@@ -168,7 +178,7 @@ func (w *dropReservedWork) write(t *turn) error { return t.tx.DropReserved(w.par
 func (w *dropReservedWork) apply(e *embedded) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.reserved.drop(w.part)
+	e.reserved.giveUp(w.part)
 }
 
 // reserving are the ids that a commit in the making reserves.
@@ -256,7 +266,7 @@ func (e *embedded) applyReserved(placed []placement) {
 	for _, p := range placed {
 		e.mu.Lock()
 		fresh = fresh || len(e.reserved.parts) == 0
-		e.reserved.add(p.part, p.list...)
+		e.reserved.takeIn(p.part, p.list...)
 		e.mu.Unlock()
 	}
 	if fresh { // nobody waits for the end of a window yet

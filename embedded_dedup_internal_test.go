@@ -50,7 +50,7 @@ func TestReservedIDs(t *testing.T) {
 			if placed += len(p.list); store.PartOf(p.list[0].At).Minute != p.part.Minute {
 				t.Fatalf("%d is in minute %d", p.list[0].At, p.part.Minute)
 			}
-			r.add(p.part, p.list...)
+			r.takeIn(p.part, p.list...)
 		}
 		if placed != len(list) {
 			t.Fatalf("%d of %d have a place", placed, len(list))
@@ -63,7 +63,7 @@ func TestReservedIDs(t *testing.T) {
 				}
 				break
 			}
-			r.drop(p)
+			r.giveUp(p)
 		}
 		held := 0
 		for _, p := range r.parts {
@@ -80,7 +80,7 @@ func TestReservedIDs(t *testing.T) {
 	}
 	for ; len(r.parts) > 0; now += 60_000 {
 		if p, ok, _ := r.expired(now); ok {
-			r.drop(p)
+			r.giveUp(p)
 		}
 	}
 	for i := range r.shards {
@@ -94,14 +94,14 @@ func TestReservedIDs(t *testing.T) {
 func TestReservedAhead(t *testing.T) {
 	r := reservedIDs{window: 600_000}
 	for i, at := range []int64{0, 60_000, 1e12} {
-		r.add(store.PartOf(at), store.Reservation{Key: dedupKey{byte(i)}, ID: ulid.ULID{15: byte(i)}, At: at})
+		r.takeIn(store.PartOf(at), store.Reservation{Key: dedupKey{byte(i)}, ID: ulid.ULID{15: byte(i)}, At: at})
 	}
 	for _, want := range []store.ReservedPart{store.PartOf(1e12)} {
 		p, ok, _ := r.expired(70_000)
 		if !ok || p != want {
 			t.Fatalf("got %+v, %v, want %+v", p, ok, want)
 		}
-		r.drop(p)
+		r.giveUp(p)
 	}
 	if _, ok, next := r.expired(70_000); ok || next.UnixMilli() != 660_000 {
 		t.Errorf("got %v and %v, want to wait until 660000", ok, next.UnixMilli())
@@ -181,7 +181,7 @@ func BenchmarkReservedIDs(b *testing.B) {
 			sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
 			list := []store.Reservation{{Key: dedupKey(sum[:16]), At: int64(i / 10)}}
 			for _, p := range r.place(list) {
-				r.add(p.part, p.list...)
+				r.takeIn(p.part, p.list...)
 			}
 		}
 		b.ReportMetric(float64(heap()-before)/n, "B/id")

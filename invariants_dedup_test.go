@@ -40,5 +40,5 @@ func (c *check) reserved(file *reservedIDs) {
 // reservedFile is what a file has, as [store.LoadFuncs] tell it.
 func reservedFile() (*reservedIDs, func(store.ReservedPart, store.Reservation)) {
 	r := new(reservedIDs)
-	return r, func(p store.ReservedPart, x store.Reservation) { r.add(p, x) }
+	return r, func(p store.ReservedPart, x store.Reservation) { r.takeIn(p, x) }
 }
