@@ -63,6 +63,16 @@ type Options struct {
 	// AuditRetention is how long the records of bulk operations are kept, see
 	// [Broker.Cancellations]. Default 30 days.
 	AuditRetention time.Duration
+	// DeduplicationWindow is how long after a message with a deduplication id
+	// another one with the same id is a duplicate, see [Message]. Default 10
+	// minutes, at least a millisecond, at most [MaxDeduplicationWindow]; negative:
+	// nothing is a duplicate. Ids that are reserved already get the window of the
+	// newest open.
+	DeduplicationWindow time.Duration
+	// MaxDeduplicationIDs bounds how many ids are reserved at once. They stay in
+	// memory, with 70 to 120 bytes each, and take about 40 of the file. What would
+	// reserve more is refused with [ErrDeduplicationFull]. Default 1,000,000.
+	MaxDeduplicationIDs int
 	// UpkeepRate bounds the commits per second that background work makes:
 	// folding cancelled messages away and giving back their room. Default no
 	// limit; see [Broker.SetUpkeepRate].
@@ -117,6 +127,8 @@ func (o *Options) withDefaults() *Options {
 	setDefault(&c.UndoWindow, DefaultUndoWindow)
 	setDefault(&c.UndoBytes, DefaultUndoBytes)
 	setDefault(&c.AuditRetention, DefaultAuditRetention)
+	setDefault(&c.DeduplicationWindow, DefaultDeduplicationWindow)
+	setDefault(&c.MaxDeduplicationIDs, DefaultMaxDeduplicationIDs)
 	if c.Retries == nil {
 		c.Retries = Retries(DefaultRetries)
 	} else {
@@ -154,6 +166,8 @@ func (o *Options) validate() error {
 		within("MaxBody", o.MaxBody, maxBodyBound),
 		within("MaxBatch", o.MaxBatch, maxBatch),
 		within("MaxResponse", o.MaxResponse, maxBodyBound),
+		within("MaxDeduplicationIDs", o.MaxDeduplicationIDs, maxDeduplicationIDs),
+		o.checkDeduplication(),
 		checkRetries("Options.Retries", o.Retries),
 	}
 	if o.Timeout < 0 || o.Timeout > MaxTimeout {

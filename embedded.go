@@ -51,6 +51,7 @@ type embedded struct {
 	objects  map[ObjectKind]map[string][]byte
 	queues   queues
 	flows    flows
+	reserved reservedIDs
 	upkeep   upkeepState
 	stats    embeddedStats
 
@@ -89,8 +90,9 @@ const (
 
 // OpenEngine opens the embedded engine on the file at path, for use with
 // [New]; [Open] does both. Of the options those about the file are used –
-// Durability, MaxFileSize, UndoWindow, UndoBytes, AuditRetention, Logger – and
-// Clock, for what has expired by now. Errors are those of Open.
+// Durability, MaxFileSize, UndoWindow, UndoBytes, AuditRetention,
+// DeduplicationWindow, MaxDeduplicationIDs, Logger – and Clock, for what has
+// expired by now. Errors are those of Open.
 func OpenEngine(path string, opts *Options) (Engine, error) {
 	o := opts.withDefaults()
 	if err := o.validate(); err != nil {
@@ -120,7 +122,7 @@ func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
 		closing: make(chan struct{}), committed: make(chan struct{}),
 		live: newIndex(true), dead: newIndex(false), lanes: newLanes(),
 		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention,
-		objects: map[ObjectKind]map[string][]byte{}, queues: newQueues(), flows: newFlows(),
+		objects: map[ObjectKind]map[string][]byte{}, queues: newQueues(), flows: newFlows(), reserved: newReservedIDs(o),
 		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1),
 	}
 	e.requests.New = newPooledRequest
@@ -185,6 +187,7 @@ func (e *embedded) Stats() EngineStats {
 		Pending: e.live.live - inFlight, InFlight: inFlight, DeadLetters: e.dead.live,
 		Commits: e.stats.commits, FileBytes: disk.FileBytes, FreeBytes: disk.FreeBytes,
 		Backlog: e.backlogLocked(), Undoable: e.undo.undoable, UndoBytes: e.undo.bytes, Segments: disk.Segments, ClockClamp: e.stats.clamp,
+		DeduplicationIDs: e.reserved.count,
 	}
 }
 

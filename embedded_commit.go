@@ -78,17 +78,18 @@ func (e *embedded) send(ctx context.Context, w work, wait bool) (*request, error
 // turn is one commit in the making. What requests have in common is collected
 // here and written once.
 type turn struct {
-	e        *embedded
-	tx       *store.Tx
-	head     store.Head
-	moved    bool // head has changed
-	finished []uint64
-	deleted  []uint64 // numbers of dead letters
-	retries  []store.Retry
-	notes    []store.Claim
-	standing []*standing           // as of this point of the commit
-	objects  map[objectKey][]byte  // that publishing changes
-	taken    map[[16]byte][]uint64 // by standing cancellations
+	e         *embedded
+	tx        *store.Tx
+	head      store.Head
+	moved     bool // head has changed
+	finished  []uint64
+	deleted   []uint64 // numbers of dead letters
+	retries   []store.Retry
+	notes     []store.Claim
+	standing  []*standing           // as of this point of the commit
+	objects   map[objectKey][]byte  // that publishing changes
+	taken     map[[16]byte][]uint64 // by standing cancellations
+	reserving reserving
 }
 
 // committer is the state of the committer goroutine.
@@ -361,6 +362,9 @@ func (t *turn) flush() error {
 			return err
 		}
 	}
+	if err := t.writeReserved(); err != nil {
+		return err
+	}
 	for op, seqs := range t.taken {
 		slices.Sort(seqs)
 		if err := t.tx.Taken(op, seqs); err != nil {
@@ -384,6 +388,7 @@ func (c *committer) apply() {
 			r.work.apply(e)
 		}
 	}
+	e.applyReserved(c.turn.reserving.placed)
 	e.mu.Lock()
 	e.live.visible, e.dead.visible = e.live.last, e.dead.last
 	e.standing = c.turn.standing

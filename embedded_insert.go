@@ -20,11 +20,12 @@ type insertWork struct {
 	rows []insertRow
 	buf  []byte
 	redrive
+	unique
 }
 
 type insertRow struct {
 	record, body []byte
-	seq          uint64
+	seq          uint64 // 0: a duplicate
 	created      int64
 	id           ulid.ULID
 	rec          store.Record // its fields are views of record
@@ -45,8 +46,17 @@ func (e *embedded) Insert(ctx context.Context, msgs []Message, now time.Time) ([
 	if err := w.encode(msgs, now.UnixMilli()); err != nil {
 		return nil, err
 	}
+	w.identify(&e.reserved)
 	if err := e.submit(ctx, w); err != nil {
 		return nil, err
+	}
+	return w.outcome(now)
+}
+
+// outcome is that of work which was committed.
+func (w *insertWork) outcome(now time.Time) ([]Receipt, error) {
+	if w.full {
+		return nil, ErrDeduplicationFull
 	}
 	return w.receipts(now), nil
 }
@@ -58,6 +68,7 @@ func (w *insertWork) receipts(now time.Time) []Receipt {
 		if s := w.rows[i].taken; s != nil {
 			out[i].CancelledBy = operationID(s.op.ID)
 		}
+		w.deduplicated(i, &out[i])
 	}
 	return out
 }
@@ -178,25 +189,37 @@ func headerOf(fields []store.Field) http.Header {
 	return h
 }
 
-func (w *insertWork) inserted() *insertWork { return w }
+func (w *insertWork) inserted() *insertWork {
+	if w.full {
+		return nil
+	}
+	return w
+}
 
 func (w *insertWork) bound() store.Bound {
-	return store.Bound{Rows: len(w.rows), Bytes: int64(len(w.buf))}
+	return store.Bound{Rows: len(w.rows), Bytes: int64(len(w.buf)) + w.room()}
 }
 
 // write numbers, seals and stores the rows. Created never falls, so the order
 // of numbers, of ids and of creation is one order, whatever the clock does.
 func (w *insertWork) write(t *turn) error {
+	if !w.decide(t) {
+		return nil
+	}
 	if err := w.redrive.write(t); err != nil {
 		return err
 	}
 	t.head.LastCreated = max(t.head.LastCreated, w.now)
 	t.moved = true
 	for i := range w.rows {
+		if w.isDuplicate(i) {
+			continue
+		}
 		r := &w.rows[i]
 		r.seq, r.created = t.head.NextSeq, t.head.LastCreated
 		t.head.NextSeq++
 		r.id = t.e.ids.make(r.seq, r.created)
+		w.reserve(t, i)
 		if r.taken = t.arrival(w, i); r.taken != nil {
 			t.take(r.taken, r.seq)
 			continue
@@ -226,6 +249,9 @@ func (t *turn) arrival(w *insertWork, i int) *standing {
 
 // apply adds the entries; they stay invisible until the whole commit is in.
 func (w *insertWork) apply(e *embedded) {
+	if w.full {
+		return
+	}
 	w.redrive.apply(e)
 	for rows := w.rows; len(rows) > 0; {
 		n := min(applySlice, len(rows))
@@ -233,6 +259,9 @@ func (w *insertWork) apply(e *embedded) {
 		e.mu.Lock()
 		for i := range rows[:n] {
 			r := &rows[i]
+			if r.seq == 0 {
+				continue
+			}
 			if r.taken != nil || r.gone {
 				e.live.setLast(r.seq)
 				continue

@@ -75,6 +75,7 @@ func (e *embedded) load(now int64) (todo []crashed, err error) {
 			e.setObjectLocked(Object{Kind: ObjectKind(kind), Name: name, Value: append([]byte{}, value...)})
 			return nil
 		},
+		Reserved:  func(p store.ReservedPart, r store.Reservation) { e.reserved.takeIn(p, r) },
 		Tombstone: func(op store.Operation, progress store.Progress) error { return e.loadOperation(op, progress, now) },
 		Undoable: func(op store.Operation) bool {
 			b := e.loadUndoable(op, now)

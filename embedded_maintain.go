@@ -74,14 +74,17 @@ func (e *embedded) Maintain(ctx context.Context, now time.Time) (time.Time, erro
 			return now, nil
 		}
 	}
-	at, did, err := e.auditStep(ctx, now)
-	if err != nil {
-		return time.Time{}, err
+	for _, step := range []func(context.Context, time.Time) (time.Time, bool, error){e.auditStep, e.dropReservedStep} {
+		at, did, err := step(ctx, now)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if did {
+			return now, nil
+		}
+		next = earlier(next, at)
 	}
-	if did {
-		return now, nil
-	}
-	return earlier(next, at), nil
+	return next, nil
 }
 
 // earlier is the first of two times; the zero time stands for never.

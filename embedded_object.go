@@ -37,10 +37,11 @@ func (e *embedded) Apply(ctx context.Context, c Change) ([]Receipt, error) {
 	if err := w.insert.encode(c.Messages, c.Now.UnixMilli()); err != nil {
 		return nil, err
 	}
+	w.insert.identify(&e.reserved)
 	if err := e.submit(ctx, w); err != nil {
 		return nil, err
 	}
-	return w.insert.receipts(c.Now), nil
+	return w.insert.outcome(c.Now)
 }
 
 // objectWork changes objects, and publishes messages with that.
@@ -58,7 +59,13 @@ func (w *objectWork) bound() store.Bound {
 	return b
 }
 
+// write begins with the messages: without them no object is changed.
 func (w *objectWork) write(t *turn) error {
+	if len(w.insert.rows) > 0 {
+		if err := w.insert.write(t); err != nil || w.insert.full {
+			return err
+		}
+	}
 	for _, o := range w.objects {
 		var err error
 		if o.Value == nil {
@@ -70,13 +77,13 @@ func (w *objectWork) write(t *turn) error {
 			return err
 		}
 	}
-	if len(w.insert.rows) == 0 {
-		return nil
-	}
-	return w.insert.write(t)
+	return nil
 }
 
 func (w *objectWork) apply(e *embedded) {
+	if w.insert.full {
+		return
+	}
 	e.mu.Lock()
 	for _, o := range w.objects {
 		e.setObjectLocked(o)
@@ -85,7 +92,7 @@ func (w *objectWork) apply(e *embedded) {
 	w.insert.apply(e)
 }
 
-func (w *objectWork) inserted() *insertWork { return &w.insert }
+func (w *objectWork) inserted() *insertWork { return w.insert.inserted() }
 
 // objectKey names an object.
 type objectKey struct {

@@ -219,11 +219,15 @@ func (x *embeddedTx) Insert(msgs []Message, now time.Time) ([]Receipt, error) {
 	if err := w.encode(msgs, now.UnixMilli()); err != nil {
 		return nil, err
 	}
-	if err := x.spend(int64(len(w.buf) + 64*len(msgs))); err != nil {
+	w.identify(&x.e.reserved)
+	if err := x.spend(int64(len(w.buf)+64*len(msgs)) + w.room()); err != nil {
 		return nil, err
 	}
 	if err := x.try(w.write(&x.c.turn)); err != nil {
 		return nil, err
+	}
+	if w.full {
+		return nil, ErrDeduplicationFull
 	}
 	x.works = append(x.works, w)
 	x.remember(w)
@@ -237,7 +241,7 @@ func (x *embeddedTx) remember(w *insertWork) {
 	}
 	for i := range w.rows {
 		r := &w.rows[i]
-		if r.taken != nil {
+		if r.taken != nil || r.seq == 0 {
 			continue
 		}
 		x.own[r.seq] = r

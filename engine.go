@@ -27,6 +27,13 @@ type Engine interface {
 	// set to the wall time. Receipts are in the order of msgs, and ids sort in
 	// that order. It returns ErrFull, having changed nothing, when there is no
 	// room.
+	//
+	// A message with a DeduplicationID, which is opaque here and of at most 4 KiB,
+	// reserves it at now; one that finds it reserved less than the engine's window
+	// ago, or less than that ahead of its own now, is not stored: its receipt says
+	// Deduplicated and has ID and CreatedAt of the first. Ids are not kept with
+	// messages. Insert, Keeper.Apply and EngineTx.Insert deduplicate; Finish.Follow
+	// and RetryDead do not. Without room for the ids it is ErrDeduplicationFull.
 	Insert(ctx context.Context, msgs []Message, now time.Time) ([]Receipt, error)
 	// Get returns a live message, pending or in flight, or ErrNotFound.
 	Get(ctx context.Context, id MessageID, now time.Time) (Message, error)
@@ -296,5 +303,6 @@ type EngineStats struct {
 	Segments          int           // of messages on disk
 	Undoable          int           // parts of cancellations that can still be undone
 	UndoBytes         int64         // what these hold, in file and memory
+	DeduplicationIDs  int           // that are reserved, those included whose room is not given back yet
 	ClockClamp        time.Duration // largest step back of the clock that ids have absorbed
 }

@@ -368,7 +368,9 @@ func (c *check) file(path string) {
 	buried := c.buried()
 	ops := c.undoables()
 	standing := &standingCheck{check: c}
+	reserved, reserve := reservedFile()
 	err = s.Load(store.LoadFuncs{
+		Reserved: reserve,
 		Row: func(tab store.Table, seq uint64, row []byte, st store.State) error {
 			var rec store.Record
 			if err := store.DecodeRecord(seq, row, &rec); err != nil {
@@ -394,6 +396,7 @@ func (c *check) file(path string) {
 		Undoable:  func(op store.Operation) bool { return ops[op.ID] != nil },
 	})
 	standing.compare()
+	c.reserved(reserved)
 	for op, left := range ops {
 		if len(left) > 0 {
 			c.fault("%d messages of operation %x can be undone, and not by the file", len(left), op)

@@ -98,8 +98,13 @@ type Message struct {
 	// message is dead.
 	Callback, FailureCallback *Callback
 	// DeduplicationID makes every other message with the same id that is published
-	// within Options.DeduplicationWindow a duplicate of this one; with
-	// DeduplicateContent an id is made of destination, body and headers.
+	// within Options.DeduplicationWindow a duplicate of this one: it is accepted,
+	// but not stored, see [Receipt]. At most 256 bytes. With DeduplicateContent an
+	// id is made of destination, body and headers; one that is given goes before
+	// it, and the two kinds never meet. Ids count for the whole file, but for
+	// messages with a Topic: theirs count for that topic and URL. What becomes of
+	// the first message – delivered, cancelled, dead – changes nothing. Both fields
+	// are for publishing: messages that are read do not have them.
 	DeduplicationID    string
 	DeduplicateContent bool
 	// Redact says what of the message is not shown.
@@ -268,6 +273,7 @@ func (m Message) resolve(o *Options, now time.Time) (Message, error) {
 	}
 	m.ID, m.State, m.Attempts, m.CreatedAt = "", "", 0, now
 	m.Endpoint, m.Source, m.Blocks = "", "", ""
+	m.setDeduplication()
 	return m, nil
 }
 

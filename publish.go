@@ -13,13 +13,20 @@ type Receipt struct {
 	// CancelledBy, if not empty, says that the message was cancelled on arrival
 	// by that standing cancellation, see [Broker.CancelFuture].
 	CancelledBy OperationID
+	// Deduplicated says that the message was a duplicate, see
+	// [Message.DeduplicationID]: it was not stored, and ID and CreatedAt are those
+	// of the first message with its id.
+	Deduplicated bool
 }
 
 // Publish stores m and returns when it is durable (see [Durability]); it is
 // delivered as soon as it is due and a slot is free. What a standing
-// cancellation matches is cancelled on arrival: Receipt.CancelledBy says so.
+// cancellation matches is cancelled on arrival: Receipt.CancelledBy says so, and
+// its deduplication id is reserved all the same. A duplicate is not stored:
+// Receipt.Deduplicated says so, once its first message is durable.
 //
 // Errors: [ErrInvalid] for what [Message] does not allow, [ErrFull],
+// [ErrDeduplicationFull] if the message has a deduplication id,
 // [ErrFailed] (outcome unknown until the next Open), [ErrClosed], or that of
 // ctx if it was done before the message was queued for its commit: then
 // nothing was published. Safe for concurrent use; concurrent calls share
@@ -43,7 +50,8 @@ func (b *Broker) Publish(ctx context.Context, m Message) (Receipt, error) {
 
 // PublishBatch is [Broker.Publish] for several messages as one unit: either
 // all of them are durable and become visible at once, or none is. Receipts are
-// in the order of msgs. An invalid message refuses the whole batch with a
+// in the order of msgs; of two with the same deduplication id the later one is a
+// duplicate of the other. An invalid message refuses the whole batch with a
 // *[BatchError] that names it; more than Options.MaxBatch messages are
 // [ErrInvalid]. An empty batch does nothing.
 func (b *Broker) PublishBatch(ctx context.Context, msgs []Message) ([]Receipt, error) {

@@ -80,6 +80,7 @@ type pair struct {
 	leases     []leasePair        // all that were given out, stale ones too
 	ops        []opPair           // in the order of the calls
 	latest     time.Time          // that it has been
+	back       int                // how often the clock was set back
 }
 
 type leasePair struct{ ref, x recall.Lease }
@@ -149,6 +150,7 @@ var (
 	genQueue  = rapid.SampledFrom([]string{"", "q1", "q2"})
 	genURL    = rapid.SampledFrom([]string{"https://a.test/x", "https://b.test:81/y", "http://a.test/y", "local:job"})
 	genIP     = rapid.SampledFrom([]string{"", "10.0.0.1", "10.0.0.2"})
+	genDedup  = rapid.SampledFrom([]string{"", "", "", "a", "b"})
 	genDelay  = rapid.SampledFrom([]time.Duration{0, 0, -time.Minute, time.Second, time.Minute, time.Hour})
 )
 
@@ -165,6 +167,9 @@ func (p *pair) insert(t *rapid.T) {
 		msgs[i].CallerIP = genIP.Draw(t, "ip")
 		msgs[i].Retries = recall.Retries(recall.MaxRetries)
 		msgs[i].Body = []byte(numbered("body ", len(p.xs)+i))
+		if id := genDedup.Draw(t, "id"); id != "" { // when the clock goes back, an engine may have given up ids
+			msgs[i].DeduplicationID = numbered(id, p.back)
+		}
 	}
 	r, err := p.ref.e.Insert(p.ref.ctx, msgs, p.now())
 	p.ref.check(err, "Insert")
@@ -198,6 +203,12 @@ func (p *pair) settings(t *rapid.T) {
 func (p *pair) arrived(ref, x []recall.Receipt) {
 	p.same("receipts", len(ref), len(x))
 	for i := range ref {
+		p.same("duplicate", ref[i].Deduplicated, x[i].Deduplicated)
+		if ref[i].Deduplicated {
+			p.same("first", number(p.refIDs, ref[i].ID), number(p.xs, x[i].ID))
+			p.same("first published", ref[i].CreatedAt.UnixMilli(), x[i].CreatedAt.UnixMilli())
+			continue
+		}
 		p.refIDs, p.xs = append(p.refIDs, ref[i].ID), append(p.xs, x[i].ID)
 		p.same("taken on arrival", p.operation(ref[i].CancelledBy, ""), p.operation("", x[i].CancelledBy))
 	}
@@ -554,6 +565,9 @@ func (p *pair) advance(t *rapid.T) {
 	}
 	p.x.advance(d)
 	p.ref.now = p.x.now
+	if d < 0 {
+		p.back++
+	}
 	if p.x.now.Before(p.latest) {
 		for i := range p.ops {
 			p.ops[i].vague = true

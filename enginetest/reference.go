@@ -43,6 +43,7 @@ type Reference struct {
 	operations []*operation // oldest first
 	objects    map[objectName][]byte
 	flows      map[string]*flowUse
+	reserved   map[string]reservation // by deduplication id
 
 	changed  chan struct{} // closed, and made anew, when a lease ends
 	claim    chan struct{}
@@ -74,6 +75,7 @@ func NewReference() *Reference {
 		byID:     map[recall.MessageID]*entry{},
 		objects:  map[objectName][]byte{},
 		flows:    map[string]*flowUse{},
+		reserved: map[string]reservation{},
 		token:    recall.LeaseToken{Epoch: rand.Uint64()},
 		changed:  make(chan struct{}),
 		claim:    make(chan struct{}, 1),
@@ -103,10 +105,10 @@ func (r *Reference) Reopen() *Reference {
 		n.byID[e.m.ID] = e
 	}
 	n.dead = slices.Clone(r.dead)
-	n.objects = maps.Clone(r.objects)
 	for key, use := range r.flows {
 		n.flows[key] = &flowUse{start: use.start, used: use.used}
 	}
+	n.objects, n.reserved = maps.Clone(r.objects), maps.Clone(r.reserved)
 	n.seq, n.created, n.deaths, n.ops = r.seq, r.created, r.deaths, r.ops
 	n.restart(r)
 	hint(n.claim)
@@ -138,9 +140,15 @@ func (r *Reference) Insert(ctx context.Context, msgs []recall.Message, now time.
 func (r *Reference) insert(msgs []recall.Message, now time.Time) []recall.Receipt {
 	var receipts []recall.Receipt
 	for _, m := range msgs {
+		if first, ok := r.firstWith(&m, now); ok {
+			receipts = append(receipts, recall.Receipt{ID: first.id, CreatedAt: first.at, Deduplicated: true})
+			continue
+		}
 		m = clone(m)
 		m.CreatedAt, m.DueAt = millis(m.CreatedAt), millis(m.DueAt)
 		m.ID, m.State, m.Attempts = r.nextID(now), "", 0
+		r.reserve(&m, now)
+		m.DeduplicationID, m.DeduplicateContent = "", false // for publishing only
 		e := &entry{m: m, seq: r.seq}
 		receipt := recall.Receipt{ID: m.ID, CreatedAt: m.CreatedAt}
 		shown := arriving(e, now)
@@ -343,7 +351,7 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 	default:
 		return fmt.Errorf("enginetest: outcome %d is unknown", f.Outcome)
 	}
-	r.insert(f.Follow, f.Now)
+	r.insert(undeduplicated(f.Follow), f.Now)
 	r.commits++
 	hint(r.claim)
 	r.wake()
@@ -548,6 +556,8 @@ func (r *Reference) Stats() recall.EngineStats {
 		DeadLetters: len(r.dead),
 		Commits:     r.commits,
 		ClockClamp:  r.clamp,
+
+		DeduplicationIDs: len(r.reserved),
 	}
 }
 

@@ -61,6 +61,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Queue", queueTests},
 		{"Flow", flowTests},
 		{"Priority", priorityTests},
+		{"Deduplication", dedupTests},
 		{"Close", closeTests},
 		{"Concurrent", concurrentTests},
 		{"Reopen", reopenTests},

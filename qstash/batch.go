@@ -81,7 +81,7 @@ func (h *handler) batch(w http.ResponseWriter, r *http.Request, _ string) error 
 		return err
 	}
 	for i, receipt := range receipts {
-		answers[slots[i]] = published{receipt.ID, msgs[i].URL}
+		answers[slots[i]] = published{receipt.ID, receipt.Deduplicated, msgs[i].URL}
 	}
 	answer(w, http.StatusOK, answers)
 	return nil

@@ -37,7 +37,8 @@ var statusOf = []struct {
 // who sent a header does not know the name of a Go field.
 var wireNames = map[string]string{
 	"URL": "destination", "Method": "Upstash-Method", "Header": "headers", "Body": "body", "Queue": "queue",
-	"Labels": "Upstash-Label", "FlowKey": "Upstash-Flow-Control-Key", "Delay": "Upstash-Delay",
+	"DeduplicationID": "Upstash-Deduplication-Id",
+	"Labels":          "Upstash-Label", "FlowKey": "Upstash-Flow-Control-Key", "Delay": "Upstash-Delay",
 	"NotBefore": "Upstash-Not-Before", "Timeout": "Upstash-Timeout", "Retries": "Upstash-Retries", "RetryDelay": "Upstash-Retry-Delay",
 	"Filter.CallerIPs": "callerIP", "Filter.States": "states", "Policy": "policy", "OperationID": "operation",
 	"Reason": "reason", "ExpectAtMost": "expectAtMost", "ExpectExactly": "expectExactly",

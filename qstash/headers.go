@@ -38,17 +38,14 @@ func joined(values []string) string { return strings.TrimSpace(strings.Join(valu
 // unsupported are settings of QStash that Recall does not have yet. Publishing
 // as if they were not there would break their users without a word.
 var unsupported = []string{
-	"Callback", "Failure-Callback", "Cron", "Schedule-Id", "Queue-Name", "Deduplication-Id",
-	"Content-Based-Deduplication", "Redact-Fields",
+	"Callback", "Failure-Callback", "Cron", "Schedule-Id", "Queue-Name", "Redact-Fields",
 }
 
 func (s settings) checkSupported() error {
 	for _, name := range unsupported {
-		v := s.get(name)
-		if v == "" || name == "Content-Based-Deduplication" && strings.EqualFold(v, "false") {
-			continue
+		if s.get(name) != "" {
+			return badRequest("%s%s is not supported yet", prefix, name)
 		}
-		return badRequest("%s%s is not supported yet", prefix, name)
 	}
 	return nil
 }
@@ -60,7 +57,7 @@ func (h *handler) configure(s settings, m *recall.Message) error {
 	}
 	m.Method = strings.ToUpper(s.get("Method"))
 	m.Labels = s.labels()
-	for _, set := range []func(*recall.Message) error{s.setHeader, s.setTimes, s.setRetries} {
+	for _, set := range []func(*recall.Message) error{s.setHeader, s.setTimes, s.setRetries, s.setDeduplication} {
 		if err := set(m); err != nil {
 			return err
 		}

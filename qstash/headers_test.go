@@ -68,6 +68,8 @@ func TestSettings(t *testing.T) {
 		{"Upstash-Forward-X-Trace", "1, 2", func(m message) bool { return m.Header.Get("X-Trace") == "1, 2" }},
 		{"Upstash-Forward-Content-Type", "text/x", func(m message) bool { return m.Header["Content-Type"] == nil }},
 		{"Upstash-Content-Based-Deduplication", "False", func(message) bool { return true }},
+		{"Upstash-Content-Based-Deduplication", "True", func(message) bool { return true }},
+		{"Upstash-Deduplication-Id", "order 7/1", func(message) bool { return true }},
 		{"Upstash-Telemetry-Sdk", "upstash-qstash-js@2", func(m message) bool { return len(m.Header) == 0 }},
 	}
 	ways := map[string]func(s *server, name, value string){
@@ -173,9 +175,8 @@ func TestSettingsRefused(t *testing.T) {
 		{"Upstash-Cron", "* * * * *", "Upstash-Cron is not supported"},
 		{"Upstash-Schedule-Id", "s", "Upstash-Schedule-Id is not supported"},
 		{"Upstash-Queue-Name", "q", "Upstash-Queue-Name is not supported"},
-		{"Upstash-Deduplication-Id", "d", "Upstash-Deduplication-Id is not supported"},
-		{"Upstash-Content-Based-Deduplication", "true", "Upstash-Content-Based-Deduplication is not supported"},
-		{"Upstash-Content-Based-Deduplication", "True", "Upstash-Content-Based-Deduplication is not supported"},
+		{"Upstash-Deduplication-Id", strings.Repeat("d", 257), "Upstash-Deduplication-Id: "},
+		{"Upstash-Content-Based-Deduplication", "yes", "Upstash-Content-Based-Deduplication"},
 		{"Upstash-Retry-Delay", "often", "Upstash-Retry-Delay: "},
 		{"Upstash-Redact-Fields", "body", "Upstash-Redact-Fields is not supported"},
 	} {

@@ -13,8 +13,9 @@ import (
 
 // published is the answer to a message that was taken.
 type published struct {
-	MessageID recall.MessageID `json:"messageId"`
-	URL       string           `json:"url"`
+	MessageID    recall.MessageID `json:"messageId"`
+	Deduplicated bool             `json:"deduplicated,omitempty"`
+	URL          string           `json:"url"`
 }
 
 func noDestination(*handler, http.ResponseWriter, *http.Request, string) error {
@@ -63,7 +64,7 @@ func (h *handler) publishTo(w http.ResponseWriter, r *http.Request, queue, rest 
 	if err != nil {
 		return err
 	}
-	answer(w, http.StatusOK, published{receipt.ID, dest})
+	answer(w, statusOfReceipt(receipt), published{receipt.ID, receipt.Deduplicated, dest})
 	return nil
 }
 

@@ -89,6 +89,30 @@ func FuzzDecodeOperation(f *testing.F) {
 	})
 }
 
+func FuzzDecodeReserved(f *testing.F) {
+	part, key := ReservedPart{Minute: 7, Part: 1}, []byte{0, 0, 0, 1}
+	row, err := encodeReserved(part, key, []Reservation{{Key: [16]byte{1}, ID: [16]byte{2}, At: 7*minute + 5}, {At: 8*minute - 1}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(row[:len(row)-crcSize])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, row []byte) {
+		row = appendSum(bytes.Clone(row), 0, reservedSum(part, key))
+		var list, again []Reservation
+		if decodeReserved(part, key, row, func(r Reservation) { list = append(list, r) }) != nil {
+			return
+		}
+		out, err := encodeReserved(part, key, list)
+		if err == nil {
+			err = decodeReserved(part, key, out, func(r Reservation) { again = append(again, r) })
+		}
+		if err != nil || !slices.Equal(list, again) {
+			t.Fatalf("%v became %v, %v", list, again, err)
+		}
+	})
+}
+
 // FuzzTombstoneSet cuts numbers into rows, ascending by the distances given:
 // each row fits, says who took its numbers, and comes back as it was.
 func FuzzTombstoneSet(f *testing.F) {

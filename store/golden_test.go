@@ -50,6 +50,15 @@ var (
 	}
 )
 
+// goldenReserved are the parts of reservations, in order.
+var goldenReserved = []reservedPart{
+	{ReservedPart{Minute: -1}, []Reservation{{Key: [16]byte{1}, ID: [16]byte{2}, At: -1}}},
+	{ReservedPart{Minute: 28_333_333, Part: 3}, []Reservation{
+		{Key: [16]byte{3, 15: 3}, ID: [16]byte{4, 15: 4}, At: 28_333_333 * 60_000},
+		{Key: [16]byte{5}, ID: [16]byte{6}, At: 28_333_333*60_000 + 59_999},
+	}},
+}
+
 // goldenBody3 is what files before version 4 have.
 func goldenBody3() Body {
 	b := goldenBody
@@ -162,6 +171,9 @@ func TestGoldenFile(t *testing.T) {
 	checkGoldenRows(t, s, goldenBody)
 	if got := objectsOf(t, openGolden(t, goldenFile)); !reflect.DeepEqual(got, []string{"3 name 5000 \x00\x00\x00"}) {
 		t.Errorf("objects %q", got)
+	}
+	if got := reservedOf(t, openGolden(t, goldenFile)); !reflect.DeepEqual(got, goldenReserved) {
+		t.Errorf("reservations %+v", got)
 	}
 	err := s.View(func(v *View) error {
 		b, ok := v.App("mine")
@@ -288,6 +300,7 @@ var goldenSteps = []func(*Tx) error{
 			tx.PutOperation(standing), tx.Taken(standing.ID, []uint64{4202, 4205}), tx.Taken(standing.ID, []uint64{4203}),
 			tx.PutOperation(lifted),
 			tx.PutObject(3, "name", make([]byte, 5000)),
+			tx.Reserve(goldenReserved[0].part, goldenReserved[0].list), tx.Reserve(goldenReserved[1].part, goldenReserved[1].list),
 			tx.Tombstone(Operation{ID: [16]byte{11}, Kind: 1}, 0, sequence(20, 50, 10), nil),
 		)
 	},

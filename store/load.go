@@ -17,6 +17,9 @@ type LoadFuncs struct {
 	// Object, if it is not nil, is called for every object, by kind and name,
 	// before all others.
 	Object func(kind byte, name string, value []byte) error
+	// Reserved, if it is not nil, is called for every reservation after that, by
+	// minute and part.
+	Reserved func(p ReservedPart, r Reservation)
 	// Tombstone is called for every operation, oldest first, before any row.
 	Tombstone func(op Operation, progress Progress) error
 	// Undoable, if it is not nil, is asked just before for each operation that
@@ -54,6 +57,12 @@ func (l *loading) run(fn LoadFuncs) error {
 		fn.Object = func(byte, string, []byte) error { return nil }
 	}
 	if err := eachObject(l.tx, fn.Object); err != nil {
+		return err
+	}
+	if fn.Reserved == nil {
+		fn.Reserved = func(ReservedPart, Reservation) {}
+	}
+	if err := eachReserved(l.tx, fn.Reserved); err != nil {
 		return err
 	}
 	for tab := range tables {

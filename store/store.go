@@ -30,6 +30,7 @@ var (
 	bucketOverlay   = []byte("overlay")
 	bucketApp       = []byte("app")    // made when it is first used
 	bucketObject    = []byte("object") // the same
+	bucketDedup     = []byte("dedup")  // the same
 )
 
 // Table is one of the two segment stores.
