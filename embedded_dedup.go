@@ -98,8 +98,8 @@ func comparePart(have *reservedPart, p store.ReservedPart) int {
 	return cmp.Or(cmp.Compare(have.Minute, p.Minute), cmp.Compare(have.Part, p.Part))
 }
 
-// giveUp forgets a part.
-func (r *reservedIDs) giveUp(p store.ReservedPart) {
+// discard forgets a part.
+func (r *reservedIDs) discard(p store.ReservedPart) {
 	i, found := slices.BinarySearchFunc(r.parts, p, comparePart)
 	if !found {
 		return
@@ -178,7 +178,7 @@ func (w *dropReservedWork) write(t *turn) error { return t.tx.DropReserved(w.par
 func (w *dropReservedWork) apply(e *embedded) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.reserved.giveUp(w.part)
+	e.reserved.discard(w.part)
 }
 
 // reserving are the ids that a commit in the making reserves.

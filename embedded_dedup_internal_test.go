@@ -63,7 +63,7 @@ func TestReservedIDs(t *testing.T) {
 				}
 				break
 			}
-			r.giveUp(p)
+			r.discard(p)
 		}
 		held := 0
 		for _, p := range r.parts {
@@ -80,7 +80,7 @@ func TestReservedIDs(t *testing.T) {
 	}
 	for ; len(r.parts) > 0; now += 60_000 {
 		if p, ok, _ := r.expired(now); ok {
-			r.giveUp(p)
+			r.discard(p)
 		}
 	}
 	for i := range r.shards {
@@ -101,7 +101,7 @@ func TestReservedAhead(t *testing.T) {
 		if !ok || p != want {
 			t.Fatalf("got %+v, %v, want %+v", p, ok, want)
 		}
-		r.giveUp(p)
+		r.discard(p)
 	}
 	if _, ok, next := r.expired(70_000); ok || next.UnixMilli() != 660_000 {
 		t.Errorf("got %v and %v, want to wait until 660000", ok, next.UnixMilli())
