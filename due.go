@@ -18,8 +18,8 @@ func lessDue(a, b dueItem) bool {
 }
 
 // lane holds the pending messages that become claimable together: all of those
-// that are delivered over HTTP, or those of one local handler, which wait
-// whether due or not until it is registered.
+// that are delivered over HTTP, those of one local handler, which wait whether
+// due or not until it is registered, or those for the consumers of one queue.
 type lane struct {
 	items *btree.BTreeG[dueItem]
 	dead  int // items whose message was cancelled; skipped when they come up
@@ -27,7 +27,7 @@ type lane struct {
 }
 
 // lanes are the due times of the live messages. The key is the URL of a local
-// handler, or "" for everything else.
+// handler or of a queue's consumers, or "" for everything else.
 type lanes struct {
 	byURL map[string]*lane
 	http  *lane // byURL[""]

@@ -32,7 +32,10 @@ func (e *embedded) Claim(ctx context.Context, req ClaimRequest) (ClaimResult, er
 	if e.kept.Load() >= mostKept { // more outcomes would find no room either
 		return ClaimResult{Next: req.Now.Add(fullPause)}, nil
 	}
-	keys := append([]string{""}, req.Handlers...)
+	keys := req.Handlers
+	if !req.Only {
+		keys = append([]string{""}, req.Handlers...)
+	}
 	var taken []*lease
 	var next time.Time
 	var careful bool

@@ -78,7 +78,7 @@ const (
 	flagRequested             // its cancellation was requested while in flight: never again a match
 	flagRetried               // waits for a retry
 	flagQueued                // is in a lane
-	flagLocal                 // goes to a handler of this process
+	flagLocal                 // goes to a handler or a consumer: its lane is that of its URL
 	flagHeld                  // claims pass it over
 	flagDamaged               // cannot be read: never queued again
 	flagUncounted             // marked, and still in the counts of its values
@@ -102,7 +102,7 @@ func newIndex(ordered bool) *index {
 	return ix
 }
 
-var localPrefix = []byte(localScheme)
+var localPrefix, pullPrefix = []byte(localScheme), []byte(pullScheme)
 
 // times of one entry, in milliseconds.
 type times struct{ created, wall, due int64 }
@@ -112,7 +112,7 @@ func (ix *index) insert(seq uint64, rec *store.Record, t times) *entry {
 	p := ix.pageFor(seq, t.created)
 	e := &p.entries[seq-p.base]
 	*e = entry{due: t.due, phase: phasePending}
-	if bytes.HasPrefix(rec.URL, localPrefix) {
+	if bytes.HasPrefix(rec.URL, localPrefix) || bytes.HasPrefix(rec.URL, pullPrefix) {
 		e.flags |= flagLocal
 	}
 	ix.setTimes(p, e, seq, t)

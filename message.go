@@ -40,8 +40,13 @@ const (
 	MinPriority, MaxPriority = -9, 9
 )
 
-// localScheme starts the URL of a message for a handler of this process.
-const localScheme = "local:"
+const (
+	// localScheme starts the URL of a message for a handler of this process.
+	localScheme = "local:"
+	// pullScheme starts the URL of a message for the consumers of a queue; the
+	// name of the queue follows as it is.
+	pullScheme = "pull:"
+)
 
 // Message is one delivery to make: what to send, where, and when. The first
 // group of fields is the publisher's; the second is set by Recall, on messages
@@ -50,6 +55,8 @@ type Message struct {
 	// URL is the destination: absolute http or https, kept byte for byte, or
 	// "local:" and the name of a handler registered with [Broker.Handle]. What
 	// may not stand in a request, such as a space, is escaped when it is sent.
+	// Empty in a message with a Queue means that it is for whoever calls
+	// [Broker.Receive] for that queue; URL is then "pull:" and the Queue.
 	URL string
 	// Method of the request; POST if empty.
 	Method string
@@ -204,7 +211,7 @@ func (id MessageID) ulid() (u ulid.ULID, err error) {
 // validate checks what the publisher set, in the order of the fields.
 func (m *Message) validate(o *Options, now time.Time) error {
 	for _, check := range []error{
-		checkURL(m.URL),
+		checkDestination(m),
 		checkMethod(m.Method),
 		checkHeader(m.Header),
 		checkSize("Body", len(m.Body), o.MaxBody),
@@ -238,6 +245,9 @@ func (m Message) resolve(o *Options, now time.Time) (Message, error) {
 	if err := m.validate(o, now); err != nil {
 		return m, err
 	}
+	if m.isPulled() {
+		m.URL = pullScheme + m.Queue
+	}
 	if m.Method == "" {
 		m.Method = http.MethodPost
 	}
@@ -266,6 +276,23 @@ func (m Message) resolve(o *Options, now time.Time) (Message, error) {
 func checkPriority(n int) error {
 	if n < MinPriority || n > MaxPriority {
 		return invalid("Priority", "%d is not between %d and %d", n, MinPriority, MaxPriority)
+	}
+	return nil
+}
+
+// isPulled tells whether the publisher left it to the consumers of the queue to
+// fetch m.
+func (m *Message) isPulled() bool { return m.URL == "" && m.Queue != "" && m.Topic == "" }
+
+// checkDestination is checkURL for a message, which may be for consumers.
+func checkDestination(m *Message) error {
+	switch {
+	case m.isPulled():
+		return nil
+	case !strings.HasPrefix(m.URL, pullScheme):
+		return checkURL(m.URL)
+	case m.Queue == "" || m.URL != pullScheme+m.Queue:
+		return invalid("URL", "%q is for the consumers of another queue than %q", clip(m.URL), clip(m.Queue))
 	}
 	return nil
 }
@@ -474,10 +501,10 @@ func clip(s string) string {
 }
 
 // hostOf returns the host of a destination in lower case, with its port if it
-// names one, or "" for a local handler.
+// names one, or "" for a local handler and for consumers.
 func hostOf(dest string) string {
 	_, rest, ok := strings.Cut(dest, "://")
-	if !ok {
+	if !ok || strings.HasPrefix(dest, pullScheme) { // the name of a queue may be anything
 		return ""
 	}
 	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
@@ -492,7 +519,7 @@ func hostOf(dest string) string {
 // pathOf returns the path of a destination without its query, as written.
 func pathOf(dest string) string {
 	_, rest, ok := strings.Cut(dest, "://")
-	if !ok {
+	if !ok || strings.HasPrefix(dest, pullScheme) {
 		return ""
 	}
 	if i := strings.IndexAny(rest, "?#"); i >= 0 {
