@@ -183,8 +183,8 @@ func (c *consumers) leased() int {
 	return c.out.Len()
 }
 
-// add hands out what was claimed, unless the broker was closed meanwhile.
-func (c *consumers) add(leases []Lease, o *receiveOptions, asked *claiming) ([]*Received, error) {
+// handOut hands out what was claimed, unless the broker was closed meanwhile.
+func (c *consumers) handOut(leases []Lease, o *receiveOptions, asked *claiming) ([]*Received, error) {
 	now := c.broker.clock.Now()
 	got := make([]*Received, len(leases))
 	for i := range leases {
@@ -260,7 +260,7 @@ func (c *consumers) watch() {
 	for {
 		r, next := c.takeExpired(c.broker.clock.Now())
 		if r != nil {
-			c.expire(r)
+			c.endExpired(r)
 			continue
 		}
 		alarm.set(next)
@@ -291,9 +291,9 @@ func (c *consumers) takeExpired(now time.Time) (r *Received, next time.Time) {
 	return first, time.Time{}
 }
 
-// expire ends a lease as a failed attempt. The consumer has had its time and is
+// endExpired ends a lease as a failed attempt. The consumer has had its time and is
 // likely dead, so the next one need not wait, unless the publisher says so.
-func (c *consumers) expire(r *Received) {
+func (c *consumers) endExpired(r *Received) {
 	how := result{
 		failure: FailureTimeout,
 		reason:  fmt.Sprintf("the consumer did not end its lease within %v", r.ExpiresAt().Sub(r.began)),

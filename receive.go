@@ -171,7 +171,7 @@ func (c *consumers) claim(ctx context.Context, o *receiveOptions) (got []*Receiv
 	if err != nil || len(res.Leases) == 0 {
 		return nil, notBefore(res.Next, now.Add(time.Millisecond)), err
 	}
-	got, err = c.add(res.Leases, o, asked)
+	got, err = c.handOut(res.Leases, o, asked)
 	return got, time.Time{}, err
 }
 
