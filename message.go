@@ -93,7 +93,8 @@ type Message struct {
 	// not a number is no wait, one of more than a day is a day; an endpoint or
 	// handler that names a time itself goes before it. At most 256 bytes.
 	RetryDelay string
-	// Timeout bounds one attempt; zero means Options.Timeout.
+	// Timeout bounds one attempt, also the lease of a consumer; zero means
+	// Options.Timeout.
 	Timeout time.Duration
 	// Priority orders what is due: higher ones first, between MinPriority and
 	// MaxPriority. It does not change the order within a queue.
@@ -140,7 +141,7 @@ type State string
 // The states of a live message.
 const (
 	StateDelayed  State = "delayed"   // waits for its due time
-	StateReady    State = "ready"     // due, waits for a free slot or its handler
+	StateReady    State = "ready"     // due, waits for a free slot, its handler or a consumer
 	StateRetrying State = "retrying"  // an attempt failed, the next one is not due yet
 	StateHeld     State = "held"      // paused until it is released, due or not
 	StateInFlight State = "in flight" // leased to an attempt; too late to cancel

@@ -162,18 +162,26 @@ func TestReceiveBadInput(t *testing.T) {
 	b := newBroker(t, nil)
 	publish(t, b, recall.Message{Queue: "q"})
 	for name, call := range map[string]func(context.Context) ([]*recall.Received, error){
-		"no queue":    func(ctx context.Context) ([]*recall.Received, error) { return b.Receive(ctx, "", 1) },
-		"long queue":  func(ctx context.Context) ([]*recall.Received, error) { return b.Receive(ctx, strings.Repeat("q", 257), 1) },
-		"bad queue":   func(ctx context.Context) ([]*recall.Received, error) { return b.Receive(ctx, "\n", 1) },
-		"none":        func(ctx context.Context) ([]*recall.Received, error) { return b.Receive(ctx, "q", 0) },
-		"fewer":       func(ctx context.Context) ([]*recall.Received, error) { return b.Receive(ctx, "q", -1) },
-		"too many":    func(ctx context.Context) ([]*recall.Received, error) { return b.Receive(ctx, "q", recall.MaxReceive+1) },
-		"no lease":    func(ctx context.Context) ([]*recall.Received, error) { return b.Receive(ctx, "q", 1, recall.LeaseFor(0)) },
-		"short lease": func(ctx context.Context) ([]*recall.Received, error) { return b.Receive(ctx, "q", 1, recall.LeaseFor(-1)) },
+		"no queue": func(ctx context.Context) ([]*recall.Received, error) { return b.Receive(ctx, "", 1) },
+		"long queue": func(ctx context.Context) ([]*recall.Received, error) {
+			return b.Receive(ctx, strings.Repeat("q", 257), 1)
+		},
+		"bad queue": func(ctx context.Context) ([]*recall.Received, error) { return b.Receive(ctx, "\n", 1) },
+		"none":      func(ctx context.Context) ([]*recall.Received, error) { return b.Receive(ctx, "q", 0) },
+		"fewer":     func(ctx context.Context) ([]*recall.Received, error) { return b.Receive(ctx, "q", -1) },
+		"too many":  func(ctx context.Context) ([]*recall.Received, error) { return b.Receive(ctx, "q", recall.MaxReceive+1) },
+		"no lease": func(ctx context.Context) ([]*recall.Received, error) {
+			return b.Receive(ctx, "q", 1, recall.LeaseFor(0))
+		},
+		"short lease": func(ctx context.Context) ([]*recall.Received, error) {
+			return b.Receive(ctx, "q", 1, recall.LeaseFor(-1))
+		},
 		"long lease": func(ctx context.Context) ([]*recall.Received, error) {
 			return b.Receive(ctx, "q", 1, recall.LeaseFor(recall.MaxTimeout+1))
 		},
-		"short wait": func(ctx context.Context) ([]*recall.Received, error) { return b.Receive(ctx, "q", 1, recall.PollFor(-1)) },
+		"short wait": func(ctx context.Context) ([]*recall.Received, error) {
+			return b.Receive(ctx, "q", 1, recall.PollFor(-1))
+		},
 	} {
 		got, err := call(t.Context())
 		checkError(t, name, err, recall.ErrInvalid)
