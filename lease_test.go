@@ -275,7 +275,7 @@ func TestLeasesEndWithClose(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := openFile(t, nil)
 			ids := []recall.MessageID{publish(t, f.Broker, recall.Message{Queue: "q"}), publish(t, f.Broker, recall.Message{Queue: "q"})}
-			out := receive(t, f.Broker, "q", 10)
+			out := receive(t, f.Broker, "q")
 			waiting := fetch(context.Background(), f.Broker, "q", 1)
 			synctest.Wait()
 			if noted {
@@ -293,7 +293,7 @@ func TestLeasesEndWithClose(t *testing.T) {
 			_, err := f.Receive(t.Context(), "q", 1)
 			checkError(t, "Receive after Close", err, recall.ErrClosed)
 			f.open(t)
-			again := receive(t, f.Broker, "q", 10)
+			again := receive(t, f.Broker, "q")
 			if got := receivedIDs(again); len(got) != 2 || got[0] != ids[0] || got[1] != ids[1] || again[0].Attempt != 1 {
 				t.Fatalf("after the next open: got %v", got)
 			}
@@ -410,7 +410,7 @@ func TestCancelLeased(t *testing.T) {
 				t.Errorf("got %d and %v after %v", res.Cancelled, err, took)
 			}
 		},
-		"wait for the end of the lease": func(t *testing.T, b *recall.Broker, r *recall.Received) {
+		"wait for the end of the lease": func(t *testing.T, b *recall.Broker, _ *recall.Received) {
 			began := time.Now()
 			res, err := b.CancelMatching(ctx, label("a"), recall.Wait(2*time.Hour))
 			if took := time.Since(began); err != nil || res.Cancelled != 1 || took != time.Hour {
@@ -528,7 +528,7 @@ func TestCloseDuringReceive(t *testing.T) {
 		if err := <-closing; err != nil {
 			t.Error(err)
 		}
-		if s := h.Reference.Stats(); s.InFlight != 0 || s.Pending != 3 {
+		if s := h.Stats(); s.InFlight != 0 || s.Pending != 3 {
 			t.Errorf("%d are in flight, %d pending", s.InFlight, s.Pending)
 		}
 	})

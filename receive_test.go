@@ -15,10 +15,10 @@ import (
 	"github.com/recallmq/recall"
 )
 
-// receive fetches messages without waiting for any.
-func receive(t *testing.T, b *recall.Broker, queue string, max int, opts ...recall.ReceiveOption) []*recall.Received {
+// receive fetches up to ten messages without waiting for any.
+func receive(t *testing.T, b *recall.Broker, queue string, opts ...recall.ReceiveOption) []*recall.Received {
 	t.Helper()
-	got, err := b.Receive(t.Context(), queue, max, append(opts, recall.PollFor(0))...)
+	got, err := b.Receive(t.Context(), queue, 10, append(opts, recall.PollFor(0))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func receive(t *testing.T, b *recall.Broker, queue string, max int, opts ...reca
 // receiveOne fetches the one message that there must be.
 func receiveOne(t *testing.T, b *recall.Broker, queue string, opts ...recall.ReceiveOption) *recall.Received {
 	t.Helper()
-	got := receive(t, b, queue, 10, opts...)
+	got := receive(t, b, queue, opts...)
 	if len(got) != 1 {
 		t.Fatalf("Receive: got %d messages, want 1", len(got))
 	}
@@ -37,7 +37,7 @@ func receiveOne(t *testing.T, b *recall.Broker, queue string, opts ...recall.Rec
 
 func checkNone(t *testing.T, b *recall.Broker, queue string) {
 	t.Helper()
-	if got := receive(t, b, queue, 10); len(got) > 0 {
+	if got := receive(t, b, queue); len(got) > 0 {
 		t.Fatalf("Receive: got %d messages, want none", len(got))
 	}
 }
@@ -144,12 +144,19 @@ func TestPulledURL(t *testing.T) {
 		t.Fatalf("got URL %q and error %v", again.URL, err)
 	}
 	publish(t, b, again) // as it was read
-	if got := receive(t, b, long, 10); len(got) != 2 {
+	if got := receive(t, b, long); len(got) != 2 {
 		t.Errorf("got %d messages, want 2", len(got))
 	}
 	for _, m := range []recall.Message{
-		{}, {URL: "pull:"}, {URL: "pull:q"}, {URL: "pull:q", Queue: "r"}, {URL: "pull:", Queue: "q"}, {URL: "PULL:q", Queue: "q"},
-		{Queue: "a\x00"}, {URL: "pull:a\x00", Queue: "a\x00"}, {Queue: long + "q"},
+		{},
+		{URL: "pull:"},
+		{URL: "pull:q"},
+		{URL: "pull:q", Queue: "r"},
+		{URL: "pull:", Queue: "q"},
+		{URL: "PULL:q", Queue: "q"},
+		{Queue: "a\x00"},
+		{URL: "pull:a\x00", Queue: "a\x00"},
+		{Queue: long + "q"},
 		{URL: "https://a.test/", Callback: &recall.Callback{URL: "pull:q"}},
 	} {
 		_, err := b.Publish(t.Context(), m)
