@@ -281,7 +281,7 @@ func TestLeasesEndWithClose(t *testing.T) {
 			if noted {
 				sleep(5 * time.Second)
 			}
-			closeNow(t, f.Broker, context.Background())
+			closeNow(t, f.Broker, out[0].Context()) // it is no handler that Close would wait for
 			a := <-waiting
 			checkError(t, "Receive at Close", a.err, recall.ErrClosed)
 			for _, r := range out {
@@ -487,6 +487,7 @@ func TestAbortDuringReceive(t *testing.T) {
 		h := newHooked()
 		b := newBrokerOn(t, h, nil)
 		id := publish(t, b, recall.Message{Queue: "q"})
+		synctest.Wait() // the dispatcher looks at the hook
 		h.afterClaim = func(res *recall.ClaimResult) {
 			if len(res.Leases) > 0 {
 				if err := b.Cancel(t.Context(), id, recall.Abort); err != nil {
