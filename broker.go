@@ -214,6 +214,11 @@ type Broker struct {
 	handlers handlers
 	settings sync.Mutex // of queues and flow-control keys: held from reading to writing them
 
+	outcomes  outcomes
+	reach     reach
+	consumers *consumers
+	hints     *hintSpreader
+
 	longestUpdate atomic.Int64
 	upkeepRate    atomic.Int64 // commits per second; 0: no limit
 }
@@ -254,10 +259,14 @@ func New(engine Engine, opts *Options) (*Broker, error) {
 func start(engine Engine, o *Options) *Broker {
 	b := &Broker{engine: engine, opts: o, clock: o.Clock, log: o.Logger}
 	b.upkeepRate.Store(int64(o.UpkeepRate))
+	b.outcomes.broker = b
 	b.upkeep = startUpkeep(b)
+	b.consumers = startConsumers(b)
+	b.hints = newHintSpreader(b)
 	if !o.NoDispatch {
-		b.dispatch = startDispatch(b)
+		b.dispatch = startDispatch(b, b.hints.dispatch)
 	}
+	go b.hints.loop()
 	return b
 }
 
@@ -292,6 +301,10 @@ func (b *Broker) end() { b.inCalls.Done() }
 // handler cannot close the broker that runs it, as that would wait for the
 // handler: with its own context it is refused ([ErrInvalid]). So is a
 // transaction.
+//
+// Consumers are not waited for: every [Broker.Receive] that waits returns
+// ErrClosed, the contexts of what consumers hold end, and these messages are
+// pending again at once, that attempt not counted.
 func (b *Broker) Close(ctx context.Context) error {
 	if b.isAttempt(ctx) {
 		return invalid("ctx", "a handler cannot close the broker that runs it")
@@ -306,9 +319,11 @@ func (b *Broker) Close(ctx context.Context) error {
 	if already {
 		return ErrClosed
 	}
+	b.consumers.stop()
 	if b.dispatch != nil {
 		b.dispatch.stop(ctx)
 	}
+	b.hints.stop()
 	b.life.Lock()
 	b.draining = false
 	b.life.Unlock()
@@ -322,6 +337,7 @@ type Stats struct {
 	EngineStats
 	Slots     int   // attempts that may run at once
 	Busy      int   // attempts that run now
+	Leased    int   // messages that consumers hold, see [Broker.Receive]; they take no slots
 	Delivered int64 // attempts that ended delivered, since open
 	Failed    int64 // attempts that failed, since open
 	// LongestUpdate is the longest that a transaction kept everybody waiting.
@@ -332,6 +348,8 @@ type Stats struct {
 func (b *Broker) Stats() Stats {
 	s := Stats{EngineStats: b.engine.Stats(), Slots: b.opts.Slots}
 	s.LongestUpdate = time.Duration(b.longestUpdate.Load())
+	s.Delivered, s.Failed = b.outcomes.delivered.Load(), b.outcomes.failed.Load()
+	s.Leased = b.consumers.leased()
 	if b.dispatch != nil {
 		b.dispatch.addTo(&s)
 	}

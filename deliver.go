@@ -49,7 +49,9 @@ type result struct {
 	next      time.Duration // until the next attempt, if hasNext
 	hasNext   bool
 	released  bool // the attempt was not made
+	cut       bool // Close has ended it
 	cancelled bool // the message is not to be tried again
+	durable   bool // who waits for the end of it wants it durable
 }
 
 // deliver makes one attempt.

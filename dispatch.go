@@ -26,11 +26,10 @@ const (
 // than handing the lease to a waiting worker, and survives a handler that ends
 // its goroutine.
 type dispatcher struct {
-	broker    *Broker
+	*outcomes
 	transport http.RoundTripper
 	idle      interface{ CloseIdleConnections() } // nil when the transport is the caller's
 
-	reach   reach
 	busy    atomic.Int64   // slots taken; only loop adds, so it never exceeds Slots
 	running sync.WaitGroup // attempts; only loop adds
 	freed   chan struct{}  // one hint: a slot was freed
@@ -41,19 +40,23 @@ type dispatcher struct {
 	stopClaiming context.CancelFunc
 	abort        context.CancelCauseFunc // ends the contexts of all attempts
 	done         chan struct{}           // closed when loop has ended
+}
 
+// outcomes is where every attempt ends, a dispatcher's or a consumer's.
+type outcomes struct {
+	broker            *Broker
 	delivered, failed atomic.Int64
 	engineLost        sync.Once // ErrFailed and ErrClosed of the engine are logged once
 }
 
-func startDispatch(b *Broker) *dispatcher {
+func startDispatch(b *Broker, claimable <-chan struct{}) *dispatcher {
 	d := &dispatcher{
-		broker: b,
-		freed:  make(chan struct{}, 1),
-		wake:   make(chan struct{}, 1),
-		hint:   b.engine.Hints().Claim,
-		alarm:  newAlarm(b.clock),
-		done:   make(chan struct{}),
+		outcomes: &b.outcomes,
+		freed:    make(chan struct{}, 1),
+		wake:     make(chan struct{}, 1),
+		hint:     claimable,
+		alarm:    newAlarm(b.clock),
+		done:     make(chan struct{}),
 	}
 	d.transport = b.opts.Transport
 	if d.transport == nil {
@@ -92,11 +95,7 @@ func (d *dispatcher) stop(ctx context.Context) {
 }
 
 // addTo fills in what the dispatcher counts.
-func (d *dispatcher) addTo(s *Stats) {
-	s.Busy = int(d.busy.Load())
-	s.Delivered = d.delivered.Load()
-	s.Failed = d.failed.Load()
-}
+func (d *dispatcher) addTo(s *Stats) { s.Busy = int(d.busy.Load()) }
 
 // loop claims until claiming is done or the engine is lost. Both have to hold
 // before it claims: more, something may be claimable, and a free slot.
@@ -156,14 +155,14 @@ func (d *dispatcher) wait(claiming context.Context, more bool) {
 func (d *dispatcher) claim(claiming, attempts context.Context, free int) (full bool, err error) {
 	b := d.broker
 	now := b.clock.Now()
-	d.reach.claiming(true)
-	defer d.reach.claiming(false)
+	asked := b.reach.claiming()
+	defer b.reach.claimed(asked)
 	res, err := b.engine.Claim(claiming, ClaimRequest{Now: now, Max: free, Handlers: b.handlers.urls()})
 	if err != nil {
 		return false, err
 	}
 	for _, l := range res.Leases { // a copy each: a long attempt must not keep the others' bodies
-		d.start(claiming, attempts, &l)
+		d.start(claiming, attempts, &l, asked)
 	}
 	if len(res.Leases) >= free {
 		return true, nil
@@ -183,15 +182,15 @@ func notBefore(next, earliest time.Time) time.Time {
 
 // start runs the attempt of a lease, or gives the lease back when the broker
 // was closed while it was claimed.
-func (d *dispatcher) start(claiming, attempts context.Context, l *Lease) {
+func (d *dispatcher) start(claiming, attempts context.Context, l *Lease, asked *claiming) {
 	if claiming.Err() != nil {
-		d.finish(l, Finish{Outcome: Release, Now: d.broker.clock.Now(), Failure: FailureShutdown})
+		_ = d.finish(l, Finish{Outcome: Release, Now: d.broker.clock.Now(), Failure: FailureShutdown})
 		return
 	}
 	d.busy.Add(1)
 	d.running.Add(1)
 	ctx, cancel := context.WithCancelCause(attempts)
-	d.reach.add(l.Message.ID, cancel)
+	d.broker.reach.add(l.Message.ID, cancel, asked)
 	go d.attempt(ctx, cancel, l)
 }
 
@@ -206,10 +205,11 @@ func (d *dispatcher) attempt(ctx context.Context, cancel context.CancelCauseFunc
 	// Deferred, because a handler may end the goroutine instead of returning.
 	r := result{failure: FailureHandler, reason: "the handler ended its goroutine"}
 	defer func() {
-		r.cancelled = d.reach.remove(l.Message.ID)
-		d.end(l, r, r.wasCut(ctx), started)
+		r.cancelled = b.reach.remove(l.Message.ID)
+		r.cut = r.wasCut(ctx)
+		_ = d.end(l, r, started)
 	}()
-	r = d.deliver(context.WithValue(ctx, attemptKey{}, &attemptMark{b, l.Message.ID}), &l.Message)
+	r = d.deliver(context.WithValue(ctx, attemptKey{}, &attemptMark{broker: b, id: l.Message.ID}), &l.Message)
 }
 
 // wasCut tells whether it was Close that ended the attempt of ctx. Success
@@ -229,18 +229,19 @@ func (d *dispatcher) leave() {
 }
 
 // end decides what follows an attempt, hands that to the engine and logs it.
-func (d *dispatcher) end(l *Lease, r result, cut bool, started time.Time) {
+// What the engine does not take is logged, and the error.
+func (d *outcomes) end(l *Lease, r result, started time.Time) error {
 	now := d.broker.clock.Now()
 	f := Finish{Outcome: Release, Failure: r.failure, Reason: r.reason}
 	switch {
-	case cut:
+	case r.cut:
 		f.Failure, f.Reason = FailureShutdown, errShutdown.Error()
 	case !r.released:
 		f = d.broker.decide(&l.Message, r, now)
 	}
-	f.Now = now
-	if !d.finish(l, f) {
-		return
+	f.Now, f.Durable = now, r.durable
+	if err := d.finish(l, f); err != nil {
+		return err
 	}
 	switch f.Outcome {
 	case Delivered:
@@ -249,28 +250,27 @@ func (d *dispatcher) end(l *Lease, r result, cut bool, started time.Time) {
 		d.failed.Add(1)
 	}
 	d.logEnd(&l.Message, f, r.cancelled, now.Sub(started))
+	return nil
 }
 
-// finish hands an outcome to the engine, whatever the attempt's context, and
-// reports whether it was taken. What is not taken is delivered again after the
-// next open.
-func (d *dispatcher) finish(l *Lease, f Finish) bool {
-	f.Durable = d.broker.opts.WaitFinish
+// finish hands an outcome to the engine, whatever the attempt's context. What is
+// not taken is delivered again after the next open.
+func (d *outcomes) finish(l *Lease, f Finish) error {
+	f.Durable = f.Durable || d.broker.opts.WaitFinish
 	err := d.broker.engine.Finish(context.Background(), *l, f)
 	switch {
 	case err == nil:
-		return true
 	case lost(err):
 		d.logLost(err)
 	default:
 		d.broker.log.Error("recall: the outcome of an attempt was not taken",
 			"message", l.Message.ID, "attempt", l.Message.Attempts, "error", err)
 	}
-	return false
+	return err
 }
 
 // logEnd tells people how an attempt ended.
-func (d *dispatcher) logEnd(m *Message, f Finish, cancelled bool, took time.Duration) {
+func (d *outcomes) logEnd(m *Message, f Finish, cancelled bool, took time.Duration) {
 	level, text := slog.LevelDebug, "recall: delivered"
 	cancelled = cancelled && (f.Outcome == Retry || f.Outcome == Dead)
 	switch {
@@ -306,7 +306,7 @@ func (d *dispatcher) logEnd(m *Message, f Finish, cancelled bool, took time.Dura
 // lost tells whether the engine will do nothing more until it is opened again.
 func lost(err error) bool { return errors.Is(err, ErrFailed) || errors.Is(err, ErrClosed) }
 
-func (d *dispatcher) logLost(err error) {
+func (d *outcomes) logLost(err error) {
 	d.engineLost.Do(func() {
 		d.broker.log.Error("recall: delivering has stopped until the next open", "error", err)
 	})

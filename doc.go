@@ -51,6 +51,9 @@
 // [Permanent], ends the attempts at once. What has failed for good waits in the
 // dead letter queue: [Broker.DeadLetters].
 //
+// A message with a Queue and without a URL is for consumers, who fetch it with
+// [Broker.Receive] and end the lease that they get: [Received].
+//
 // # Taking back
 //
 // [Broker.Cancel] takes back one message, [Broker.CancelMatching] all that

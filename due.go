@@ -18,8 +18,8 @@ func lessDue(a, b dueItem) bool {
 }
 
 // lane holds the pending messages that become claimable together: all of those
-// that are delivered over HTTP, or those of one local handler, which wait
-// whether due or not until it is registered.
+// that are delivered over HTTP, those of one local handler, which wait whether
+// due or not until it is registered, or those for the consumers of one queue.
 type lane struct {
 	items *btree.BTreeG[dueItem]
 	dead  int // items whose message was cancelled; skipped when they come up

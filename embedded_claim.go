@@ -33,7 +33,10 @@ func (e *embedded) Claim(ctx context.Context, req ClaimRequest) (ClaimResult, er
 	if e.kept.Load() >= mostKept { // more outcomes would find no room either
 		return ClaimResult{Next: req.Now.Add(fullPause)}, nil
 	}
-	c := &claiming{e: e, now: req.Now, most: req.Max, urls: append([]string{""}, req.Handlers...)}
+	c := &claimRun{e: e, now: req.Now, most: req.Max, urls: req.Handlers}
+	if !req.Only {
+		c.urls = append([]string{""}, req.Handlers...)
+	}
 	for c.slice() {
 		runtime.Gosched()
 	}
@@ -49,8 +52,8 @@ func (e *embedded) Claim(ctx context.Context, req ClaimRequest) (ClaimResult, er
 	return ClaimResult{Leases: leases, Next: c.next}, err
 }
 
-// claiming is one Claim.
-type claiming struct {
+// claimRun is one Claim.
+type claimRun struct {
 	e    *embedded
 	now  time.Time
 	most int
@@ -64,7 +67,7 @@ type claiming struct {
 
 // slice takes what is due in one lock hold. It reports more when it has looked
 // at too many entries to go on within the hold.
-func (c *claiming) slice() (more bool) {
+func (c *claimRun) slice() (more bool) {
 	e, now := c.e, c.now.UnixMilli()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -102,7 +105,7 @@ func (c *claiming) slice() (more bool) {
 }
 
 // take leases an entry that was taken out of its lane.
-func (c *claiming) take(p *page, en *entry, it dueItem) {
+func (c *claimRun) take(p *page, en *entry, it dueItem) {
 	l := c.e.leaseLocked(p, en, it.seq, c.now)
 	c.taken = append(c.taken, l)
 	c.careful = c.e.crash.carefulLocked(it, c.now.UnixMilli()) || c.careful
@@ -116,7 +119,7 @@ func (c *claiming) take(p *page, en *entry, it dueItem) {
 }
 
 // prepare makes durable what has to be before an attempt starts.
-func (c *claiming) prepare(ctx context.Context) error {
+func (c *claimRun) prepare(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	if c.reserve {
 		return c.e.reserve(ctx) // its commit notes the claims too

@@ -49,8 +49,9 @@ type Engine interface {
 	Explain(ctx context.Context, f Filter, now time.Time) (Plan, error)
 
 	// Claim leases up to req.Max pending messages that are due, earliest due
-	// first, then oldest first. Messages for local handlers are passed over
-	// unless their handler is in req.Handlers.
+	// first, then oldest first. Messages for local handlers and for consumers are
+	// passed over unless their URL is in req.Handlers, with req.Only all others
+	// too.
 	Claim(ctx context.Context, req ClaimRequest) (ClaimResult, error)
 	// Finish ends the attempt of a lease. It returns once the outcome is
 	// decided and queued; with f.Durable once it is durable. ErrLeaseLost is
@@ -166,7 +167,8 @@ type Hints struct {
 type ClaimRequest struct {
 	Now      time.Time
 	Max      int      // at most this many; the broker asks for free slots only
-	Handlers []string // URLs of the local handlers that are registered
+	Handlers []string // the "local:" and "pull:" URLs to claim for, whole text
+	Only     bool     // what goes over HTTP is passed over
 }
 
 // ClaimResult is what [Engine.Claim] found.

@@ -27,8 +27,8 @@ var (
 	ErrInvalid = errors.New("recall: invalid argument")
 	// ErrClosed is returned by every call on a closed broker or engine.
 	ErrClosed = store.ErrClosed
-	// ErrLeaseLost is returned by [Engine.Finish] when the lease is no longer
-	// the valid one of its message.
+	// ErrLeaseLost is returned by [Engine.Finish], and by the methods of a
+	// [Received], when the lease is no longer the valid one of its message.
 	ErrLeaseLost = errors.New("recall: lease is no longer valid")
 	// ErrUnsupported is returned for what an engine cannot do.
 	ErrUnsupported = errors.New("recall: not supported by this engine")

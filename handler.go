@@ -203,6 +203,7 @@ func panicText(p any) string {
 type attemptMark struct {
 	broker *Broker
 	id     MessageID
+	pulled bool // by a consumer, for whom Close does not wait
 }
 
 type attemptKey struct{}
@@ -216,8 +217,8 @@ func attemptOf(ctx context.Context) MessageID {
 	return ""
 }
 
-// isAttempt tells whether ctx belongs to an attempt of b.
+// isAttempt tells whether ctx belongs to an attempt that b is running.
 func (b *Broker) isAttempt(ctx context.Context) bool {
 	mark, ok := ctx.Value(attemptKey{}).(*attemptMark)
-	return ok && mark.broker == b
+	return ok && mark.broker == b && !mark.pulled
 }

@@ -40,8 +40,13 @@ const (
 	MinPriority, MaxPriority = -9, 9
 )
 
-// localScheme starts the URL of a message for a handler of this process.
-const localScheme = "local:"
+const (
+	// localScheme starts the URL of a message for a handler of this process.
+	localScheme = "local:"
+	// pullScheme starts the URL of a message for the consumers of a queue; the
+	// name of the queue follows as it is.
+	pullScheme = "pull:"
+)
 
 // Message is one delivery to make: what to send, where, and when. The first
 // group of fields is the publisher's; the second is set by Recall, on messages
@@ -50,6 +55,8 @@ type Message struct {
 	// URL is the destination: absolute http or https, kept byte for byte, or
 	// "local:" and the name of a handler registered with [Broker.Handle]. What
 	// may not stand in a request, such as a space, is escaped when it is sent.
+	// Empty in a message with a Queue means that it is for whoever calls
+	// [Broker.Receive] for that queue; URL is then "pull:" and the Queue.
 	URL string
 	// Method of the request; POST if empty.
 	Method string
@@ -86,7 +93,8 @@ type Message struct {
 	// not a number is no wait, one of more than a day is a day; an endpoint or
 	// handler that names a time itself goes before it. At most 256 bytes.
 	RetryDelay string
-	// Timeout bounds one attempt; zero means Options.Timeout.
+	// Timeout bounds one attempt, also the lease of a consumer; zero means
+	// Options.Timeout.
 	Timeout time.Duration
 	// Priority orders what is due: higher ones first, between MinPriority and
 	// MaxPriority. It does not change the order within a queue.
@@ -138,7 +146,7 @@ type State string
 // The states of a live message.
 const (
 	StateDelayed  State = "delayed"  // waits for its due time
-	StateReady    State = "ready"    // due, waits for a free slot or its handler
+	StateReady    State = "ready"    // due, waits for a free slot, its handler or a consumer
 	StateRetrying State = "retrying" // an attempt failed, the next one is not due yet
 	StateHeld     State = "held"     // paused until it is released, due or not
 	// StateQueueBlocked: it waits, due or not, for others of its queue, or until the
@@ -217,7 +225,7 @@ func (id MessageID) ulid() (u ulid.ULID, err error) {
 // validate checks what the publisher set, in the order of the fields.
 func (m *Message) validate(o *Options, now time.Time) error {
 	for _, check := range []error{
-		checkURL(m.URL),
+		checkDestination(m),
 		checkMethod(m.Method),
 		checkHeader(m.Header),
 		checkSize("Body", len(m.Body), o.MaxBody),
@@ -251,6 +259,9 @@ func (m Message) resolve(o *Options, now time.Time) (Message, error) {
 	if err := m.validate(o, now); err != nil {
 		return m, err
 	}
+	if m.isPulled() {
+		m.URL = pullScheme + m.Queue
+	}
 	if m.Method == "" {
 		m.Method = http.MethodPost
 	}
@@ -280,6 +291,23 @@ func (m Message) resolve(o *Options, now time.Time) (Message, error) {
 func checkPriority(n int) error {
 	if n < MinPriority || n > MaxPriority {
 		return invalid("Priority", "%d is not between %d and %d", n, MinPriority, MaxPriority)
+	}
+	return nil
+}
+
+// isPulled tells whether the publisher left it to the consumers of the queue to
+// fetch m.
+func (m *Message) isPulled() bool { return m.URL == "" && m.Queue != "" && m.Topic == "" }
+
+// checkDestination is checkURL for a message, which may be for consumers.
+func checkDestination(m *Message) error {
+	switch {
+	case m.isPulled():
+		return nil
+	case !strings.HasPrefix(m.URL, pullScheme):
+		return checkURL(m.URL)
+	case m.Queue == "" || m.URL != pullScheme+m.Queue:
+		return invalid("URL", "%q is for the consumers of another queue than %q", clip(m.URL), clip(m.Queue))
 	}
 	return nil
 }
@@ -488,10 +516,10 @@ func clip(s string) string {
 }
 
 // hostOf returns the host of a destination in lower case, with its port if it
-// names one, or "" for a local handler.
+// names one, or "" for a local handler and for consumers.
 func hostOf(dest string) string {
 	_, rest, ok := strings.Cut(dest, "://")
-	if !ok {
+	if !ok || strings.HasPrefix(dest, pullScheme) { // the name of a queue may be anything
 		return ""
 	}
 	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
@@ -506,7 +534,7 @@ func hostOf(dest string) string {
 // pathOf returns the path of a destination without its query, as written.
 func pathOf(dest string) string {
 	_, rest, ok := strings.Cut(dest, "://")
-	if !ok {
+	if !ok || strings.HasPrefix(dest, pullScheme) {
 		return ""
 	}
 	if i := strings.IndexAny(rest, "?#"); i >= 0 {

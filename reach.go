@@ -14,10 +14,7 @@ var errAborted = errors.New("recall: the message was cancelled during the attemp
 type reach struct {
 	mu      sync.Mutex
 	running map[MessageID]*running
-	// Between a claim and the start of its attempts a message is in flight and
-	// not running yet: what is asked of it then holds when it starts.
-	open  bool
-	early map[MessageID]Policy
+	claims  map[*claiming]struct{} // under way
 }
 
 // running is one attempt.
@@ -26,21 +23,37 @@ type running struct {
 	asked  bool // the message is not to be tried again
 }
 
-// claiming brackets a claim and the start of what it leased.
-func (r *reach) claiming(on bool) {
+// claiming is a claim and the start of what it leases. In between a message is
+// in flight and not running yet: what is asked of it then holds when it starts.
+type claiming struct{ early map[MessageID]Policy }
+
+// claiming begins a claim, claimed ends it.
+func (r *reach) claiming() *claiming {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.open, r.early = on, nil
+	if r.claims == nil {
+		r.claims = map[*claiming]struct{}{}
+	}
+	c := new(claiming)
+	r.claims[c] = struct{}{}
+	return c
 }
 
-func (r *reach) add(id MessageID, cancel context.CancelCauseFunc) {
+func (r *reach) claimed(c *claiming) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.claims, c)
+}
+
+// add starts an attempt at what a claim has leased.
+func (r *reach) add(id MessageID, cancel context.CancelCauseFunc, c *claiming) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.running == nil {
 		r.running = map[MessageID]*running{}
 	}
 	r.running[id] = &running{cancel: cancel}
-	if policy, asked := r.early[id]; asked {
+	if policy, asked := c.early[id]; asked {
 		r.running[id].ask(policy)
 	}
 }
@@ -57,7 +70,9 @@ func (a *running) ask(p Policy) {
 func (r *reach) remove(id MessageID) (asked bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	asked = r.running[id].asked
+	if a := r.running[id]; a != nil {
+		asked = a.asked
+	}
 	delete(r.running, id)
 	return asked
 }
@@ -72,19 +87,15 @@ func (r *reach) ask(ids []MessageID, p Policy) {
 			a.ask(p)
 			continue
 		}
-		if r.open {
-			if r.early == nil {
-				r.early = map[MessageID]Policy{}
+		for c := range r.claims {
+			if c.early == nil {
+				c.early = map[MessageID]Policy{}
 			}
-			r.early[id] = p
+			c.early[id] = p
 		}
 	}
 }
 
 // asked tells the attempts that are running at some messages what was asked of
 // these.
-func (b *Broker) asked(ids []MessageID, p Policy) {
-	if b.dispatch != nil {
-		b.dispatch.reach.ask(ids, p)
-	}
-}
+func (b *Broker) asked(ids []MessageID, p Policy) { b.reach.ask(ids, p) }

@@ -866,6 +866,7 @@ func brokerCalls(b *recall.Broker) map[string]func(context.Context) error {
 		"Release":           func(ctx context.Context) error { _, err := b.Release(ctx, label("a")); return err },
 		"Reschedule":        func(ctx context.Context) error { _, err := b.Reschedule(ctx, label("a"), time.Now()); return err },
 		"RetryNow":          func(ctx context.Context) error { _, err := b.RetryNow(ctx, label("a")); return err },
+		"Receive":           func(ctx context.Context) error { _, err := b.Receive(ctx, "q", 1, recall.PollFor(0)); return err },
 		"DeleteDeadLetters": func(ctx context.Context) error { _, err := b.DeleteDeadLetters(ctx, "1-1"); return err },
 		"RetryDeadLetters":  func(ctx context.Context) error { _, err := b.RetryDeadLetters(ctx, "1-1"); return err },
 	}

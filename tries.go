@@ -30,5 +30,9 @@ func (e *entry) setPriority(n int8) {
 
 func (e *entry) parked() bool { return e.tries&parkedBit != 0 }
 
-// isLocal tells whether a destination is in this process, and not behind HTTP.
-func isLocal[S string | []byte](url S) bool { return strings.HasPrefix(string(url), localScheme) }
+// isLocal tells whether a destination is in this process, a handler or consumers,
+// and not behind HTTP.
+func isLocal[S string | []byte](url S) bool {
+	text := string(url)
+	return strings.HasPrefix(text, localScheme) || strings.HasPrefix(text, pullScheme)
+}

@@ -148,7 +148,7 @@ func (p *pair) now() time.Time { return p.ref.now }
 var (
 	genLabels = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c"}), 0, 2, rapid.ID[string])
 	genQueue  = rapid.SampledFrom([]string{"", "q1", "q2"})
-	genURL    = rapid.SampledFrom([]string{"https://a.test/x", "https://b.test:81/y", "http://a.test/y", "local:job"})
+	genURL    = rapid.SampledFrom([]string{"https://a.test/x", "https://b.test:81/y", "http://a.test/y", "local:job", "pull:q1"})
 	genIP     = rapid.SampledFrom([]string{"", "10.0.0.1", "10.0.0.2"})
 	genDedup  = rapid.SampledFrom([]string{"", "", "", "a", "b"})
 	genDelay  = rapid.SampledFrom([]time.Duration{0, 0, -time.Minute, time.Second, time.Minute, time.Hour})
@@ -229,11 +229,17 @@ func (p *pair) did(ref, x recall.OperationID) {
 
 func (p *pair) claim(t *rapid.T) {
 	most := rapid.IntRange(0, 4).Draw(t, "max")
-	var handlers []string
+	req := recall.ClaimRequest{Now: p.now(), Max: most, Only: rapid.Bool().Draw(t, "only")}
 	if rapid.Bool().Draw(t, "handled") {
-		handlers = []string{"local:job"}
+		req.Handlers = []string{"local:job"}
 	}
-	r, e := p.ref.claimResult(most, handlers...), p.x.claimResult(most, handlers...)
+	if rapid.Bool().Draw(t, "pulled") {
+		req.Handlers = append(req.Handlers, "pull:q1")
+	}
+	r, err := p.ref.e.Claim(p.ref.ctx, req)
+	p.ref.check(err, "Claim")
+	e, err := p.x.e.Claim(p.x.ctx, req)
+	p.x.check(err, "Claim")
 	p.same("Claim", p.refNumbers(leaseIDs(r.Leases)), p.xNumbers(leaseIDs(e.Leases)))
 	p.same("Next", millisOf(r.Next), millisOf(e.Next))
 	for i := range r.Leases {

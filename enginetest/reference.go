@@ -296,8 +296,7 @@ func (r *Reference) Claim(ctx context.Context, req recall.ClaimRequest) (res rec
 	defer r.mu.Unlock()
 	var waiting []*entry
 	for _, e := range r.live {
-		handled := !strings.HasPrefix(e.m.URL, "local:") || slices.Contains(req.Handlers, e.m.URL)
-		if !e.inFlight() && !e.held && handled && !r.blocked(e) {
+		if !e.inFlight() && !e.held && wanted(e.m.URL, req) && !r.blocked(e) {
 			waiting = append(waiting, e)
 		}
 	}
@@ -317,6 +316,14 @@ func (r *Reference) Claim(ctx context.Context, req recall.ClaimRequest) (res rec
 		res.Leases = append(res.Leases, recall.Lease{Message: r.show(e, req.Now), Token: e.lease})
 	}
 	return res, nil
+}
+
+// wanted tells whether a claim asks for messages with a URL.
+func wanted(url string, req recall.ClaimRequest) bool {
+	if strings.HasPrefix(url, "local:") || strings.HasPrefix(url, "pull:") {
+		return slices.Contains(req.Handlers, url)
+	}
+	return !req.Only
 }
 
 // Finish implements [recall.Engine].

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Insert", insertTests},
 		{"Filter", slices.Concat(filterTests, momentTests)},
 		{"Claim", claimTests},
+		{"Pull", pullTests},
 		{"Finish", finishTests},
 		{"Cancel", cancelTests},
 		{"CancelMatching", bulkTests},
