@@ -46,7 +46,7 @@ type Options struct {
 	// MaxBatch is how many messages one PublishBatch may have. Default 10,000.
 	MaxBatch int
 	// MaxResponse is how much of a response body is read and kept with a dead
-	// letter, in bytes. Default 64 KiB.
+	// letter, or sent with a callback, in bytes. Default 64 KiB.
 	MaxResponse int
 	// MaxFileSize is the largest file in bytes; publishing is refused with
 	// ErrFull before it is reached. Default no limit; 2 GB on 32-bit systems.
@@ -63,6 +63,14 @@ type Options struct {
 	// AuditRetention is how long the records of bulk operations are kept, see
 	// [Broker.Cancellations]. Default 30 days.
 	AuditRetention time.Duration
+	// DeadLetterRetention is how long dead letters are kept from when they died,
+	// and MaxDeadLetters how many: what is older, and then the oldest of what is
+	// more, is dropped in the background, at most 1,000 in a commit; the queue may
+	// be larger until then. It is logged, and counted in Stats.DeadLettersDropped.
+	// Default 30 days and 1,000,000; negative: for ever, and any number. With
+	// NoDispatch nothing is dropped unless the field is set.
+	DeadLetterRetention time.Duration
+	MaxDeadLetters      int
 	// UpkeepRate bounds the commits per second that background work makes:
 	// folding cancelled messages away and giving back their room. Default no
 	// limit; see [Broker.SetUpkeepRate].
@@ -99,6 +107,9 @@ const (
 	DefaultUndoBytes      = 1 << 30
 	DefaultAuditRetention = 30 * 24 * time.Hour
 
+	DefaultDeadLetterRetention = 30 * 24 * time.Hour
+	DefaultMaxDeadLetters      = 1_000_000
+
 	maxSlots     = 1 << 16
 	maxBodyBound = 16 << 20
 	maxBatch     = 100_000
@@ -117,6 +128,12 @@ func (o *Options) withDefaults() *Options {
 	setDefault(&c.UndoWindow, DefaultUndoWindow)
 	setDefault(&c.UndoBytes, DefaultUndoBytes)
 	setDefault(&c.AuditRetention, DefaultAuditRetention)
+	if c.NoDispatch { // who only looks must not drop what another process keeps for longer
+		setDefault(&c.DeadLetterRetention, -1)
+		setDefault(&c.MaxDeadLetters, -1)
+	}
+	setDefault(&c.DeadLetterRetention, DefaultDeadLetterRetention)
+	setDefault(&c.MaxDeadLetters, DefaultMaxDeadLetters)
 	if c.Retries == nil {
 		c.Retries = Retries(DefaultRetries)
 	} else {
@@ -200,6 +217,7 @@ type Broker struct {
 	handlers handlers
 
 	longestUpdate atomic.Int64
+	droppedDead   atomic.Int64
 	upkeepRate    atomic.Int64 // commits per second; 0: no limit
 }
 
@@ -309,6 +327,9 @@ type Stats struct {
 	Busy      int   // attempts that run now
 	Delivered int64 // attempts that ended delivered, since open
 	Failed    int64 // attempts that failed, since open
+	// DeadLettersDropped is how many dead letters were dropped by age or by number
+	// since open, see Options.DeadLetterRetention.
+	DeadLettersDropped int64
 	// LongestUpdate is the longest that a transaction kept everybody waiting.
 	LongestUpdate time.Duration
 }
@@ -317,6 +338,7 @@ type Stats struct {
 func (b *Broker) Stats() Stats {
 	s := Stats{EngineStats: b.engine.Stats(), Slots: b.opts.Slots}
 	s.LongestUpdate = time.Duration(b.longestUpdate.Load())
+	s.DeadLettersDropped = b.droppedDead.Load()
 	if b.dispatch != nil {
 		b.dispatch.addTo(&s)
 	}

@@ -239,6 +239,7 @@ func (d *dispatcher) end(l *Lease, r result, cut bool, started time.Time) {
 		f = d.broker.decide(&l.Message, r, now)
 	}
 	f.Now = now
+	f.addCallbacks(&l.Message, r.truncated, d.broker.opts)
 	if !d.finish(l, f) {
 		return
 	}

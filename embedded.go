@@ -56,6 +56,7 @@ type embedded struct {
 
 	opIDs     opIDs
 	retention time.Duration // of the records of operations
+	opts      *Options      // for the callbacks of what a crash has ended
 }
 
 // lease is what memory keeps of an attempt that is under way.
@@ -115,7 +116,7 @@ func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
 		queue:   make(chan *request, queueLength),
 		closing: make(chan struct{}), committed: make(chan struct{}),
 		live: newIndex(true), dead: newIndex(false), lanes: newLanes(),
-		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention,
+		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention, opts: o,
 		objects:   map[ObjectKind]map[string][]byte{},
 		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1),
 	}

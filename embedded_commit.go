@@ -379,11 +379,12 @@ func (c *committer) apply() {
 		}
 	}
 	e.mu.Lock()
+	died := e.dead.last != e.dead.visible
 	e.live.visible, e.dead.visible = e.live.last, e.dead.last
 	e.standing = c.turn.standing
 	e.stats.commits++
 	e.upkeep.foldable += len(c.turn.finished) + len(c.turn.deleted)
-	pays := fold || e.upkeepPaysLocked()
+	pays := fold || died || e.upkeepPaysLocked()
 	e.mu.Unlock()
 	if pays {
 		hint(e.upkeepHint)

@@ -298,7 +298,7 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 		r.remove(e)
 	case f.Outcome == recall.Dead:
 		r.remove(e)
-		r.bury(e, f)
+		f.Follow = append(slices.Clip(f.Follow), named(f.FollowDead, r.bury(e, f))...)
 	case f.Outcome == recall.Retry:
 		e.lease = recall.LeaseToken{}
 		e.m.DueAt = millis(f.Due)
@@ -324,17 +324,31 @@ func (r *Reference) remove(e *entry) {
 	r.live = slices.DeleteFunc(r.live, func(o *entry) bool { return o == e })
 }
 
-func (r *Reference) bury(e *entry, f recall.Finish) {
+func (r *Reference) bury(e *entry, f recall.Finish) recall.DeadLetterID {
 	r.deaths++
 	died := millis(f.Now)
+	id := recall.DeadLetterID(fmt.Sprintf("%d-%d", died.UnixMilli(), r.deaths))
 	r.dead = append(r.dead, recall.DeadLetter{
-		ID:       recall.DeadLetterID(fmt.Sprintf("%d-%d", died.UnixMilli(), r.deaths)),
+		ID:       id,
 		Message:  clone(e.m),
 		DiedAt:   died,
 		Attempts: e.m.Attempts,
 		Reason:   f.Reason,
 		Response: cloneResponse(f.Response),
 	})
+	hint(r.maintain)
+	return id
+}
+
+// named returns the messages that follow a dead letter, with its id.
+func named(follow []recall.DeadFollow, id recall.DeadLetterID) (msgs []recall.Message) {
+	for _, n := range follow {
+		if at := n.IDAt; at > 0 {
+			n.Message.Body = slices.Concat(n.Message.Body[:at], []byte(id), n.Message.Body[at:])
+		}
+		msgs = append(msgs, n.Message)
+	}
+	return msgs
 }
 
 // Cancel implements [recall.Engine].
@@ -443,7 +457,7 @@ func (r *Reference) RetryDead(ctx context.Context, ids []recall.DeadLetterID, no
 	for _, d := range r.unbury(ids) {
 		m := d.Message
 		m.CreatedAt, m.DueAt = now, now
-		m.Delay, m.NotBefore = 0, time.Time{}
+		m.Delay, m.NotBefore, m.Blocks = 0, time.Time{}, ""
 		again = append(again, m)
 	}
 	return r.insert(again, now), nil
