@@ -293,6 +293,11 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 	if !ok || !e.inFlight() || e.lease != l.Token {
 		return recall.ErrLeaseLost
 	}
+	for _, n := range f.FollowDead {
+		if n.IDAt < 0 || n.IDAt > len(n.Message.Body) {
+			return &recall.InvalidError{Field: "FollowDead", Reason: "an id has no place there"}
+		}
+	}
 	switch {
 	case f.Outcome == recall.Delivered || e.requested:
 		r.remove(e)
