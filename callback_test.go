@@ -124,10 +124,12 @@ func TestCallbackOfEachOutcome(t *testing.T) {
 		body     string
 		failures int
 	}{
-		"delivered":   {status(201), []int{201}, "answer", 0},
-		"dead":        {status(503), []int{503, 503, 503}, "answer", 1},
-		"no answer":   {func(*http.Request) (*http.Response, error) { return nil, refuse }, []int{0, 0, 0}, "connection refused", 1},
-		"permanent":   {func(*http.Request) (*http.Response, error) { return answer(489, "Upstash-NonRetryable-Error", "true"), nil }, []int{489}, "answer", 1},
+		"delivered": {status(201), []int{201}, "answer", 0},
+		"dead":      {status(503), []int{503, 503, 503}, "answer", 1},
+		"no answer": {func(*http.Request) (*http.Response, error) { return nil, refuse }, []int{0, 0, 0}, "connection refused", 1},
+		"permanent": {func(*http.Request) (*http.Response, error) {
+			return answer(489, "Upstash-NonRetryable-Error", "true"), nil
+		}, []int{489}, "answer", 1},
 		"no response": {func(*http.Request) (*http.Response, error) { panic("broken") }, []int{0, 0, 0}, "panic: broken", 1},
 	} {
 		t.Run(name, func(t *testing.T) {

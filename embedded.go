@@ -87,7 +87,8 @@ const (
 // OpenEngine opens the embedded engine on the file at path, for use with
 // [New]; [Open] does both. Of the options those about the file are used –
 // Durability, MaxFileSize, UndoWindow, UndoBytes, AuditRetention, Logger – and
-// Clock, for what has expired by now. Errors are those of Open.
+// Clock, for what has expired by now, and Timeout, for the callbacks of messages
+// that the last crash has ended. Errors are those of Open.
 func OpenEngine(path string, opts *Options) (Engine, error) {
 	o := opts.withDefaults()
 	if err := o.validate(); err != nil {
