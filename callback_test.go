@@ -1,6 +1,7 @@
 package recall_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,16 +30,25 @@ type told struct {
 	SourceBody      []byte      `json:"sourceBody"`
 }
 
-// parts is an endpoint of several paths: each is answered by its own function,
-// and what came for it is kept.
+// reply is how an endpoint answers: with a status, or not at all.
+type reply struct {
+	status int
+	header []string // pairs
+	body   string   // "answer" if it is empty
+	err    error
+	broken bool // it panics
+}
+
+// parts is an endpoint of several paths: each has its own reply, 200 if there is
+// none, and what came for it is kept.
 type parts struct {
-	answers map[string]func(*http.Request) (*http.Response, error)
+	answers map[string]reply
 	bodies  map[string][]string
 	headers map[string][]http.Header
 	methods map[string][]string
 }
 
-func newParts(answers map[string]func(*http.Request) (*http.Response, error)) *parts {
+func newParts(answers map[string]reply) *parts {
 	return &parts{answers, map[string][]string{}, map[string][]http.Header{}, map[string][]string{}}
 }
 
@@ -48,10 +58,18 @@ func (p *parts) RoundTrip(r *http.Request) (*http.Response, error) {
 	p.bodies[at] = append(p.bodies[at], string(body))
 	p.headers[at] = append(p.headers[at], r.Header)
 	p.methods[at] = append(p.methods[at], r.Method)
-	if f := p.answers[at]; f != nil {
-		return f(r)
+	a := p.answers[at]
+	if a.broken {
+		panic("broken")
 	}
-	return answer(200), nil
+	if a.err != nil {
+		return nil, a.err
+	}
+	resp := answer(cmp.Or(a.status, 200), a.header...)
+	if a.body != "" {
+		resp.Body = io.NopCloser(strings.NewReader(a.body))
+	}
+	return resp, nil
 }
 
 // told returns what the callbacks that came for a path say.
@@ -67,9 +85,7 @@ func (p *parts) told(t *testing.T, path string) (all []told) {
 	return all
 }
 
-func status(code int) func(*http.Request) (*http.Response, error) {
-	return func(*http.Request) (*http.Response, error) { return answer(code, "X-Of", "endpoint"), nil }
-}
+func status(code int) reply { return reply{status: code, header: []string{"X-Of", "endpoint"}} }
 
 // oneSlot makes attempts one after the other, so that parts needs no lock.
 func oneSlot(p *parts) *recall.Options {
@@ -86,7 +102,7 @@ func called(url string) recall.Message {
 // TestCallbackBytes compares every byte of the bodies.
 func TestCallbackBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newParts(map[string]func(*http.Request) (*http.Response, error){"/hook": status(500)})
+		p := newParts(map[string]reply{"/hook": status(500)})
 		b := newBroker(t, oneSlot(p))
 		m := called("http://a.test/hook?a=<b>")
 		m.Method, m.Header, m.Body = "PUT", http.Header{"x-one": {"1", "2"}}, []byte("body")
@@ -119,22 +135,20 @@ func wantTexts(t *testing.T, what string, got []string, want ...string) {
 func TestCallbackOfEachOutcome(t *testing.T) {
 	refuse := errors.New("connection refused")
 	for name, test := range map[string]struct {
-		answer   func(*http.Request) (*http.Response, error)
+		answer   reply
 		statuses []int
 		body     string
 		failures int
 	}{
-		"delivered": {status(201), []int{201}, "answer", 0},
-		"dead":      {status(503), []int{503, 503, 503}, "answer", 1},
-		"no answer": {func(*http.Request) (*http.Response, error) { return nil, refuse }, []int{0, 0, 0}, "connection refused", 1},
-		"permanent": {func(*http.Request) (*http.Response, error) {
-			return answer(489, "Upstash-NonRetryable-Error", "true"), nil
-		}, []int{489}, "answer", 1},
-		"no response": {func(*http.Request) (*http.Response, error) { panic("broken") }, []int{0, 0, 0}, "panic: broken", 1},
+		"delivered":   {status(201), []int{201}, "answer", 0},
+		"dead":        {status(503), []int{503, 503, 503}, "answer", 1},
+		"no answer":   {reply{err: refuse}, []int{0, 0, 0}, "connection refused", 1},
+		"permanent":   {reply{status: 489, header: []string{"Upstash-NonRetryable-Error", "true"}}, []int{489}, "answer", 1},
+		"no response": {reply{broken: true}, []int{0, 0, 0}, "panic: broken", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newParts(map[string]func(*http.Request) (*http.Response, error){"/hook": test.answer})
+				p := newParts(map[string]reply{"/hook": test.answer})
 				b := newBroker(t, oneSlot(p))
 				m := called("http://a.test/hook")
 				m.Retries = recall.Retries(2)
@@ -247,7 +261,7 @@ func TestCallbackAsConfigured(t *testing.T) {
 // keeps the same queue waiting.
 func TestCallbackOfCallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newParts(map[string]func(*http.Request) (*http.Response, error){"/callback": status(500)})
+		p := newParts(map[string]reply{"/callback": status(500)})
 		b := newBroker(t, oneSlot(p))
 		m := called("http://a.test/hook")
 		m.Queue, m.Retries = "q", recall.Retries(0)
@@ -270,11 +284,7 @@ func TestCallbackOfCallback(t *testing.T) {
 func TestCallbackIsBounded(t *testing.T) {
 	for size, truncated := range map[int]bool{9: false, 10: false, 11: true, 1000: true} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newParts(map[string]func(*http.Request) (*http.Response, error){"/hook": func(*http.Request) (*http.Response, error) {
-				r := answer(200)
-				r.Body = io.NopCloser(strings.NewReader(strings.Repeat("x", size)))
-				return r, nil
-			}})
+			p := newParts(map[string]reply{"/hook": {body: strings.Repeat("x", size)}})
 			opts := oneSlot(p)
 			opts.MaxResponse = 10
 			b := newBroker(t, opts)
@@ -368,7 +378,7 @@ func TestStandingCancellationTakesCallbacks(t *testing.T) {
 // callbacks.
 func TestRedriveCallsBackAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newParts(map[string]func(*http.Request) (*http.Response, error){"/hook": status(500)})
+		p := newParts(map[string]reply{"/hook": status(500)})
 		opts := oneSlot(p)
 		f := openFile(t, opts)
 		m := called("http://a.test/hook")
