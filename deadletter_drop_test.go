@@ -129,6 +129,7 @@ type busy struct {
 	*enginetest.Reference
 	full  bool
 	steps int
+	drops []int // the number of steps before each
 }
 
 func (e *busy) Maintain(context.Context, time.Time) (time.Time, error) {
@@ -140,6 +141,7 @@ func (e *busy) DeleteDead(ctx context.Context, ids []recall.DeadLetterID) (int, 
 	if e.full {
 		return 0, recall.ErrFull
 	}
+	e.drops = append(e.drops, e.steps)
 	return e.Reference.DeleteDead(ctx, ids)
 }
 
@@ -156,8 +158,13 @@ func TestDropTakesTurns(t *testing.T) {
 		before := engine.steps
 		sleep(time.Second)
 		wantDead(t, b, 1, 2599)
-		if steps := engine.steps - before; steps < 6 || steps > 8 {
-			t.Errorf("the engine had %d steps of 10, want 7", steps)
+		if steps := engine.steps - before; steps != 7 && steps != 8 || len(engine.drops) != 3 {
+			t.Errorf("got %d steps of the engine and drops %v in a second, want 10 in all", steps, engine.drops)
+		}
+		for i := range engine.drops[1:] {
+			if engine.drops[i+1] != engine.drops[i]+1 {
+				t.Errorf("steps before each drop: got %v, want one between two", engine.drops)
+			}
 		}
 	})
 }
