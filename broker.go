@@ -46,7 +46,7 @@ type Options struct {
 	// MaxBatch is how many messages one PublishBatch may have. Default 10,000.
 	MaxBatch int
 	// MaxResponse is how much of a response body is read and kept with a dead
-	// letter, in bytes. Default 64 KiB.
+	// letter, or sent with a callback, in bytes. Default 64 KiB.
 	MaxResponse int
 	// MaxFileSize is the largest file in bytes; publishing is refused with
 	// ErrFull before it is reached. Default no limit; 2 GB on 32-bit systems.
@@ -73,6 +73,14 @@ type Options struct {
 	// memory, with 70 to 120 bytes each, and take about 40 of the file. What would
 	// reserve more is refused with [ErrDeduplicationFull]. Default 1,000,000.
 	MaxDeduplicationIDs int
+	// DeadLetterRetention is how long dead letters are kept from when they died,
+	// and MaxDeadLetters how many: what is older, and then the oldest of what is
+	// more, is dropped in the background, at most 1,000 in a commit; the queue may
+	// be larger until then. It is logged, and counted in Stats.DeadLettersDropped.
+	// Default 30 days and 1,000,000; negative: for ever, and any number. With
+	// NoDispatch nothing is dropped unless the field is set.
+	DeadLetterRetention time.Duration
+	MaxDeadLetters      int
 	// UpkeepRate bounds the commits per second that background work makes:
 	// folding cancelled messages away and giving back their room. Default no
 	// limit; see [Broker.SetUpkeepRate].
@@ -109,6 +117,9 @@ const (
 	DefaultUndoBytes      = 1 << 30
 	DefaultAuditRetention = 30 * 24 * time.Hour
 
+	DefaultDeadLetterRetention = 30 * 24 * time.Hour
+	DefaultMaxDeadLetters      = 1_000_000
+
 	maxSlots     = 1 << 16
 	maxBodyBound = 16 << 20
 	maxBatch     = 100_000
@@ -129,6 +140,12 @@ func (o *Options) withDefaults() *Options {
 	setDefault(&c.AuditRetention, DefaultAuditRetention)
 	setDefault(&c.DeduplicationWindow, DefaultDeduplicationWindow)
 	setDefault(&c.MaxDeduplicationIDs, DefaultMaxDeduplicationIDs)
+	if c.NoDispatch { // who only looks must not drop what another process keeps for longer
+		setDefault(&c.DeadLetterRetention, -1)
+		setDefault(&c.MaxDeadLetters, -1)
+	}
+	setDefault(&c.DeadLetterRetention, DefaultDeadLetterRetention)
+	setDefault(&c.MaxDeadLetters, DefaultMaxDeadLetters)
 	if c.Retries == nil {
 		c.Retries = Retries(DefaultRetries)
 	} else {
@@ -220,6 +237,7 @@ type Broker struct {
 	hints     *hintSpreader
 
 	longestUpdate atomic.Int64
+	droppedDead   atomic.Int64
 	upkeepRate    atomic.Int64 // commits per second; 0: no limit
 }
 
@@ -340,6 +358,9 @@ type Stats struct {
 	Leased    int   // messages that consumers hold, see [Broker.Receive]; they take no slots
 	Delivered int64 // attempts that ended delivered, since open
 	Failed    int64 // attempts that failed, since open
+	// DeadLettersDropped is how many dead letters were dropped by age or by number
+	// since open, see Options.DeadLetterRetention.
+	DeadLettersDropped int64
 	// LongestUpdate is the longest that a transaction kept everybody waiting.
 	LongestUpdate time.Duration
 }
@@ -350,6 +371,7 @@ func (b *Broker) Stats() Stats {
 	s.LongestUpdate = time.Duration(b.longestUpdate.Load())
 	s.Delivered, s.Failed = b.outcomes.delivered.Load(), b.outcomes.failed.Load()
 	s.Leased = b.consumers.leased()
+	s.DeadLettersDropped = b.droppedDead.Load()
 	if b.dispatch != nil {
 		b.dispatch.addTo(&s)
 	}

@@ -1,7 +1,7 @@
 package recall
 
 import (
-	"fmt"
+	"errors"
 	"net/http"
 	"time"
 )
@@ -9,6 +9,24 @@ import (
 // Callback is a message that Recall publishes by itself to tell how an attempt,
 // or the message, has ended. It is QStash's Upstash-Callback and
 // Upstash-Failure-Callback with the headers that configure them.
+//
+// There is a callback for each attempt that counts, and a failure callback for a
+// message that becomes a dead letter. They are published in the commit that makes
+// the outcome durable, so none is lost and none comes twice; delivered they are
+// at least once, as all messages. Where a standing cancellation matches one, it is
+// cancelled on arrival.
+//
+// The body is JSON in the form of QStash's: "status", "header" and "body" (base64,
+// bounded by Options.MaxResponse, with "truncated": true if it was longer) of the
+// response, or status 0 and the error as the body; "retried", missing at the first
+// attempt, and "maxRetries"; "sourceMessageId", "url", "method", "sourceHeader",
+// "sourceBody" (base64), "topicName", "endpointName", "scheduleId", "callerIP",
+// "notBefore" and "createdAt" (ms) of the message; and "dlqId", the
+// [DeadLetterID], of a failure callback. A handler that returns nil counts as
+// status 200 with no body.
+//
+// Callbacks carry the labels, the priority and the redaction of the message, and
+// have its id as Source: they are found and cancelled by those labels or by URL.
 type Callback struct {
 	// URL is where it goes: absolute http or https, or "local:" and a handler.
 	URL string `json:"url"`
@@ -45,8 +63,8 @@ func checkCallback(field string, c *Callback, depth int, now time.Time) error {
 		checkCallback("Callback", c.Callback, depth-1, now),
 		checkCallback("FailureCallback", c.FailureCallback, depth-1, now),
 	} {
-		if check != nil {
-			return fmt.Errorf("%s: %w", field, check)
+		if bad := (*InvalidError)(nil); errors.As(check, &bad) {
+			return invalid(field+"."+bad.Field, "%s", bad.Reason)
 		}
 	}
 	return nil

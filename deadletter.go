@@ -16,6 +16,10 @@ func deadLetterID(died int64, number uint64) DeadLetterID {
 	return DeadLetterID(strconv.FormatInt(died, 10) + "-" + strconv.FormatUint(number, 10))
 }
 
+// maxDeadLetterID is the length of the longest: two numbers of 64 bits, a sign
+// and a dash.
+const maxDeadLetterID = 19 + 20 + 2
+
 func (id DeadLetterID) parse() (died int64, number uint64, err error) {
 	ms, n, ok := strings.Cut(string(id), "-")
 	if ok {
@@ -62,7 +66,11 @@ func (b *Broker) DeadLetters(ctx context.Context, f Filter) iter.Seq2[DeadLetter
 				return nil, err
 			}
 			defer b.end()
-			return b.engine.ListDead(ctx, f.normalise(), after, listPage)
+			page, err := b.engine.ListDead(ctx, f.normalise(), after, listPage)
+			for i := range page {
+				page[i].Message = page[i].Message.shown()
+			}
+			return page, err
 		}, func(d *DeadLetter) DeadLetterID { return d.ID }, yield)
 	}
 }

@@ -44,7 +44,8 @@ const maxDrain = 64 << 10
 type result struct {
 	failure   FailureClass
 	reason    string
-	response  *HTTPResponse
+	response  *HTTPResponse // of a failure, or for a callback
+	truncated bool          // its body was longer
 	permanent bool          // more attempts would not help
 	next      time.Duration // until the next attempt, if hasNext
 	hasNext   bool
@@ -83,7 +84,7 @@ func (d *dispatcher) deliverHTTP(ctx context.Context, m *Message) result {
 	if err != nil || resp == nil {
 		return noAnswer(ctx, cmp.Or(err, errNoResponse), m.timeout(d.broker.opts))
 	}
-	return d.answer(resp)
+	return d.answer(resp, m.Callback != nil)
 }
 
 var errNoResponse = errors.New("the transport returned neither a response nor an error")
@@ -166,33 +167,44 @@ func noAnswer(ctx context.Context, err error, timeout time.Duration) result {
 }
 
 // answer reads a response and judges it. The status decides: what becomes of
-// the body does not matter.
-func (d *dispatcher) answer(resp *http.Response) result {
+// the body does not matter. It is kept of a failure, and if it is asked for.
+func (d *dispatcher) answer(resp *http.Response, asked bool) (r result) {
 	if resp.Body == nil { // a transport of the caller's may be careless
 		resp.Body = http.NoBody
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
-		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
-		return result{}
+	delivered := resp.StatusCode >= 200 && resp.StatusCode <= 299
+	if !delivered || asked {
+		r.response, r.truncated = d.keep(resp)
 	}
-	r := result{failure: FailureStatus, reason: statusReason(resp.StatusCode), response: d.keep(resp)}
+	_, _ = io.CopyN(io.Discard, readable(resp), maxDrain)
+	if delivered {
+		return r
+	}
+	r.failure, r.reason = FailureStatus, statusReason(resp.StatusCode)
 	r.permanent = resp.StatusCode == statusNonRetryable && strings.EqualFold(resp.Header.Get(headerNonRetryable), "true")
 	r.next, r.hasNext = askedDelay(resp.Header, d.broker.clock.Now())
 	return r
 }
 
-// keep copies what a dead letter holds of a response, and drains a little more.
-// After 101 there is no body but a connection, and no context would end a read
-// of it.
-func (d *dispatcher) keep(resp *http.Response) *HTTPResponse {
-	kept := &HTTPResponse{Status: resp.StatusCode, Header: boundHeader(resp.Header)}
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return kept
+// keep copies what a dead letter holds of a response, and a callback tells of it.
+func (d *dispatcher) keep(resp *http.Response) (kept *HTTPResponse, truncated bool) {
+	kept = &HTTPResponse{Status: resp.StatusCode, Header: boundHeader(resp.Header)}
+	most := d.broker.opts.MaxResponse
+	kept.Body, _ = io.ReadAll(io.LimitReader(readable(resp), int64(most)+1))
+	if truncated = len(kept.Body) > most; truncated {
+		kept.Body = kept.Body[:most:most]
 	}
-	kept.Body, _ = io.ReadAll(io.LimitReader(resp.Body, int64(d.broker.opts.MaxResponse)))
-	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
-	return kept
+	return kept, truncated
+}
+
+// readable is the body of a response. After 101 there is none but a connection,
+// and no context would end a read of it.
+func readable(resp *http.Response) io.Reader {
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return http.NoBody
+	}
+	return resp.Body
 }
 
 // boundHeader returns h, or of a header that is too large the part that fits,

@@ -240,6 +240,7 @@ func (d *outcomes) end(l *Lease, r result, started time.Time) error {
 		f = d.broker.decide(&l.Message, r, now)
 	}
 	f.Now, f.Durable = now, r.durable
+	f.addCallbacks(&l.Message, r.truncated, d.broker.opts)
 	if err := d.finish(l, f); err != nil {
 		return err
 	}

@@ -59,6 +59,7 @@ type embedded struct {
 
 	opIDs     opIDs
 	retention time.Duration // of the records of operations
+	opts      *Options      // for the callbacks of what a crash has ended
 }
 
 // lease is what memory keeps of an attempt that is under way.
@@ -92,7 +93,8 @@ const (
 // [New]; [Open] does both. Of the options those about the file are used –
 // Durability, MaxFileSize, UndoWindow, UndoBytes, AuditRetention,
 // DeduplicationWindow, MaxDeduplicationIDs, Logger – and Clock, for what has
-// expired by now. Errors are those of Open.
+// expired by now, and Timeout, for the callbacks of messages that the last crash
+// has ended. Errors are those of Open.
 func OpenEngine(path string, opts *Options) (Engine, error) {
 	o := opts.withDefaults()
 	if err := o.validate(); err != nil {
@@ -121,7 +123,7 @@ func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
 		queue:   make(chan *request, queueLength),
 		closing: make(chan struct{}), committed: make(chan struct{}),
 		live: newIndex(true), dead: newIndex(false), lanes: newLanes(),
-		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention,
+		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention, opts: o,
 		objects: map[ObjectKind]map[string][]byte{}, queues: newQueues(), flows: newFlows(), reserved: newReservedIDs(o),
 		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1),
 	}

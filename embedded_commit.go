@@ -390,6 +390,7 @@ func (c *committer) apply() {
 	}
 	e.applyReserved(c.turn.reserving.placed)
 	e.mu.Lock()
+	died := e.dead.last != e.dead.visible
 	e.live.visible, e.dead.visible = e.live.last, e.dead.last
 	e.standing = c.turn.standing
 	for key, value := range c.turn.objects {
@@ -397,7 +398,7 @@ func (c *committer) apply() {
 	}
 	e.stats.commits++
 	e.upkeep.foldable += len(c.turn.finished) + len(c.turn.deleted)
-	pays := fold || e.upkeepPaysLocked()
+	pays := fold || died || e.upkeepPaysLocked()
 	ready := e.queuesWaitLocked() || len(e.flows.dirty) > 0
 	e.mu.Unlock()
 	if pays {

@@ -71,13 +71,41 @@ func (e *embedded) insertDeadLocked(seq uint64, rec *store.Record) {
 
 // ListDead implements [Engine].
 func (e *embedded) ListDead(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetter, error) {
-	seqs, err := e.nextDead(ctx, f, after, limit)
-	if err != nil || len(seqs) == 0 {
+	return pageOfDead(e, ctx, f, after, limit, e.readDeadRows)
+}
+
+// DeadIDs implements [Engine].
+func (e *embedded) DeadIDs(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetterID, error) {
+	return pageOfDead(e, ctx, f, after, limit, e.idsOfDead)
+}
+
+// pageOfDead reads the next matches behind an id. Others may take all of them
+// between the look into the index and the read: that is not the end of the list.
+func pageOfDead[T any](
+	e *embedded, ctx context.Context, f Filter, after DeadLetterID, limit int, read func([]uint64) ([]T, error),
+) ([]T, error) {
+	from, err := e.startDead(ctx, after)
+	if err != nil || f.States != nil || f.dueBounded() {
 		return nil, err
 	}
+	for {
+		seqs, err := e.selectDead(f, from, limit)
+		if err != nil || len(seqs) == 0 {
+			return nil, err
+		}
+		found, err := read(seqs)
+		if err != nil || len(found) > 0 {
+			return found, err
+		}
+		from = seqs[len(seqs)-1] + 1
+	}
+}
+
+// readDeadRows reads dead letters, up to a page of them.
+func (e *embedded) readDeadRows(seqs []uint64) ([]DeadLetter, error) {
 	out := make([]DeadLetter, 0, len(seqs))
 	size := 0
-	err = e.store.View(func(v *store.View) error {
+	err := e.store.View(func(v *store.View) error {
 		for _, seq := range seqs {
 			d, ok, err := readDead(v, seq)
 			if err != nil {
@@ -96,12 +124,7 @@ func (e *embedded) ListDead(ctx context.Context, f Filter, after DeadLetterID, l
 	return out, err
 }
 
-// DeadIDs implements [Engine].
-func (e *embedded) DeadIDs(ctx context.Context, f Filter, after DeadLetterID, limit int) (ids []DeadLetterID, err error) {
-	seqs, err := e.nextDead(ctx, f, after, limit)
-	if err != nil || len(seqs) == 0 {
-		return nil, err
-	}
+func (e *embedded) idsOfDead(seqs []uint64) (ids []DeadLetterID, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, seq := range seqs {
@@ -113,27 +136,17 @@ func (e *embedded) DeadIDs(ctx context.Context, f Filter, after DeadLetterID, li
 	return ids, nil
 }
 
-// nextDead returns the next matches behind an id. The attempts of a dead letter
-// are those that were made; it has no state, and no attempt of it is due.
-func (e *embedded) nextDead(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]uint64, error) {
-	if err := e.checkOpen(ctx); err != nil {
-		return nil, err
+// startDead returns the number behind an id.
+func (e *embedded) startDead(ctx context.Context, after DeadLetterID) (from uint64, err error) {
+	if err := e.checkOpen(ctx); err != nil || after == "" {
+		return 0, err
 	}
-	var from uint64
-	if after != "" {
-		_, n, err := after.parse()
-		if err != nil {
-			return nil, err
-		}
-		from = n + 1
-	}
-	if f.States != nil || f.dueBounded() {
-		return nil, nil
-	}
-	return e.selectDead(f, from, limit)
+	_, n, err := after.parse()
+	return n + 1, err
 }
 
-// selectDead returns the next matches. Ids of a filter name messages, and the
+// selectDead returns the next matches. The attempts of a dead letter are those
+// that were made; it has no state, and no attempt of it is due. Ids of a filter name messages, and the
 // index of the dead letters has numbers of its own: they are compared with the
 // stored ids, a slice of the walk at a time.
 func (e *embedded) selectDead(f Filter, from uint64, limit int) (seqs []uint64, err error) {
@@ -286,7 +299,7 @@ func (e *embedded) readRedrive(seqs []uint64, now time.Time) (msgs []Message, er
 			if !ok {
 				return missing(nil, seq)
 			}
-			d.Message.DueAt, d.Message.Attempts = now, 0 // it starts over
+			d.Message.DueAt, d.Message.Attempts, d.Message.Blocks = now, 0, "" // it starts over
 			msgs = append(msgs, d.Message)
 		}
 		return nil

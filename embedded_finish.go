@@ -15,8 +15,10 @@ type finishWork struct {
 	retry store.Retry // with endRetry
 	dead  *deadRow    // with endDead
 	taken *standing   // with endGone: what has cancelled it
-	// follow are the messages that are published with it; nil: none.
+	// follow are the messages that are published with it; nil: none. The last of
+	// them may name the dead letter.
 	follow *insertWork
+	named  []DeadFollow
 }
 
 type ending uint8
@@ -74,11 +76,8 @@ type decision struct {
 
 func newFinishWork(d decision, l Lease, f *Finish) (*finishWork, error) {
 	w := &finishWork{seq: d.seq, end: d.end}
-	if len(f.Follow) > 0 {
-		w.follow = new(insertWork)
-		if err := w.follow.encode(f.Follow, f.Now.UnixMilli()); err != nil {
-			return nil, err
-		}
+	if err := w.setFollow(f); err != nil {
+		return nil, err
 	}
 	switch d.end {
 	case endRetry:
@@ -215,25 +214,23 @@ func (w *finishWork) bound() store.Bound {
 	}
 	if w.follow != nil {
 		more := w.follow.bound()
-		b.Rows, b.Bytes = b.Rows+more.Rows, b.Bytes+more.Bytes
+		b.Rows, b.Bytes = b.Rows+more.Rows, b.Bytes+more.Bytes+int64(len(w.named)*maxDeadLetterID)
 	}
 	return b
 }
 
 func (w *finishWork) write(t *turn) error {
-	if w.follow != nil {
-		if err := w.follow.write(t); err != nil {
-			return err
-		}
-	}
-	switch w.end {
-	case endRetry:
-		t.retries = append(t.retries, w.retry)
-		return nil
-	case endDead:
+	if w.dead != nil {
 		if err := w.dead.write(t, w.seq); err != nil {
 			return err
 		}
+	}
+	if err := w.writeFollow(t); err != nil {
+		return err
+	}
+	if w.end == endRetry {
+		t.retries = append(t.retries, w.retry)
+		return nil
 	}
 	if w.taken != nil {
 		t.take(w.taken, w.seq)

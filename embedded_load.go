@@ -1,7 +1,6 @@
 package recall
 
 import (
-	"bytes"
 	"context"
 	"errors"
 
@@ -200,14 +199,12 @@ func (e *embedded) settleCrash(todo []crashed, now int64) error {
 	for _, c := range todo {
 		w := &finishWork{seq: c.seq, end: endGone}
 		if !c.cancelled {
-			dead, err := e.crashLetter(c, now)
-			if errors.Is(err, ErrCorrupt) {
+			w.end = endDead
+			if err := e.crashLetter(w, c, now); errors.Is(err, ErrCorrupt) {
 				continue // whoever claims it sets it aside
-			}
-			if err != nil {
+			} else if err != nil {
 				return err
 			}
-			w.end, w.dead = endDead, dead
 		}
 		e.mu.Lock()
 		if p, en := e.live.lookup(c.seq); en != nil {
@@ -220,32 +217,4 @@ func (e *embedded) settleCrash(todo []crashed, now int64) error {
 		}
 	}
 	return nil
-}
-
-// crashLetter makes the dead letter of a message whose last attempt ended with
-// the process.
-func (e *embedded) crashLetter(c crashed, now int64) (d *deadRow, err error) {
-	err = e.store.View(func(v *store.View) error {
-		row, err := v.Record(store.Live, c.seq)
-		if err != nil || row == nil {
-			return missing(err, c.seq)
-		}
-		bodyRow, err := v.Body(store.Live, c.seq)
-		if err != nil || bodyRow == nil {
-			return missing(err, c.seq)
-		}
-		var rec store.Record
-		var body store.Body
-		if err := store.DecodeRecord(c.seq, bytes.Clone(row), &rec); err != nil { // its fields outlive the read
-			return store.CorruptRecord(store.Live, c.seq, err)
-		}
-		if err := store.DecodeBody(bodyRow, &body); err != nil {
-			return store.CorruptBody(store.Live, c.seq, err)
-		}
-		rec.Died, rec.Attempts = now, c.attempts
-		rec.Reason = []byte("the process ended during the last attempt")
-		d = sealDead(rec, body, rec.ID)
-		return nil
-	})
-	return d, err
 }

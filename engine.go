@@ -72,7 +72,8 @@ type Engine interface {
 
 	// ListDead, DeleteDead and RetryDead serve the dead letter queue. Unknown
 	// ids are passed over. ListDead ends early like List. RetryDead publishes a
-	// new message for each and removes the dead letter, in one unit.
+	// new message for each, which blocks no queue, and removes the dead letter,
+	// in one unit.
 	ListDead(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetter, error)
 	DeleteDead(ctx context.Context, ids []DeadLetterID) (int, error)
 	RetryDead(ctx context.Context, ids []DeadLetterID, now time.Time) ([]Receipt, error)
@@ -160,7 +161,7 @@ const PageBytes = 8 << 20
 // none is lost: it stays until it is taken.
 type Hints struct {
 	Claim    <-chan struct{} // something may have become claimable earlier than the last Claim said
-	Maintain <-chan struct{} // there is background work
+	Maintain <-chan struct{} // there is background work, or a new dead letter
 }
 
 // ClaimRequest is what [Engine.Claim] needs.
@@ -219,6 +220,17 @@ type Finish struct {
 	// Follow are messages to insert in the same durable unit: callbacks. They
 	// arrive as Insert wants them.
 	Follow []Message
+	// FollowDead are more of them, for a message that becomes a dead letter by
+	// this. Where the cancellation of the message was requested it does not, and
+	// they are not inserted.
+	FollowDead []DeadFollow
+}
+
+// DeadFollow is a message to insert with a dead letter. The id of the dead letter
+// is known only then: it is inserted into the body at IDAt, unless that is 0.
+type DeadFollow struct {
+	Message Message
+	IDAt    int // between 0 and the length of Message.Body
 }
 
 // FailureClass groups the reasons of failed attempts.

@@ -204,6 +204,13 @@ var faultSteps = []storyStep{
 		return s.finish("e1", recall.Finish{Outcome: recall.Dead, Reason: "no"})
 	}, []string{"g2", "t1"}, 0},
 	{"fold the transaction", (*story).upkeep, []string{"g2", "t1"}, 0},
+	{"dead letter with callbacks", func(s *story) error {
+		named := storyMessage("named", storyBase)
+		return errors.Join(s.claim(1), s.finish("g2", recall.Finish{
+			Outcome: recall.Dead, Reason: "no", Follow: []recall.Message{storyMessage("told", storyBase)},
+			FollowDead: []recall.DeadFollow{{Message: named, IDAt: len(named.Body)}},
+		}))
+	}, []string{"t1", "told", "named1700000000000-3"}, 1},
 }
 
 // TestFailEveryCommit fails the n-th commit of a story, for every n until one

@@ -9,8 +9,9 @@ import (
 // read outlives a call into user code, so a list is read page by page.
 const listPage = 256
 
-// Get returns a live message, pending or in flight, with its body. A message
-// that was delivered, cancelled or dead-lettered is [ErrNotFound].
+// Get returns a live message, pending or in flight, with its body; what of it is
+// not to be shown is redacted, see [Redaction]. A message that was delivered,
+// cancelled or dead-lettered is [ErrNotFound].
 func (b *Broker) Get(ctx context.Context, id MessageID) (Message, error) {
 	if _, err := id.ulid(); err != nil {
 		return Message{}, err
@@ -19,11 +20,12 @@ func (b *Broker) Get(ctx context.Context, id MessageID) (Message, error) {
 		return Message{}, err
 	}
 	defer b.end()
-	return b.engine.Get(ctx, id, b.clock.Now())
+	m, err := b.engine.Get(ctx, id, b.clock.Now())
+	return m.shown(), err
 }
 
 // List iterates over the live messages that match f in the order of
-// publication; a zero Filter lists everything. It reads in pages and holds
+// publication, as [Broker.Get] shows them; a zero Filter lists everything. It reads in pages and holds
 // nothing in between, so the loop may take its time and call the broker; what
 // is published or ends meanwhile may or may not be seen. The iteration ends
 // with the first error.
@@ -34,7 +36,11 @@ func (b *Broker) List(ctx context.Context, f Filter) iter.Seq2[Message, error] {
 				return nil, err
 			}
 			defer b.end()
-			return b.engine.List(ctx, f.normalise(), after, listPage, b.clock.Now())
+			page, err := b.engine.List(ctx, f.normalise(), after, listPage, b.clock.Now())
+			for i := range page {
+				page[i] = page[i].shown()
+			}
+			return page, err
 		}, func(m *Message) MessageID { return m.ID }, yield)
 	}
 }

@@ -7,10 +7,11 @@ import (
 
 // upkeep is the goroutine that gives the engine time for background work:
 // when the engine hints that there is some, and at the time the last step
-// asked for.
+// asked for. In between it drops dead letters.
 type upkeep struct {
 	cancel context.CancelFunc
 	done   chan struct{}
+	drop   deadDrop
 }
 
 func startUpkeep(b *Broker) *upkeep {
@@ -35,7 +36,7 @@ func (u *upkeep) loop(ctx context.Context, b *Broker) {
 	defer alarm.off()
 	for faults := 0; ctx.Err() == nil; {
 		now := b.clock.Now()
-		next, err := b.engine.Maintain(ctx, now)
+		next, err := u.step(ctx, b, now)
 		switch {
 		case err == nil:
 			faults = 0
@@ -56,6 +57,17 @@ func (u *upkeep) loop(ctx context.Context, b *Broker) {
 			faults++
 		}
 	}
+}
+
+// step is one step of background work. Dead letters have their turn also while
+// the engine is always busy, and it has its own after each commit of theirs.
+func (u *upkeep) step(ctx context.Context, b *Broker, now time.Time) (next time.Time, err error) {
+	did, next, err := u.drop.step(ctx, b, now)
+	if err != nil || did {
+		return now, err
+	}
+	at, err := b.engine.Maintain(ctx, now)
+	return earlier(at, next), err
 }
 
 // SetUpkeepRate bounds the commits per second that background work makes from

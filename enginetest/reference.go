@@ -336,6 +336,11 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 	if !ok || !e.inFlight() || e.lease != l.Token {
 		return recall.ErrLeaseLost
 	}
+	for _, n := range f.FollowDead {
+		if n.IDAt < 0 || n.IDAt > len(n.Message.Body) {
+			return &recall.InvalidError{Field: "FollowDead", Reason: "an id has no place there"}
+		}
+	}
 	if f.Outcome <= recall.Release {
 		r.ends(&e.m, f.Outcome == recall.Release)
 	}
@@ -344,7 +349,7 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 		r.remove(e)
 	case f.Outcome == recall.Dead:
 		r.remove(e)
-		r.bury(e, f)
+		f.Follow = append(slices.Clip(f.Follow), named(f.FollowDead, r.bury(e, f))...)
 	case f.Outcome == recall.Retry:
 		e.lease = recall.LeaseToken{}
 		e.m.DueAt = millis(f.Due)
@@ -378,17 +383,31 @@ func (r *Reference) remove(e *entry) {
 	r.live = slices.DeleteFunc(r.live, func(o *entry) bool { return o == e })
 }
 
-func (r *Reference) bury(e *entry, f recall.Finish) {
+func (r *Reference) bury(e *entry, f recall.Finish) recall.DeadLetterID {
 	r.deaths++
 	died := millis(f.Now)
+	id := recall.DeadLetterID(fmt.Sprintf("%d-%d", died.UnixMilli(), r.deaths))
 	r.dead = append(r.dead, recall.DeadLetter{
-		ID:       recall.DeadLetterID(fmt.Sprintf("%d-%d", died.UnixMilli(), r.deaths)),
+		ID:       id,
 		Message:  clone(e.m),
 		DiedAt:   died,
 		Attempts: e.m.Attempts,
 		Reason:   f.Reason,
 		Response: cloneResponse(f.Response),
 	})
+	hint(r.maintain)
+	return id
+}
+
+// named returns the messages that follow a dead letter, with its id.
+func named(follow []recall.DeadFollow, id recall.DeadLetterID) (msgs []recall.Message) {
+	for _, n := range follow {
+		if at := n.IDAt; at > 0 {
+			n.Message.Body = slices.Concat(n.Message.Body[:at], []byte(id), n.Message.Body[at:])
+		}
+		msgs = append(msgs, n.Message)
+	}
+	return msgs
 }
 
 // Cancel implements [recall.Engine].
@@ -498,7 +517,7 @@ func (r *Reference) RetryDead(ctx context.Context, ids []recall.DeadLetterID, no
 	for _, d := range r.unbury(ids) {
 		m := d.Message
 		m.CreatedAt, m.DueAt = now, now
-		m.Delay, m.NotBefore = 0, time.Time{}
+		m.Delay, m.NotBefore, m.Blocks = 0, time.Time{}, ""
 		again = append(again, m)
 	}
 	return r.insert(again, now), nil

@@ -63,6 +63,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Flow", flowTests},
 		{"Priority", priorityTests},
 		{"Deduplication", dedupTests},
+		{"Follow", followTests},
 		{"Close", closeTests},
 		{"Concurrent", concurrentTests},
 		{"Reopen", reopenTests},

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"runtime/debug"
+	"strings"
 
 	"github.com/recallmq/recall"
 )
@@ -39,6 +40,7 @@ var wireNames = map[string]string{
 	"URL": "destination", "Method": "Upstash-Method", "Header": "headers", "Body": "body", "Queue": "queue",
 	"DeduplicationID": "Upstash-Deduplication-Id",
 	"Labels":          "Upstash-Label", "FlowKey": "Upstash-Flow-Control-Key", "Delay": "Upstash-Delay",
+	"Callback": "Upstash-Callback", "FailureCallback": "Upstash-Failure-Callback", "Redact": "Upstash-Redact-Fields",
 	"NotBefore": "Upstash-Not-Before", "Timeout": "Upstash-Timeout", "Retries": "Upstash-Retries", "RetryDelay": "Upstash-Retry-Delay",
 	"Filter.CallerIPs": "callerIP", "Filter.States": "states", "Policy": "policy", "OperationID": "operation",
 	"Reason": "reason", "ExpectAtMost": "expectAtMost", "ExpectExactly": "expectExactly",
@@ -47,10 +49,25 @@ var wireNames = map[string]string{
 // text is what an error says on the wire.
 func text(err error) string {
 	var invalid *recall.InvalidError
-	if errors.As(err, &invalid) && wireNames[invalid.Field] != "" {
-		return wireNames[invalid.Field] + ": " + invalid.Reason
+	if errors.As(err, &invalid) && wireName(invalid.Field) != "" {
+		return wireName(invalid.Field) + ": " + invalid.Reason
 	}
 	return err.Error()
+}
+
+// wireName is what a field is called here; "" if it has no other name. Those of a
+// callback have the names of the message's, behind that of the callback.
+func wireName(field string) string {
+	last := field[strings.LastIndexByte(field, '.')+1:]
+	path := strings.TrimSuffix(field, "."+last)
+	if field == last || strings.HasPrefix(field, "Filter.") {
+		return wireNames[field]
+	}
+	name := prefix + strings.ReplaceAll(strings.ReplaceAll(path, ".", "-"), "FailureCallback", "Failure-Callback")
+	if rest, ok := strings.CutPrefix(wireNames[last], prefix); ok {
+		return name + "-" + rest
+	}
+	return name
 }
 
 // statusError is an answer that the wire asks for.

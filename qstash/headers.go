@@ -38,7 +38,7 @@ func joined(values []string) string { return strings.TrimSpace(strings.Join(valu
 // unsupported are settings of QStash that Recall does not have yet. Publishing
 // as if they were not there would break their users without a word.
 var unsupported = []string{
-	"Callback", "Failure-Callback", "Cron", "Schedule-Id", "Queue-Name", "Redact-Fields",
+	"Cron", "Schedule-Id", "Queue-Name",
 }
 
 func (s settings) checkSupported() error {
@@ -57,7 +57,9 @@ func (h *handler) configure(s settings, m *recall.Message) error {
 	}
 	m.Method = strings.ToUpper(s.get("Method"))
 	m.Labels = s.labels()
-	for _, set := range []func(*recall.Message) error{s.setHeader, s.setTimes, s.setRetries, s.setDeduplication} {
+	for _, set := range []func(*recall.Message) error{
+		s.setHeader, s.setTimes, s.setRetries, s.setDeduplication, h.setCallbacks(s), s.setRedaction,
+	} {
 		if err := set(m); err != nil {
 			return err
 		}

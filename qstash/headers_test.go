@@ -170,15 +170,20 @@ func TestSettingsRefused(t *testing.T) {
 		{"Upstash-Flow-Control-Value", "parallelism=1", "needs an Upstash-Flow-Control-Key"},
 		{"Upstash-Header-Forward", "yes", "Upstash-Header-Forward"},
 
-		{"Upstash-Callback", "https://example.com", "Upstash-Callback is not supported"},
-		{"Upstash-Failure-Callback", "https://example.com", "Upstash-Failure-Callback is not supported"},
+		{"Upstash-Callback", "example.com", "Upstash-Callback: "},
+		{"Upstash-Failure-Callback", "ftp://example.com", "Upstash-Failure-Callback: "},
+		{"Upstash-Failure-Callback", "local:h", "Upstash-Failure-Callback: "},
+		{"Upstash-Callback", "https://:80", "Upstash-Callback: "},
 		{"Upstash-Cron", "* * * * *", "Upstash-Cron is not supported"},
 		{"Upstash-Schedule-Id", "s", "Upstash-Schedule-Id is not supported"},
 		{"Upstash-Queue-Name", "q", "Upstash-Queue-Name is not supported"},
 		{"Upstash-Deduplication-Id", strings.Repeat("d", 257), "Upstash-Deduplication-Id: "},
 		{"Upstash-Content-Based-Deduplication", "yes", "Upstash-Content-Based-Deduplication"},
 		{"Upstash-Retry-Delay", "often", "Upstash-Retry-Delay: "},
-		{"Upstash-Redact-Fields", "body", "Upstash-Redact-Fields is not supported"},
+		{"Upstash-Redact-Fields", "bodies", "Upstash-Redact-Fields: "},
+		{"Upstash-Redact-Fields", "body,", "Upstash-Redact-Fields: "},
+		{"Upstash-Redact-Fields", "header[]", "Upstash-Redact-Fields: "},
+		{"Upstash-Redact-Fields", "header[a b]", "Upstash-Redact-Fields: "},
 	} {
 		t.Run(test.header+" "+test.value[:min(len(test.value), 20)], func(t *testing.T) {
 			s := newServer(t, nil)

@@ -30,8 +30,14 @@ type message struct {
 	CallerIP       string           `json:"callerIP,omitempty"`
 	CallerIp       string           `json:"callerIp,omitempty"` //nolint:staticcheck // the wire has both spellings
 	FlowControlKey string           `json:"flowControlKey,omitempty"`
-	Label          string           `json:"label,omitempty"`
-	Labels         []string         `json:"labels,omitempty"`
+
+	Callback              string      `json:"callback,omitempty"`
+	CallbackHeader        http.Header `json:"callbackHeader,omitempty"`
+	FailureCallback       string      `json:"failureCallback,omitempty"`
+	FailureCallbackHeader http.Header `json:"failureCallbackHeader,omitempty"`
+
+	Label  string   `json:"label,omitempty"`
+	Labels []string `json:"labels,omitempty"`
 }
 
 func (h *handler) getMessage(w http.ResponseWriter, r *http.Request, rest string) error {
@@ -60,6 +66,12 @@ func messageBody(m *recall.Message) message {
 	}
 	if len(m.Labels) > 0 {
 		out.Label = m.Labels[0]
+	}
+	if c := m.Callback; c != nil {
+		out.Callback, out.CallbackHeader = c.URL, c.Header
+	}
+	if c := m.FailureCallback; c != nil {
+		out.FailureCallback, out.FailureCallbackHeader = c.URL, c.Header
 	}
 	if utf8.Valid(m.Body) {
 		text := string(m.Body)

@@ -1,0 +1,98 @@
+package qstash
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/recallmq/recall"
+)
+
+// setCallbacks reads who is told of attempts, and of the end of the message.
+func (h *handler) setCallbacks(s settings) func(*recall.Message) error {
+	return func(m *recall.Message) (err error) {
+		if m.Callback, err = h.callback(s, "Callback"); err != nil {
+			return err
+		}
+		m.FailureCallback, err = h.callback(s, "Failure-Callback")
+		return err
+	}
+}
+
+// callback reads the destination that a setting names, and the settings whose
+// names begin with its name: they are those of a message, for the callback. So
+// are its own callbacks. Without a destination there is nothing to configure.
+func (h *handler) callback(s settings, name string) (c *recall.Callback, err error) {
+	dest := s.get(name)
+	if dest == "" {
+		return nil, nil
+	}
+	if !isURL(dest) && (!h.o.AllowLocal || !strings.HasPrefix(dest, "local:")) {
+		return nil, badRequest("%s%s: %.100q is not an http or https URL", prefix, name, dest)
+	}
+	var m recall.Message
+	own := s.below(name + "-")
+	for _, set := range []func(*recall.Message) error{own.setTimes, own.setRetries} {
+		if err := set(&m); err != nil {
+			return nil, badRequest("of %s%s: %v", prefix, name, err)
+		}
+	}
+	c = &recall.Callback{
+		URL: dest, Method: strings.ToUpper(own.get("Method")), Header: own.forwarded(false),
+		Retries: m.Retries, RetryDelay: m.RetryDelay, Timeout: m.Timeout, Delay: m.Delay,
+	}
+	if c.Callback, err = h.callback(s, name+"-Callback"); err != nil {
+		return nil, err
+	}
+	c.FailureCallback, err = h.callback(s, name+"-Failure-Callback")
+	return c, err
+}
+
+// below returns the settings whose names begin with one, without it.
+func (s settings) below(name string) settings {
+	cut := settings{header: http.Header{}, query: map[string][]string{}}
+	for key, values := range s.header {
+		if rest, ok := strings.CutPrefix(key, prefix+name); ok {
+			cut.header[prefix+rest] = values
+		}
+	}
+	lower := strings.ToLower(prefix)
+	for key, values := range s.query {
+		if rest, ok := strings.CutPrefix(key, lower+strings.ToLower(name)); ok {
+			cut.query[lower+rest] = values
+		}
+	}
+	return cut
+}
+
+// setRedaction reads a list of what is not to be shown: "body", "headers", or
+// "header[Name]". SDKs write header for headers, and the other way round.
+func (s settings) setRedaction(m *recall.Message) error {
+	list := s.get("Redact-Fields")
+	if list == "" {
+		return nil
+	}
+	m.Redact = &recall.Redaction{}
+	for part := range strings.SplitSeq(list, ",") {
+		if !redact(m.Redact, strings.TrimSpace(part)) {
+			return badRequest("Upstash-Redact-Fields: %.100q is none of body, headers and header[Name]", part)
+		}
+	}
+	return nil
+}
+
+func redact(r *recall.Redaction, field string) bool {
+	switch field {
+	case "body":
+		r.Body = true
+	case "header", "headers":
+		r.Headers = true
+	default:
+		name, ok := strings.CutPrefix(strings.Replace(field, "headers[", "header[", 1), "header[")
+		name, end := strings.CutSuffix(name, "]")
+		if !ok || !end || !isHeaderName(name) {
+			return false
+		}
+		r.Header = append(r.Header, name)
+	}
+	return true
+}
