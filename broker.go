@@ -199,6 +199,10 @@ type Broker struct {
 	upkeep   *upkeep
 	handlers handlers
 
+	topics    kept[*Topic]
+	schedules kept[*schedule]
+	scheduler *scheduler // nil with NoDispatch, or if the engine keeps no objects
+
 	longestUpdate atomic.Int64
 	upkeepRate    atomic.Int64 // commits per second; 0: no limit
 }
@@ -242,6 +246,7 @@ func start(engine Engine, o *Options) *Broker {
 	b.upkeep = startUpkeep(b)
 	if !o.NoDispatch {
 		b.dispatch = startDispatch(b)
+		b.scheduler = startScheduler(b)
 	}
 	return b
 }
@@ -290,6 +295,9 @@ func (b *Broker) Close(ctx context.Context) error {
 	b.life.Unlock()
 	if already {
 		return ErrClosed
+	}
+	if b.scheduler != nil {
+		b.scheduler.stop()
 	}
 	if b.dispatch != nil {
 		b.dispatch.stop(ctx)

@@ -204,7 +204,7 @@ func (id MessageID) ulid() (u ulid.ULID, err error) {
 // validate checks what the publisher set, in the order of the fields.
 func (m *Message) validate(o *Options, now time.Time) error {
 	for _, check := range []error{
-		checkURL(m.URL),
+		checkDestination(m),
 		checkMethod(m.Method),
 		checkHeader(m.Header),
 		checkSize("Body", len(m.Body), o.MaxBody),
@@ -268,6 +268,13 @@ func checkPriority(n int) error {
 		return invalid("Priority", "%d is not between %d and %d", n, MinPriority, MaxPriority)
 	}
 	return nil
+}
+
+func checkDestination(m *Message) error {
+	if m.URL == "" && m.Topic != "" {
+		return invalid("URL", "it is empty; to the endpoints of a topic publishes PublishTopic")
+	}
+	return checkURL(m.URL)
 }
 
 func checkURL(s string) error {

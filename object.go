@@ -10,10 +10,11 @@ type ObjectKind uint8
 
 // The kinds of objects.
 const (
-	ObjectQueue    ObjectKind = iota + 1 // a queue and its settings
-	ObjectTopic                          // a URL group and its endpoints
-	ObjectSchedule                       // a schedule, its message and its next time
-	ObjectFlow                           // a flow-control key and what it has used
+	ObjectQueue        ObjectKind = iota + 1 // a queue and its settings
+	ObjectTopic                              // a URL group and its endpoints
+	ObjectSchedule                           // a schedule and its message
+	ObjectFlow                               // a flow-control key and what it has used
+	ObjectScheduleTime                       // when a schedule is due, apart from what changes rarely
 )
 
 // Object is one of them. What Value holds is the broker's to know, but for queues

@@ -46,6 +46,7 @@ func newLine(s *parser.SpecSchedule, loc *time.Location) *Line {
 // there is none. @every counts from start.
 func (l *Line) Next(t, start time.Time) time.Time {
 	if l.every > 0 {
+		start = start.UTC()
 		if t.Before(start) {
 			return start.Add(l.every)
 		}

@@ -12,8 +12,8 @@ import (
 
 // Limits of a line.
 const (
-	MaxLine  = 256                      // bytes
-	MinEvery = time.Minute              // of @every
+	MaxLine  = 256                       // bytes
+	MinEvery = time.Minute               // of @every
 	MaxEvery = 10 * 365 * 24 * time.Hour // of @every
 )
 
