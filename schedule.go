@@ -264,7 +264,7 @@ func (s *Schedule) check() (*cron.Line, error) {
 }
 
 // inMessage says that an error is about the message.
-func inMessage(err error) error { return fmt.Errorf("Message: %w", err) }
+func inMessage(err error) error { return fmt.Errorf("%s: %w", "Message", err) }
 
 func checkScheduleID(id string) error {
 	if id == "" {

@@ -156,10 +156,10 @@ func (s *scheduler) publish(ctx context.Context, id string) error {
 	b := s.broker
 	b.schedules.turn.Lock()
 	defer b.schedules.turn.Unlock()
-	one, err := b.findSchedule(id)
 	now := milliseconds(b.clock.Now())
-	if err != nil || one.next.IsZero() || one.next.After(now) {
-		return nil // changed meanwhile
+	one := b.dueSchedule(id, now)
+	if one == nil { // changed meanwhile
+		return nil
 	}
 	then := *one
 	publish := then.meet(now)
@@ -187,10 +187,20 @@ func (s *scheduler) publish(ctx context.Context, id string) error {
 		b.schedules.remember(id, &owing)
 		return err
 	}
-	b.log.Warn("recall: a schedule is passed over, its message cannot be published", "schedule", id, "time", then.last, "error", err)
+	b.log.Warn("recall: a schedule is passed over, its message cannot be published",
+		"schedule", id, "time", then.last, "error", err)
 	then.reason = err.Error()
 	_, err = b.storeSchedule(ctx, s.keeper, &then, now, false)
 	return err
+}
+
+// dueSchedule returns a schedule if it is due, else nil.
+func (b *Broker) dueSchedule(id string, now time.Time) *schedule {
+	one, found, fault := b.schedules.find(id)
+	if !found || fault != nil || one.next.IsZero() || one.next.After(now) {
+		return nil
+	}
+	return one
 }
 
 // meet moves s on behind the time that is met at now, and tells whether there is

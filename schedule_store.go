@@ -85,8 +85,11 @@ func (s *schedule) public() (Schedule, error) {
 	}, nil
 }
 
-// storeSchedule makes s durable, then the truth, and wakes who publishes.
-func (b *Broker) storeSchedule(ctx context.Context, k Keeper, s *schedule, now time.Time, whole bool, msgs ...Message) (Schedule, error) {
+// storeSchedule makes s durable with the messages of its time, then the truth.
+// When it is whole, not only its time, whoever publishes is woken.
+func (b *Broker) storeSchedule(
+	ctx context.Context, k Keeper, s *schedule, now time.Time, whole bool, msgs ...Message,
+) (Schedule, error) {
 	objects := []Object{{Kind: ObjectScheduleTime, Name: s.id, Value: encodeJSON(storedTime{
 		Next: unixMilli(s.next), Last: unixMilli(s.last), Reason: s.reason,
 	})}}

@@ -341,7 +341,9 @@ func (b *Broker) findTopic(name string) (*Topic, error) {
 }
 
 // changeTopic makes a change of a copy the truth.
-func (b *Broker) changeTopic(ctx context.Context, name string, change func(t *Topic, found bool, fault error) error) (Topic, error) {
+func (b *Broker) changeTopic(
+	ctx context.Context, name string, change func(t *Topic, found bool, fault error) error,
+) (Topic, error) {
 	k, err := b.beginTopics(ctx)
 	if err != nil {
 		return Topic{}, err

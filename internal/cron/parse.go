@@ -95,7 +95,8 @@ func Parse(line string) (*Line, error) {
 
 func parse(line string) (*Line, *SyntaxError) {
 	if len(line) > MaxLine {
-		return nil, part{MaxLine, line[MaxLine:min(len(line), MaxLine+16)]}.fault("the line is longer than %d bytes", MaxLine)
+		rest := part{MaxLine, line[MaxLine:min(len(line), MaxLine+16)]}
+		return nil, rest.fault("the line is longer than %d bytes", MaxLine)
 	}
 	words := part{0, line}.words()
 	loc, words, fault := zone(words)
