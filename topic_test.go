@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"reflect"
 	"runtime"
@@ -44,7 +45,7 @@ var threeEndpoints = []recall.Endpoint{{Name: "one", URL: "local:one"}, {URL: "l
 
 func TestPublishTopic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBroker(t, nil)
+		b := newBroker(t, &recall.Options{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return answer(200), nil })})
 		got := addEndpoints(t, b, "orders", threeEndpoints...)
 		if !slices.Equal(got.Endpoints, threeEndpoints) || got.Name != "orders" || !got.CreatedAt.Equal(time.Now()) {
 			t.Errorf("the topic: %+v", got)
