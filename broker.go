@@ -236,6 +236,10 @@ type Broker struct {
 	consumers *consumers
 	hints     *hintSpreader
 
+	topics    kept[*Topic]
+	schedules kept[*schedule]
+	scheduler *scheduler // nil with NoDispatch, or if the engine keeps no objects
+
 	longestUpdate atomic.Int64
 	droppedDead   atomic.Int64
 	upkeepRate    atomic.Int64 // commits per second; 0: no limit
@@ -283,6 +287,7 @@ func start(engine Engine, o *Options) *Broker {
 	b.hints = newHintSpreader(b)
 	if !o.NoDispatch {
 		b.dispatch = startDispatch(b, b.hints.dispatch)
+		b.scheduler = startScheduler(b)
 	}
 	go b.hints.loop()
 	return b
@@ -336,6 +341,9 @@ func (b *Broker) Close(ctx context.Context) error {
 	b.life.Unlock()
 	if already {
 		return ErrClosed
+	}
+	if b.scheduler != nil {
+		b.scheduler.stop()
 	}
 	b.consumers.stop()
 	if b.dispatch != nil {

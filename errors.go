@@ -13,6 +13,11 @@ var (
 	// ErrNotFound is returned when no live message has the given id: it was
 	// never published, or it has been delivered, cancelled or dead-lettered.
 	ErrNotFound = errors.New("recall: message not found")
+	// ErrNoTopic is returned for a topic that does not exist: a topic begins with
+	// its first endpoint and goes with its last.
+	ErrNoTopic = errors.New("recall: no such topic")
+	// ErrNoSchedule is returned for a schedule that does not exist.
+	ErrNoSchedule = errors.New("recall: no such schedule")
 	// ErrNotCancellable is matched by a *[NotCancellableError].
 	ErrNotCancellable = errors.New("recall: message is in flight and cannot be cancelled")
 	// ErrEmptyFilter is returned when a destructive call is given a zero

@@ -304,6 +304,8 @@ func checkDestination(m *Message) error {
 	switch {
 	case m.isPulled():
 		return nil
+	case m.URL == "" && m.Topic != "":
+		return invalid("URL", "it is empty; to the endpoints of a topic publishes PublishTopic")
 	case !strings.HasPrefix(m.URL, pullScheme):
 		return checkURL(m.URL)
 	case m.Queue == "" || m.URL != pullScheme+m.Queue:

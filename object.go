@@ -10,11 +10,12 @@ type ObjectKind uint8
 
 // The kinds of objects.
 const (
-	ObjectQueue    ObjectKind = iota + 1 // a queue and its settings
-	ObjectTopic                          // a URL group and its endpoints
-	ObjectSchedule                       // a schedule, its message and its next time
-	ObjectFlow                           // a flow-control key and its limit
-	objectFlowUse                        // what a key has used: of the embedded engine only
+	ObjectQueue        ObjectKind = iota + 1 // a queue and its settings
+	ObjectTopic                              // a URL group and its endpoints
+	ObjectSchedule                           // a schedule and its message
+	ObjectFlow                               // a flow-control key and its limit
+	objectFlowUse                            // what a key has used: of the embedded engine only
+	ObjectScheduleTime                       // when a schedule is due, apart from what changes rarely
 )
 
 // Object is one of them. What Value holds is the broker's to know, but for queues

@@ -333,7 +333,7 @@ func TestChanges(t *testing.T) {
 		checkChanged(t, s, "hold", `{"topicName":"g"}`, 0) // they are held already
 		checkState(t, s, "b", recall.StateHeld)
 		checkChanged(t, s, "release", `{"states":"held","limit":1}`, 1)
-		checkState(t, s, "b", recall.StateReady)
+		checkState(t, s, "b", recall.StateQueueBlocked) // and no longer held
 		checkState(t, s, "f", recall.StateHeld)
 	})
 	inBubble(t, "reschedule", func(t *testing.T) {

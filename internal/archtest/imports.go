@@ -29,6 +29,7 @@ var allowed = []struct {
 }{
 	{"", []string{"store", "internal/*", "github.com/google/btree", "github.com/oklog/ulid/v2"}},
 	{"store", []string{"go.etcd.io/bbolt", "go.etcd.io/bbolt/*", "golang.org/x/sys/*"}},
+	{"internal/cron", []string{cronParser}},
 	{"internal/*", []string{"internal/*", "github.com/google/btree"}},
 	{"qstash", []string{"", "internal/*"}},
 	{"dashboard", []string{"", "internal/*"}},
@@ -39,6 +40,10 @@ var allowed = []struct {
 	{"cmd/*", []string{anyOfOurs, anyOfOthers}},
 	{"bench", []string{anyOfOurs, anyOfOthers}},
 }
+
+// cronParser reads lines of cron. Only internal/cron knows it, which says by
+// itself when a line is due.
+const cronParser = "github.com/netresearch/go-cron"
 
 // porcupine searches for an order in which concurrent calls make sense. The
 // model that it needs is the contract of an engine, and that is in enginetest
@@ -112,7 +117,7 @@ func matches(pattern, name string) bool {
 var linkable = []string{
 	Module, Module + "/store", Module + "/internal/*",
 	"go.etcd.io/bbolt", "go.etcd.io/bbolt/*", "golang.org/x/sys/*",
-	"github.com/google/btree", "github.com/oklog/ulid/v2",
+	"github.com/google/btree", "github.com/oklog/ulid/v2", cronParser,
 }
 
 // CheckLinked says why the root package may not link another, or returns "".
