@@ -15,6 +15,9 @@ func ExampleBroker_Receive() {
 	defer shut()
 	ctx := context.Background()
 
+	if err := b.SetQueue(ctx, "resize", 10); err != nil { // otherwise one at a time
+		log.Fatal(err)
+	}
 	for _, photo := range []string{"cat.jpg", "dog.jpg", "notes.txt"} {
 		if _, err := b.Publish(ctx, recall.Message{Queue: "resize", Body: []byte(photo)}); err != nil {
 			log.Fatal(err)

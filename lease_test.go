@@ -73,6 +73,7 @@ func TestLeaseExpires(t *testing.T) {
 func TestLeaseExpiresWithRetryDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(t, nil)
+		wide(t, b)
 		publish(t, b, recall.Message{Queue: "q", RetryDelay: "5000 * (1 + retried)"})
 		receiveOne(t, b, "q", recall.LeaseFor(time.Second))
 		waiting := fetch(context.Background(), b, "q", 1)
@@ -86,6 +87,7 @@ func TestLeaseExpiresWithRetryDelay(t *testing.T) {
 func TestLeasesExpireInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(t, nil)
+		wide(t, b)
 		publishMany(t, b, 20, recall.Message{Queue: "q"})
 		var all []*recall.Received
 		for i := range 20 {
@@ -112,6 +114,7 @@ func TestLeasesExpireInOrder(t *testing.T) {
 func TestExtend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(t, nil)
+		wide(t, b)
 		publish(t, b, recall.Message{Queue: "q"})
 		r := receiveOne(t, b, "q", recall.LeaseFor(10*time.Second))
 		for range 5 {
@@ -215,6 +218,7 @@ func checkFetchedAgain(t *testing.T, b *recall.Broker, id recall.MessageID, afte
 func TestEndOfLeaseRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(t, nil)
+		wide(t, b)
 		id := publish(t, b, recall.Message{Queue: "q"})
 		r := receiveOne(t, b, "q")
 		checkError(t, "Nack", r.Nack(t.Context(), -1), recall.ErrInvalid)
@@ -237,6 +241,7 @@ func TestEndOfLeaseFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHooked()
 		b := newBrokerOn(t, h, nil)
+		wide(t, b)
 		broken := errors.New("no answer")
 		refuse := true
 		var ends []recall.Finish
@@ -274,6 +279,7 @@ func TestLeasesEndWithClose(t *testing.T) {
 	for _, noted := range []bool{false, true} { // whether a commit names the claims
 		synctest.Test(t, func(t *testing.T) {
 			f := openFile(t, nil)
+			wide(t, f.Broker)
 			ids := []recall.MessageID{publish(t, f.Broker, recall.Message{Queue: "q"}), publish(t, f.Broker, recall.Message{Queue: "q"})}
 			out := receive(t, f.Broker, "q")
 			waiting := fetch(context.Background(), f.Broker, "q", 1)
@@ -311,6 +317,7 @@ func TestLeasesEndWithClose(t *testing.T) {
 func TestLeasesInDraining(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(t, nil)
+		wide(t, b)
 		var r *recall.Received
 		handle(t, b, "local:h", func(ctx context.Context, _ *recall.Delivery) error {
 			time.Sleep(10 * time.Second) // Close has begun
@@ -486,6 +493,7 @@ func TestAbortDuringReceive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHooked()
 		b := newBrokerOn(t, h, nil)
+		wide(t, b)
 		id := publish(t, b, recall.Message{Queue: "q"})
 		synctest.Wait() // the dispatcher looks at the hook
 		h.afterClaim = func(res *recall.ClaimResult) {
@@ -512,6 +520,7 @@ func TestCloseDuringReceive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHooked()
 		b := newBrokerOn(t, h, nil)
+		wide(t, b)
 		publishMany(t, b, 3, recall.Message{Queue: "q"})
 		synctest.Wait()
 		closing := make(chan error, 1)

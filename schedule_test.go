@@ -374,7 +374,7 @@ func TestScheduleKeepsItsMessage(t *testing.T) {
 			Queue: "q", Topic: "t", FlowKey: "k", Labels: []string{"a", "b"}, CallerIP: "10.0.0.1", Delay: time.Hour,
 			Retries: recall.Retries(0), RetryDelay: "1000", Timeout: time.Minute, Priority: -3, Flow: &recall.FlowLimit{Rate: 3},
 			Callback: callback, FailureCallback: callback, DeduplicationID: "d", DeduplicateContent: true,
-			Redact: &recall.Redaction{Body: true},
+			Redact: &recall.Redaction{Header: []string{"X-None"}},
 		}
 		// Whoever adds a field to Message has to store it with schedules.
 		for i, v := 0, reflect.ValueOf(m); i < v.NumField(); i++ {
