@@ -1,0 +1,678 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"math"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// The log of events is one bucket that only grows at its end and shrinks at its
+// beginning. A row holds the events of a commit, as many as fit, in groups: what
+// a group is about, then its events. Every row can be read by itself: what its
+// messages have in common, such as a URL, is in it once. The sequence of the
+// bucket is the number of the newest event.
+//
+// A key is a mark and the number of the first event in the row. Marks never fall,
+// and none of the events in a row, nor any message that was created by then, is
+// later than its mark: who looks for what is not older than a time can begin
+// there.
+
+// Subject is the message that events are about, as far as it can be searched
+// for. That of an event about an operation is zero.
+type Subject struct {
+	ID                                              [16]byte // ULID
+	URL, Queue, Topic, Schedule, CallerIP, FlowKey string
+	Labels                                          []string
+}
+
+// Event is something that has happened. Fields that are zero take no space.
+type Event struct {
+	Kind      uint8  // the caller's meaning
+	At        int64  // ms
+	Attempt   uint32 // number of the attempt
+	Status    uint16 // that the endpoint has answered with
+	Due       int64  // ms: when the next attempt is
+	Reason    string // of a failure; cut if it does not fit
+	Operation [16]byte
+	Count     uint64 // of messages that an operation has taken
+	Requested uint64 // and has asked for
+}
+
+// Position is the place of an event in the log: the mark of its row, and its
+// number.
+type Position struct {
+	Mark   int64
+	Number uint64
+}
+
+const (
+	eventCodec = 1
+	// eventHeader is in front of each row: the codec, how many events it has, and
+	// the time that the times in it count from.
+	eventHeader = 1 + 2 + 8
+	// eventRow is where a row is full. bbolt never splits a node of four rows or
+	// less: four of these fit a page.
+	eventRow = 960
+	// maxEventRow is the longest row, of one group whose names are long. A group
+	// takes at most a few bytes more than the record of its message.
+	maxEventRow = 3960
+	eventKeyLen = 16
+	// EventOverhead is the most that a group of up to three events takes beside
+	// the text in it.
+	EventOverhead = 224
+)
+
+var errEventSize = errors.New("events do not fit a row")
+
+func eventKey(p Position) []byte {
+	k := make([]byte, eventKeyLen)
+	binary.BigEndian.PutUint64(k, uint64(p.Mark))
+	binary.BigEndian.PutUint64(k[8:], p.Number)
+	return k
+}
+
+func splitEventKey(k []byte) (p Position, err error) {
+	if len(k) != eventKeyLen {
+		return p, errShort
+	}
+	return Position{int64(binary.BigEndian.Uint64(k)), binary.BigEndian.Uint64(k[8:])}, nil
+}
+
+// eventWriter makes rows of the events of one commit.
+type eventWriter struct {
+	b       *bolt.Bucket
+	mark    int64 // of the last row
+	next    uint64
+	first   uint64 // of the row that is being made
+	base    int64
+	latest  int64
+	row     []byte
+	strings []string
+	numbers map[string]uint64 // in strings, from 1 on
+	opened  bool
+}
+
+// LogEvents appends events to the log, at most 255 of one subject. Events are
+// numbered in the order of the calls. They are durable with the commit.
+func (t *Tx) LogEvents(s *Subject, events ...Event) error {
+	return t.guard(func() error {
+		if err := t.openLog(); err != nil {
+			return err
+		}
+		return t.log.add(s, events, t.head.LastCreated)
+	})
+}
+
+// openLog finds the end of the log.
+func (t *Tx) openLog() error {
+	w := &t.log
+	if w.opened {
+		return nil
+	}
+	b, err := t.tx.CreateBucketIfNotExists(bucketEvent)
+	if err != nil {
+		return err
+	}
+	b.FillPercent = 1 // nothing is ever put in between
+	*w = eventWriter{b: b, next: b.Sequence() + 1, numbers: map[string]uint64{}, opened: true}
+	if k, _ := b.Cursor().Last(); k != nil {
+		last, err := splitEventKey(k)
+		if err != nil {
+			return corrupt("event", k, err)
+		}
+		w.mark = last.Mark
+	}
+	return nil
+}
+
+// add puts a group into the row, or into the next one if it does not fit.
+func (w *eventWriter) add(s *Subject, events []Event, created int64) error {
+	if len(w.row) > 0 {
+		size, known := len(w.row), len(w.strings)
+		w.group(s, events, math.MaxInt)
+		if len(w.row)+crcSize <= eventRow && w.next-w.first+uint64(len(events)) <= math.MaxUint16 {
+			w.count(events)
+			return nil
+		}
+		w.row = w.row[:size]
+		w.forget(known)
+		if err := w.close(created); err != nil {
+			return err
+		}
+	}
+	w.begin(events)
+	start := len(w.row)
+	w.group(s, events, math.MaxInt)
+	if over := len(w.row) + crcSize - maxEventRow; over > 0 {
+		w.row = w.row[:start]
+		w.forget(0)
+		w.group(s, events, max(0, longestReason(events)-over))
+	}
+	if len(w.row)+crcSize > maxEventRow {
+		return errEventSize
+	}
+	w.count(events)
+	return nil
+}
+
+func longestReason(events []Event) (n int) {
+	for i := range events {
+		n = max(n, len(events[i].Reason))
+	}
+	return n
+}
+
+// begin starts a row. bbolt keeps it until the commit: it is never used again.
+func (w *eventWriter) begin(events []Event) {
+	w.row = append(make([]byte, 0, eventRow), make([]byte, eventHeader)...)
+	w.first, w.base, w.latest = w.next, 0, math.MinInt64
+	if len(events) > 0 {
+		w.base = events[0].At
+	}
+}
+
+// count takes the events of a group into the row.
+func (w *eventWriter) count(events []Event) {
+	w.next += uint64(len(events))
+	for i := range events {
+		w.latest = max(w.latest, events[i].At)
+	}
+}
+
+// close puts the row, if there is one.
+func (w *eventWriter) close(created int64) error {
+	if len(w.row) == 0 {
+		return nil
+	}
+	w.mark = max(w.mark, w.latest, created, 0)
+	key := eventKey(Position{w.mark, w.first})
+	w.row[0] = eventCodec
+	binary.BigEndian.PutUint16(w.row[1:], uint16(w.next-w.first))
+	binary.BigEndian.PutUint64(w.row[3:], uint64(w.base))
+	row := appendSum(w.row, 0, keySum(key))
+	w.row = nil
+	w.forget(0)
+	return w.b.Put(key, row)
+}
+
+// forget drops the strings of the row behind the first n.
+func (w *eventWriter) forget(n int) {
+	if n == 0 {
+		clear(w.numbers)
+	}
+	for _, s := range w.strings[n:] {
+		delete(w.numbers, s)
+	}
+	w.strings = w.strings[:n]
+}
+
+// hasLabels is the bit of a group behind those of the six names.
+const hasLabels = 1 << 6
+
+// Bits of what an event has.
+const (
+	hasAttempt = 1 << iota
+	hasStatus
+	hasDue
+	hasReason
+	hasOperation
+	hasCount
+	hasRequested
+)
+
+func (s *Subject) names() [6]*string {
+	return [6]*string{&s.URL, &s.Queue, &s.Topic, &s.Schedule, &s.CallerIP, &s.FlowKey}
+}
+
+// group appends a subject and its events. Reasons are cut to so many bytes.
+func (w *eventWriter) group(s *Subject, events []Event, reason int) {
+	names := s.names()
+	var has byte
+	for i, name := range names {
+		if *name != "" {
+			has |= 1 << i
+		}
+	}
+	if len(s.Labels) > 0 {
+		has |= hasLabels
+	}
+	w.row = append(append(w.row, s.ID[:]...), byte(len(events)), has)
+	for _, name := range names {
+		if *name != "" {
+			w.string(*name)
+		}
+	}
+	if len(s.Labels) > 0 {
+		w.row = binary.AppendUvarint(w.row, uint64(len(s.Labels)))
+		for _, l := range s.Labels {
+			w.string(l)
+		}
+	}
+	for i := range events {
+		w.event(&events[i], reason)
+	}
+}
+
+// string appends the number of a string of the row, or 0 and a new one.
+func (w *eventWriter) string(s string) {
+	if n := w.numbers[s]; n != 0 {
+		w.row = binary.AppendUvarint(w.row, n)
+		return
+	}
+	w.strings = append(w.strings, s)
+	w.numbers[s] = uint64(len(w.strings))
+	w.row = binary.AppendUvarint(append(w.row, 0), uint64(len(s)))
+	w.row = append(w.row, s...)
+}
+
+func (w *eventWriter) event(ev *Event, reason int) {
+	var has byte
+	note := func(set bool, bit byte) {
+		if set {
+			has |= bit
+		}
+	}
+	cut := ev.Reason[:min(len(ev.Reason), reason)]
+	note(ev.Attempt != 0, hasAttempt)
+	note(ev.Status != 0, hasStatus)
+	note(ev.Due != 0, hasDue)
+	note(cut != "", hasReason)
+	note(ev.Operation != [16]byte{}, hasOperation)
+	note(ev.Count != 0, hasCount)
+	note(ev.Requested != 0, hasRequested)
+	row := append(w.row, ev.Kind, has)
+	row = binary.AppendVarint(row, ev.At-w.base)
+	number := func(n uint64) {
+		if n != 0 {
+			row = binary.AppendUvarint(row, n)
+		}
+	}
+	number(uint64(ev.Attempt))
+	number(uint64(ev.Status))
+	if ev.Due != 0 {
+		row = binary.AppendVarint(row, ev.Due)
+	}
+	if cut != "" {
+		row = append(binary.AppendUvarint(row, uint64(len(cut))), cut...)
+	}
+	if has&hasOperation != 0 {
+		row = append(row, ev.Operation[:]...)
+	}
+	number(ev.Count)
+	number(ev.Requested)
+	w.row = row
+}
+
+// flushLog puts what is left, and keeps the number of the newest event.
+func (t *Tx) flushLog() error {
+	w := &t.log
+	if !w.opened || w.next == w.b.Sequence()+1 {
+		return nil
+	}
+	if err := w.close(t.head.LastCreated); err != nil {
+		return err
+	}
+	if err := w.b.SetSequence(w.next - 1); err != nil {
+		return err
+	}
+	return t.learnLog(w.b)
+}
+
+// learnLog lets memory know where the log begins and ends.
+func (t *Tx) learnLog(b *bolt.Bucket) error {
+	log, err := readLog(b)
+	if err == nil {
+		t.learn(func() { t.s.log = log })
+	}
+	return err
+}
+
+// logState is what memory knows of the log.
+type logState struct {
+	first  uint64 // number of the oldest event
+	newest uint64 // of the newest; below first if there is none
+	oldest int64  // mark of the oldest row
+}
+
+// readLog reads the ends of the log, which may not be there.
+func readLog(b *bolt.Bucket) (l logState, err error) {
+	if b == nil {
+		return logState{first: 1}, nil
+	}
+	l.newest = b.Sequence()
+	l.first = l.newest + 1
+	k, _ := b.Cursor().First()
+	if k == nil {
+		return l, nil
+	}
+	p, err := splitEventKey(k)
+	if err == nil && (p.Number == 0 || p.Number > l.newest) {
+		err = errEventNumber
+	}
+	l.first, l.oldest = p.Number, p.Mark
+	return l, corrupt("event", k, err)
+}
+
+var errEventNumber = errors.New("an event has a number that was never given")
+
+// loadLog checks the ends of the log when the file is opened. What is between
+// them is read when somebody asks.
+func (s *Store) loadLog(tx *bolt.Tx) error {
+	b := tx.Bucket(bucketEvent)
+	log, err := readLog(b)
+	if err != nil || b == nil {
+		return err
+	}
+	if k, row := b.Cursor().Last(); k != nil {
+		p, err := splitEventKey(k)
+		if err != nil {
+			return corrupt("event", k, err)
+		}
+		var r eventReader
+		if err := r.open(k, row); err != nil {
+			return corrupt("event", k, err)
+		}
+		if p.Number+uint64(r.count)-1 != log.newest {
+			return corrupt("event", k, errEventNumber)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log = log
+	return nil
+}
+
+// Log returns how many events there are, and a time before which none of them
+// was logged, in ms; 0 if there is none.
+func (s *Store) Log() (events int, oldest int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int(s.log.newest + 1 - s.log.first), s.log.oldest
+}
+
+// TrimEvents drops whole rows from the beginning of the log, at most as many as
+// given: those that were written before a time in ms, and those without which
+// keep events are left. It reports whether there are more.
+func (t *Tx) TrimEvents(keep int, before int64, rows int) (more bool, err error) {
+	err = t.guard(func() (err error) {
+		b := t.tx.Bucket(bucketEvent)
+		if b == nil {
+			return nil
+		}
+		var keys [][]byte
+		c := b.Cursor()
+		for k, _ := c.First(); k != nil; {
+			p, err := splitEventKey(k)
+			if err != nil {
+				return corrupt("event", k, err)
+			}
+			next, _ := c.Next()
+			if p.Mark >= before && eventsFrom(b, next) < uint64(max(keep, 0)) {
+				break
+			}
+			if len(keys) == rows {
+				more = true
+				break
+			}
+			keys = append(keys, bytes.Clone(k))
+			k = next
+		}
+		if len(keys) == 0 {
+			return nil
+		}
+		if err := deleteKeys(b, keys); err != nil {
+			return err
+		}
+		return t.learnLog(b)
+	})
+	return more, err
+}
+
+// eventsFrom counts the events from a row on.
+func eventsFrom(b *bolt.Bucket, k []byte) uint64 {
+	p, err := splitEventKey(k)
+	if err != nil {
+		return 0
+	}
+	return b.Sequence() + 1 - p.Number
+}
+
+// EventRange says which part of the log to read.
+type EventRange struct {
+	After  Position  // begin behind it, in the direction of reading; zero: at the end
+	Oldest bool      // read oldest first
+	Since  int64     // ms: pass over rows that hold nothing as late
+	ID     *[16]byte // pass over rows that do not name this message
+	Rows   int       // look at this many at most
+}
+
+// Events visits events of the log, newest first unless r says otherwise, until
+// visit returns false. Where it ended is what After of the next call is to be;
+// done tells that there is nothing behind it. Subject and event are valid until
+// visit returns. It must not block.
+func (s *Store) Events(r EventRange, visit func(p Position, s *Subject, ev *Event) bool) (at Position, done bool, err error) {
+	at = r.After
+	err = s.View(func(v *View) (err error) {
+		b := v.tx.Bucket(bucketEvent)
+		if b == nil {
+			done = true
+			return nil
+		}
+		at, done, err = eachEvent(b.Cursor(), r, visit)
+		return err
+	})
+	return at, done, err
+}
+
+// eachEvent reads row by row.
+func eachEvent(c *bolt.Cursor, r EventRange, visit func(Position, *Subject, *Event) bool) (at Position, done bool, err error) {
+	var in eventReader
+	at = r.After
+	step := c.Prev
+	if r.Oldest {
+		step = c.Next
+	}
+	k, row := seekEvents(c, r)
+	for n := 0; k != nil; k, row = step() {
+		p, err := splitEventKey(k)
+		if err != nil {
+			return at, false, corrupt("event", k, err)
+		}
+		if !r.Oldest && p.Mark < r.Since {
+			break
+		}
+		if n++; n > r.Rows {
+			return at, false, nil
+		}
+		if r.ID != nil && !bytes.Contains(row, r.ID[:]) {
+			at = in.passed(p, row, r.Oldest)
+			continue
+		}
+		if err := in.read(k, row); err != nil {
+			return at, false, corrupt("event", k, err)
+		}
+		more := true
+		if at, more = in.visit(p, r, at, visit); !more {
+			return at, false, nil
+		}
+	}
+	return at, true, nil
+}
+
+// seekEvents finds the first row to read.
+func seekEvents(c *bolt.Cursor, r EventRange) (k, row []byte) {
+	if !r.Oldest {
+		if r.After == (Position{}) {
+			return c.Last()
+		}
+		return lastRow(c, r.After)
+	}
+	since := Position{Mark: max(r.Since, 0)}
+	if r.After == (Position{}) || r.After.Mark < since.Mark {
+		return c.Seek(eventKey(since))
+	}
+	k, row = lastRow(c, r.After)
+	if k == nil {
+		return c.First()
+	}
+	return k, row
+}
+
+// lastRow is the one that a position is in, or would be.
+func lastRow(c *bolt.Cursor, p Position) (k, row []byte) {
+	k, row = c.Seek(eventKey(p))
+	switch {
+	case k == nil:
+		return c.Last()
+	case bytes.Equal(k, eventKey(p)):
+		return k, row
+	}
+	return c.Prev()
+}
+
+// eventReader takes a row apart.
+type eventReader struct {
+	in       reader
+	base     int64
+	count    int
+	strings  []string
+	subjects []Subject
+	events   []Event
+	of       []int // for each event, the index of its subject
+}
+
+// open checks a row and reads its header.
+func (e *eventReader) open(k, row []byte) error {
+	body, err := checkSum(keySum(k), row)
+	if err != nil {
+		return err
+	}
+	if len(body) < eventHeader {
+		return errShort
+	}
+	if body[0] != eventCodec {
+		return errCodec
+	}
+	e.count = int(binary.BigEndian.Uint16(body[1:]))
+	e.base = int64(binary.BigEndian.Uint64(body[3:]))
+	e.in = reader{row: body[eventHeader:]}
+	return nil
+}
+
+// passed is the position of the last event of a row that is not read.
+func (e *eventReader) passed(p Position, row []byte, oldest bool) Position {
+	if oldest && len(row) >= eventHeader {
+		p.Number += uint64(max(1, binary.BigEndian.Uint16(row[1:]))) - 1
+	}
+	return p
+}
+
+// read decodes a whole row.
+func (e *eventReader) read(k, row []byte) error {
+	if err := e.open(k, row); err != nil {
+		return err
+	}
+	e.strings, e.subjects, e.events, e.of = e.strings[:0], e.subjects[:0], e.events[:0], e.of[:0]
+	for e.in.more() {
+		e.group()
+	}
+	if e.in.err == nil && len(e.events) != e.count {
+		return errShort
+	}
+	return e.in.err
+}
+
+func (e *eventReader) group() {
+	in := &e.in
+	if len(in.row) < 16 {
+		in.fail(errShort)
+		return
+	}
+	s := Subject{ID: [16]byte(in.row)}
+	in.row = in.row[16:]
+	n, has := int(in.byte()), in.byte()
+	for i, name := range s.names() {
+		if has&(1<<i) != 0 {
+			*name = e.string()
+		}
+	}
+	if has&hasLabels != 0 {
+		for left := in.uint(); left > 0 && in.err == nil; left-- {
+			s.Labels = append(s.Labels, e.string())
+		}
+	}
+	e.subjects = append(e.subjects, s)
+	for range n {
+		if in.err != nil {
+			return
+		}
+		e.event()
+	}
+}
+
+// string reads the number of a string, or a new one.
+func (e *eventReader) string() string {
+	n := e.in.uint()
+	if n == 0 {
+		e.strings = append(e.strings, string(e.in.bytes()))
+		n = uint64(len(e.strings))
+	}
+	if n > uint64(len(e.strings)) {
+		e.in.fail(errShort)
+		return ""
+	}
+	return e.strings[n-1]
+}
+
+func (e *eventReader) event() {
+	in := &e.in
+	ev := Event{Kind: in.byte()}
+	has := in.byte()
+	ev.At = e.base + in.int()
+	number := func(bit byte, most uint64) uint64 {
+		if has&bit == 0 {
+			return 0
+		}
+		return min(in.uint(), most)
+	}
+	ev.Attempt = uint32(number(hasAttempt, math.MaxUint32))
+	ev.Status = uint16(number(hasStatus, math.MaxUint16))
+	if has&hasDue != 0 {
+		ev.Due = in.int()
+	}
+	if has&hasReason != 0 {
+		ev.Reason = string(in.bytes())
+	}
+	if has&hasOperation != 0 {
+		if len(in.row) < len(ev.Operation) {
+			in.fail(errShort)
+			return
+		}
+		ev.Operation = [16]byte(in.row)
+		in.row = in.row[16:]
+	}
+	ev.Count, ev.Requested = number(hasCount, math.MaxUint64), number(hasRequested, math.MaxUint64)
+	e.events = append(e.events, ev)
+	e.of = append(e.of, len(e.subjects)-1)
+}
+
+// visit hands out the events of a row behind a position.
+func (e *eventReader) visit(p Position, r EventRange, at Position, visit func(Position, *Subject, *Event) bool) (Position, bool) {
+	for i := range e.events {
+		if !r.Oldest {
+			i = len(e.events) - 1 - i
+		}
+		here := Position{p.Mark, p.Number + uint64(i)}
+		if r.After != (Position{}) && (r.Oldest && here.Number <= r.After.Number || !r.Oldest && here.Number >= r.After.Number) {
+			continue
+		}
+		at = here
+		if !visit(here, &e.subjects[e.of[i]], &e.events[i]) {
+			return at, false
+		}
+	}
+	return at, true
+}
