@@ -87,7 +87,7 @@ func (e *embedded) claimSlice(taken []*lease, keys []string, req ClaimRequest, c
 // leaseLocked takes a pending entry for one attempt.
 func (e *embedded) leaseLocked(p *page, en *entry, seq uint64, now time.Time) *lease {
 	e.number++
-	l := &lease{seq: seq, number: e.number, dueBefore: en.due, retried: en.flags&flagRetried != 0}
+	l := &lease{seq: seq, number: e.number, dueBefore: en.due, retried: en.flags&flagRetried != 0, claimed: now.UnixMilli()}
 	en.attempts++
 	l.attempt = en.attempts
 	en.flags &^= flagQueued

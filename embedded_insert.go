@@ -19,6 +19,7 @@ type insertWork struct {
 	now  int64 // ms
 	rows []insertRow
 	buf  []byte
+	logs int64 // most bytes of their events
 	redrive
 }
 
@@ -94,6 +95,10 @@ func (w *insertWork) encode(msgs []Message, now int64) error {
 	}
 	w.recut(buf)
 	w.buf = buf
+	w.logs = 0
+	for i := range w.rows { // what the log keeps of a message is in its record
+		w.logs += int64(len(w.rows[i].record)) + store.EventOverhead
+	}
 	return nil
 }
 
@@ -172,7 +177,7 @@ func headerOf(fields []store.Field) http.Header {
 func (w *insertWork) inserted() *insertWork { return w }
 
 func (w *insertWork) bound() store.Bound {
-	return store.Bound{Rows: len(w.rows), Bytes: int64(len(w.buf))}
+	return store.Bound{Rows: len(w.rows), Bytes: int64(len(w.buf)) + w.logs}
 }
 
 // write numbers, seals and stores the rows. Created never falls, so the order
@@ -188,7 +193,11 @@ func (w *insertWork) write(t *turn) error {
 		r.seq, r.created = t.head.NextSeq, t.head.LastCreated
 		t.head.NextSeq++
 		r.id = t.e.ids.make(r.seq, r.created)
-		if r.taken = t.arrival(w, i); r.taken != nil {
+		r.taken = t.arrival(w, i)
+		if err := w.logCreated(t, i); err != nil {
+			return err
+		}
+		if r.taken != nil {
 			t.take(r.taken, r.seq)
 			continue
 		}

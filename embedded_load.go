@@ -193,7 +193,7 @@ func (e *embedded) weighUndoable() {
 // settleCrash ends what the crash has finished: cancelled, or dead letter.
 func (e *embedded) settleCrash(todo []crashed, now int64) error {
 	for _, c := range todo {
-		w := &finishWork{seq: c.seq, end: endGone}
+		w := &finishWork{seq: c.seq, end: endGone, log: e.crashLog(c, now)}
 		if !c.cancelled {
 			dead, err := e.crashLetter(c, now)
 			if errors.Is(err, ErrCorrupt) {
@@ -217,6 +217,9 @@ func (e *embedded) settleCrash(todo []crashed, now int64) error {
 	return nil
 }
 
+// crashReason is why such a message is dead.
+const crashReason = "the process ended during the last attempt"
+
 // crashLetter makes the dead letter of a message whose last attempt ended with
 // the process.
 func (e *embedded) crashLetter(c crashed, now int64) (d *deadRow, err error) {
@@ -238,7 +241,7 @@ func (e *embedded) crashLetter(c crashed, now int64) (d *deadRow, err error) {
 			return store.CorruptBody(store.Live, c.seq, err)
 		}
 		rec.Died, rec.Attempts = now, c.attempts
-		rec.Reason = []byte("the process ended during the last attempt")
+		rec.Reason = []byte(crashReason)
 		d = sealDead(rec, body, rec.ID)
 		return nil
 	})

@@ -296,5 +296,6 @@ type EngineStats struct {
 	Segments          int           // of messages on disk
 	Undoable          int           // parts of cancellations that can still be undone
 	UndoBytes         int64         // what these hold, in file and memory
+	Events            int           // kept in the log
 	ClockClamp        time.Duration // largest step back of the clock that ids have absorbed
 }

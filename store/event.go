@@ -23,9 +23,9 @@ import (
 // Subject is the message that events are about, as far as it can be searched
 // for. That of an event about an operation is zero.
 type Subject struct {
-	ID                                              [16]byte // ULID
+	ID                                             [16]byte // ULID
 	URL, Queue, Topic, Schedule, CallerIP, FlowKey string
-	Labels                                          []string
+	Labels                                         []string
 }
 
 // Event is something that has happened. Fields that are zero take no space.
@@ -50,9 +50,9 @@ type Position struct {
 
 const (
 	eventCodec = 1
-	// eventHeader is in front of each row: the codec, how many events it has, and
-	// the time that the times in it count from.
-	eventHeader = 1 + 2 + 8
+	// eventHeader is in front of each row: the codec, how many events it has, the
+	// time that the times in it count from, and that of the oldest.
+	eventHeader = 1 + 2 + 8 + 8
 	// eventRow is where a row is full. bbolt never splits a node of four rows or
 	// less: four of these fit a page.
 	eventRow = 960
@@ -88,6 +88,7 @@ type eventWriter struct {
 	next    uint64
 	first   uint64 // of the row that is being made
 	base    int64
+	oldest  int64
 	latest  int64
 	row     []byte
 	strings []string
@@ -168,7 +169,7 @@ func longestReason(events []Event) (n int) {
 // begin starts a row. bbolt keeps it until the commit: it is never used again.
 func (w *eventWriter) begin(events []Event) {
 	w.row = append(make([]byte, 0, eventRow), make([]byte, eventHeader)...)
-	w.first, w.base, w.latest = w.next, 0, math.MinInt64
+	w.first, w.base, w.oldest, w.latest = w.next, 0, math.MaxInt64, math.MinInt64
 	if len(events) > 0 {
 		w.base = events[0].At
 	}
@@ -178,7 +179,7 @@ func (w *eventWriter) begin(events []Event) {
 func (w *eventWriter) count(events []Event) {
 	w.next += uint64(len(events))
 	for i := range events {
-		w.latest = max(w.latest, events[i].At)
+		w.oldest, w.latest = min(w.oldest, events[i].At), max(w.latest, events[i].At)
 	}
 }
 
@@ -192,6 +193,7 @@ func (w *eventWriter) close(created int64) error {
 	w.row[0] = eventCodec
 	binary.BigEndian.PutUint16(w.row[1:], uint16(w.next-w.first))
 	binary.BigEndian.PutUint64(w.row[3:], uint64(w.base))
+	binary.BigEndian.PutUint64(w.row[11:], uint64(w.oldest))
 	row := appendSum(w.row, 0, keySum(key))
 	w.row = nil
 	w.forget(0)
@@ -445,6 +447,7 @@ type EventRange struct {
 	After  Position  // begin behind it, in the direction of reading; zero: at the end
 	Oldest bool      // read oldest first
 	Since  int64     // ms: pass over rows that hold nothing as late
+	Until  int64     // ms: pass over rows that hold nothing as early; 0: none
 	ID     *[16]byte // pass over rows that do not name this message
 	Rows   int       // look at this many at most
 }
@@ -487,7 +490,7 @@ func eachEvent(c *bolt.Cursor, r EventRange, visit func(Position, *Subject, *Eve
 		if n++; n > r.Rows {
 			return at, false, nil
 		}
-		if r.ID != nil && !bytes.Contains(row, r.ID[:]) {
+		if r.passes(row) {
 			at = in.passed(p, row, r.Oldest)
 			continue
 		}
@@ -500,6 +503,14 @@ func eachEvent(c *bolt.Cursor, r EventRange, visit func(Position, *Subject, *Eve
 		}
 	}
 	return at, true, nil
+}
+
+// passes tells whether a row need not be decoded.
+func (r *EventRange) passes(row []byte) bool {
+	if len(row) < eventHeader {
+		return false // it is damaged
+	}
+	return r.Until != 0 && int64(binary.BigEndian.Uint64(row[11:])) > r.Until || r.ID != nil && !bytes.Contains(row, r.ID[:])
 }
 
 // seekEvents finds the first row to read.

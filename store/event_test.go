@@ -125,7 +125,8 @@ func TestEventsBothWays(t *testing.T) {
 		}
 		all = up
 	}
-	for i, p := range all {
+	for i := 0; i < len(all); i += 1 + i/8 {
+		p := all[i]
 		if _, at := readEvents(t, s, EventRange{Oldest: true, After: p, Rows: 3}); !slices.Equal(at, all[i+1:]) {
 			t.Fatalf("behind %v there are %d events, want %d", p, len(at), len(all)-i-1)
 		}
@@ -146,6 +147,20 @@ func TestEventsBothWays(t *testing.T) {
 			if len(list) != want {
 				t.Fatalf("since %d, oldest first %v: %d events, want %d", since, oldest, len(list), want)
 			}
+		}
+	}
+	for until := int64(900); until < 1500; until += 50 {
+		want := 0
+		for _, at := range times {
+			if at <= until {
+				want++
+			}
+		}
+		list, _ := readEvents(t, s, EventRange{Until: until, Rows: 4})
+		all := len(list)
+		list = slices.DeleteFunc(list, func(l logged) bool { return l.ev.At > until })
+		if len(list) != want || until < 1000 && all > len(times)/2 {
+			t.Fatalf("until %d: %d events among %d, want %d", until, len(list), all, want)
 		}
 	}
 	id := [16]byte{0, 77}
@@ -315,7 +330,7 @@ func FuzzDecodeEvents(f *testing.F) {
 	w.row[0] = eventCodec
 	binary.BigEndian.PutUint16(w.row[1:], 2)
 	f.Add(w.row)
-	f.Add([]byte{eventCodec, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+	f.Add(append([]byte{eventCodec}, make([]byte, eventHeader-1)...))
 	key := eventKey(Position{1, 1})
 	f.Fuzz(func(t *testing.T, row []byte) {
 		var r eventReader

@@ -27,7 +27,7 @@ type Tx struct {
 	parts  map[byte]int              // rows of the journal, by kind
 	large  large                     // values of the caller's own buckets
 	log    eventWriter
-	after  []func()                  // what memory learns once the commit is durable
+	after  []func() // what memory learns once the commit is durable
 }
 
 // stored is what was put into a segment.
