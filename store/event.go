@@ -365,25 +365,35 @@ var errEventNumber = errors.New("an event has a number that was never given")
 func (s *Store) loadLog(tx *bolt.Tx) error {
 	b := tx.Bucket(bucketEvent)
 	log, err := readLog(b)
-	if err != nil || b == nil {
-		return err
+	if err == nil && b != nil {
+		err = checkLastEvents(b, log.newest)
 	}
-	if k, row := b.Cursor().Last(); k != nil {
-		p, err := splitEventKey(k)
-		if err != nil {
-			return corrupt("event", k, err)
-		}
-		var r eventReader
-		if err := r.open(k, row); err != nil {
-			return corrupt("event", k, err)
-		}
-		if p.Number+uint64(r.count)-1 != log.newest {
-			return corrupt("event", k, errEventNumber)
-		}
+	if err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.log = log
+	return nil
+}
+
+// checkLastEvents makes sure that no number is given twice.
+func checkLastEvents(b *bolt.Bucket, newest uint64) error {
+	k, row := b.Cursor().Last()
+	if k == nil {
+		return nil
+	}
+	p, err := splitEventKey(k)
+	if err != nil {
+		return corrupt("event", k, err)
+	}
+	var r eventReader
+	if err := r.open(k, row); err != nil {
+		return corrupt("event", k, err)
+	}
+	if p.Number+uint64(r.count)-1 != newest {
+		return corrupt("event", k, errEventNumber)
+	}
 	return nil
 }
 

@@ -217,6 +217,10 @@ func TestEventRowsFit(t *testing.T) {
 func TestTrimEvents(t *testing.T) {
 	file := path(t)
 	s := open(t, file, quick)
+	mustLoad(t, s)
+	if n, _ := s.Log(); n != 0 {
+		t.Fatalf("a new log has %d events", n)
+	}
 	for i := range 50 {
 		mustCommit(t, s, func(tx *Tx) error { return logEvents(tx, i*4, int64(i), int64(i), int64(i), int64(i)) })
 	}
