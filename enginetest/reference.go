@@ -42,6 +42,7 @@ type Reference struct {
 
 	operations []*operation // oldest first
 	objects    map[objectName][]byte
+	events     []recall.Event // in the order in which they were logged
 
 	changed  chan struct{} // closed, and made anew, when a lease ends
 	claim    chan struct{}
@@ -90,6 +91,7 @@ func (r *Reference) Reopen() *Reference {
 	n := NewReference()
 	for _, e := range r.live {
 		if e.requested {
+			r.log(&e.m, recall.EventCancelled, r.created, recall.Event{})
 			continue
 		}
 		e := &entry{m: clone(e.m), seq: e.seq, lease: e.lease, held: e.held}
@@ -102,6 +104,7 @@ func (r *Reference) Reopen() *Reference {
 	}
 	n.dead = slices.Clone(r.dead)
 	n.objects = maps.Clone(r.objects)
+	n.events = r.events
 	n.seq, n.created, n.deaths, n.ops = r.seq, r.created, r.deaths, r.ops
 	n.restart(r)
 	hint(n.claim)
@@ -139,9 +142,12 @@ func (r *Reference) insert(msgs []recall.Message, now time.Time) []recall.Receip
 		e := &entry{m: m, seq: r.seq}
 		receipt := recall.Receipt{ID: m.ID, CreatedAt: m.CreatedAt}
 		shown := e.show(now)
+		r.log(&m, recall.EventCreated, now, recall.Event{})
 		if receipt.CancelledBy = r.arrive(&shown, now); receipt.CancelledBy == "" {
 			r.live = append(r.live, e)
 			r.byID[m.ID] = e
+		} else {
+			r.log(&m, recall.EventCancelled, now, recall.Event{Operation: receipt.CancelledBy})
 		}
 		receipts = append(receipts, receipt)
 	}
@@ -278,6 +284,7 @@ func (r *Reference) Claim(ctx context.Context, req recall.ClaimRequest) (res rec
 		r.token.Number++
 		e.lease = r.token
 		e.m.Attempts++
+		r.log(&e.m, recall.EventActive, req.Now, recall.Event{Attempt: e.m.Attempts})
 		res.Leases = append(res.Leases, recall.Lease{Message: e.show(req.Now), Token: e.lease})
 	}
 	return res, nil
@@ -293,6 +300,7 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 	if !ok || !e.inFlight() || e.lease != l.Token {
 		return recall.ErrLeaseLost
 	}
+	r.logOutcome(e, f)
 	switch {
 	case f.Outcome == recall.Delivered || e.requested:
 		r.remove(e)
@@ -303,7 +311,8 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 		e.lease = recall.LeaseToken{}
 		e.m.DueAt = millis(f.Due)
 		m := e.show(f.Now)
-		if r.arrive(&m, f.Now) != "" {
+		if op := r.arrive(&m, f.Now); op != "" {
+			r.log(&e.m, recall.EventCancelled, f.Now, recall.Event{Attempt: e.m.Attempts, Operation: op})
 			r.remove(e)
 		}
 	case f.Outcome == recall.Release:
@@ -353,8 +362,10 @@ func (r *Reference) Cancel(ctx context.Context, req recall.CancelRequest) error 
 		f := recall.Filter{IDs: []recall.MessageID{req.ID}}
 		op := r.newOperation(recall.OperationCancel, req.Now, req.Reason, f.String())
 		op.Policy, op.Requested, op.asked = recall.Sticky, 1, []*entry{e}
+		r.log(&e.m, recall.EventCancelRequested, req.Now, recall.Event{Attempt: e.m.Attempts, Operation: op.ID})
 		r.ask(e)
 	default:
+		r.log(&e.m, recall.EventCancelled, req.Now, recall.Event{})
 		r.remove(e)
 	}
 	r.commits++
@@ -508,6 +519,7 @@ func (r *Reference) Stats() recall.EngineStats {
 		DeadLetters: len(r.dead),
 		Commits:     r.commits,
 		ClockClamp:  r.clamp,
+		Events:      len(r.events),
 	}
 }
 

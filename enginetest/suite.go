@@ -58,6 +58,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Change", changeTests},
 		{"DeadLetter", deadTests},
 		{"Object", objectTests},
+		{"Event", eventTests},
 		{"Close", closeTests},
 		{"Concurrent", concurrentTests},
 		{"Reopen", reopenTests},
