@@ -97,10 +97,14 @@ func (w *insertWork) encode(msgs []Message, now int64) error {
 	w.buf = buf
 	w.logs = 0
 	for i := range w.rows { // what the log keeps of a message is in its record
-		w.logs += int64(len(w.rows[i].record)) + store.EventOverhead
+		w.logs += int64(len(w.rows[i].record)) + createdBytes
 	}
 	return nil
 }
+
+// createdBytes is the most that the log takes, beyond that, for a message that is
+// published and for what has taken it.
+const createdBytes = 64
 
 // sizeOf is a little more than the rows of most messages take.
 func sizeOf(msgs []Message) (size int) {

@@ -33,6 +33,7 @@ var workloads = []workload{
 	{"publish", "durable publish against a WAL with the same records", benchPublish},
 	{"deliver", "publish and deliver at once", benchDeliver},
 	{"drain", "deliver what was preloaded, in both orders of due times", benchDrain},
+	{"events", "publish and deliver with and without the log of events", benchEvents},
 	{"http", "deliver over HTTP against a bare POST loop", benchHTTP},
 }
 
