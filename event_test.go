@@ -283,3 +283,77 @@ func TestEventInProgress(t *testing.T) {
 		}
 	}
 }
+
+// TestEventsOfFailedCommits: whatever becomes of a commit, its events share it.
+func TestEventsOfFailedCommits(t *testing.T) {
+	for _, durable := range []bool{false, true} {
+		for fail := 1; fail <= 4; fail++ {
+			path := filepath.Join(t.TempDir(), "q.db")
+			publishUntilFault(t, path, fail, durable)
+			b := logFile(t, path, recall.Options{NoDispatch: true})
+			live := map[recall.MessageID]bool{}
+			for m, err := range b.List(t.Context(), recall.Filter{}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				live[m.ID] = true
+			}
+			for ev, err := range b.Events(t.Context(), recall.EventFilter{OldestFirst: true}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				switch created := ev.State == recall.EventCreated; {
+				case created:
+					live[ev.Message] = !live[ev.Message] // the log agrees, unless something takes it back
+				case !live[ev.Message]:
+					t.Errorf("commit %d, durable %v: the log says %s, and the message lives", fail, durable, ev.State)
+				default:
+					live[ev.Message] = false
+				}
+			}
+			for id, odd := range live {
+				if odd {
+					t.Errorf("commit %d, durable %v: file and log do not agree about %s: %s", fail, durable, id, tell(messageEvents(t, b, id)))
+				}
+			}
+			closeNow(t, b, t.Context())
+		}
+	}
+}
+
+// publishUntilFault publishes and cancels until one of the commits fails, before
+// or after it is durable.
+func publishUntilFault(t *testing.T, path string, fail int, durable bool) {
+	t.Helper()
+	n := 0
+	seam := func() error {
+		if n++; n == fail {
+			return errors.New("fault")
+		}
+		return nil
+	}
+	before, after := seam, func() error { return nil }
+	if durable {
+		before, after = after, seam
+	}
+	e, err := recall.OpenFaulty(path, &recall.Options{Durability: recall.SyncNever, Logger: slog.New(slog.DiscardHandler)}, before, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	now := time.Now()
+	for range 3 {
+		m := recall.Message{URL: "local:a", Method: "POST", Retries: recall.Retries(0), CreatedAt: now, DueAt: now.Add(time.Hour)}
+		receipts, err := e.Insert(t.Context(), []recall.Message{m}, now)
+		if err == nil {
+			err = e.Cancel(t.Context(), recall.CancelRequest{ID: receipts[0].ID, Now: now})
+		}
+		if errors.Is(err, recall.ErrFailed) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("no commit has failed")
+}
