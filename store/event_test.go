@@ -174,8 +174,10 @@ func TestEventsBothWays(t *testing.T) {
 // TestEventRowsFit logs what takes most room.
 func TestEventRowsFit(t *testing.T) {
 	s := open(t, path(t), quick)
-	names := Subject{URL: strings.Repeat("u", 2048), Queue: strings.Repeat("q", 256), Topic: strings.Repeat("t", 256),
-		Schedule: strings.Repeat("s", 256), FlowKey: strings.Repeat("f", 256), CallerIP: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
+	names := Subject{
+		URL: strings.Repeat("u", 2048), Queue: strings.Repeat("q", 256), Topic: strings.Repeat("t", 256),
+		Schedule: strings.Repeat("s", 256), FlowKey: strings.Repeat("f", 256), CallerIP: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+	}
 	for i := range 16 {
 		names.Labels = append(names.Labels, strings.Repeat(string(rune('a'+i)), 32))
 	}
