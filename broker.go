@@ -81,6 +81,17 @@ type Options struct {
 	// NoDispatch nothing is dropped unless the field is set.
 	DeadLetterRetention time.Duration
 	MaxDeadLetters      int
+	// EventRetention is how long events are kept, see [Broker.Events]; a minute
+	// more, as they are dropped in the background. Default 3 days.
+	EventRetention time.Duration
+	// MaxEvents is how many events are kept: beyond it the oldest are dropped, in
+	// the background, when there are a thirty-second part or 256 more. They take 30 to 100
+	// bytes each in the file. When a publish finds no room, the older half of the
+	// log goes. [Broker.Stats] shows how many there are. Default 1,000,000.
+	MaxEvents int
+	// NoEvents writes none. Those that are in the file can be read, and are
+	// dropped as ever.
+	NoEvents bool
 	// UpkeepRate bounds the commits per second that background work makes:
 	// folding cancelled messages away and giving back their room. Default no
 	// limit; see [Broker.SetUpkeepRate].
@@ -119,6 +130,8 @@ const (
 
 	DefaultDeadLetterRetention = 30 * 24 * time.Hour
 	DefaultMaxDeadLetters      = 1_000_000
+	DefaultEventRetention      = 3 * 24 * time.Hour
+	DefaultMaxEvents           = 1_000_000
 
 	maxSlots     = 1 << 16
 	maxBodyBound = 16 << 20
@@ -146,6 +159,8 @@ func (o *Options) withDefaults() *Options {
 	}
 	setDefault(&c.DeadLetterRetention, DefaultDeadLetterRetention)
 	setDefault(&c.MaxDeadLetters, DefaultMaxDeadLetters)
+	setDefault(&c.EventRetention, DefaultEventRetention)
+	setDefault(&c.MaxEvents, DefaultMaxEvents)
 	if c.Retries == nil {
 		c.Retries = Retries(DefaultRetries)
 	} else {
@@ -196,6 +211,7 @@ func (o *Options) validate() error {
 	for field, n := range map[string]int64{
 		"MaxFileSize": o.MaxFileSize, "UndoBytes": o.UndoBytes,
 		"AuditRetention": int64(o.AuditRetention), "UpkeepRate": int64(o.UpkeepRate),
+		"EventRetention": int64(o.EventRetention), "MaxEvents": int64(o.MaxEvents),
 	} {
 		if n < 0 {
 			errs = append(errs, invalid("Options."+field, "%d is negative", n))

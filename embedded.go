@@ -60,6 +60,7 @@ type embedded struct {
 	opIDs     opIDs
 	retention time.Duration // of the records of operations
 	opts      *Options      // for the callbacks of what a crash has ended
+	logs      logOptions
 }
 
 // lease is what memory keeps of an attempt that is under way.
@@ -72,9 +73,10 @@ type lease struct {
 	finishing bool          // a Finish has it
 	final     bool          // and it ends the message: too late to ask for its cancellation
 	noted     bool          // a commit names the claim
+	logged    bool          // and the log of events does
+	claimed   int64         // ms
 	ended     chan struct{} // closed when the attempt is over; made by who waits
 	flow      *flowKey      // that it counts for; nil: none
-	claimed   int64         // ms: when, with flow
 }
 
 // embeddedStats are counters that are kept under mu.
@@ -91,8 +93,8 @@ const (
 
 // OpenEngine opens the embedded engine on the file at path, for use with
 // [New]; [Open] does both. Of the options those about the file are used –
-// Durability, MaxFileSize, UndoWindow, UndoBytes, AuditRetention,
-// DeduplicationWindow, MaxDeduplicationIDs, Logger – and Clock, for what has
+// Durability, MaxFileSize, UndoWindow, UndoBytes, AuditRetention, EventRetention,
+// MaxEvents, NoEvents, DeduplicationWindow, MaxDeduplicationIDs, Logger – and Clock, for what has
 // expired by now, and Timeout, for the callbacks of messages that the last crash
 // has ended. Errors are those of Open.
 func OpenEngine(path string, opts *Options) (Engine, error) {
@@ -124,6 +126,7 @@ func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
 		closing: make(chan struct{}), committed: make(chan struct{}),
 		live: newIndex(true), dead: newIndex(false), lanes: newLanes(),
 		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention, opts: o,
+		logs:    newLogOptions(o),
 		objects: map[ObjectKind]map[string][]byte{}, queues: newQueues(), flows: newFlows(), reserved: newReservedIDs(o),
 		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1),
 	}
@@ -185,7 +188,9 @@ func (e *embedded) Stats() EngineStats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	inFlight := e.inFlightLocked(nil)
+	events, _ := e.store.Log()
 	return EngineStats{
+		Events:  events,
 		Pending: e.live.live - inFlight, InFlight: inFlight, DeadLetters: e.dead.live,
 		Commits: e.stats.commits, FileBytes: disk.FileBytes, FreeBytes: disk.FreeBytes,
 		Backlog: e.backlogLocked(), Undoable: e.undo.undoable, UndoBytes: e.undo.bytes, Segments: disk.Segments, ClockClamp: e.stats.clamp,

@@ -67,7 +67,9 @@ func (e *embedded) takeOne(r resolvedID, req CancelRequest, asking *marking) (w 
 	case en.phase == phasePending:
 		e.lanesDeadLocked(en)
 		e.live.move(p, en, phaseMarked)
-		return &cancelOneWork{e: e, seq: r.seq}, nil, nil
+		w = &cancelOneWork{e: e, seq: r.seq, subject: e.subjectLocked(p, en, r.seq)}
+		w.event = store.Event{Kind: eventCancelled, At: req.Now.UnixMilli()}
+		return w, nil, nil
 	case en.phase == phaseMarked || en.mark != 0:
 		if wait := e.unsettledLocked(en); wait != nil {
 			return nil, wait, nil
@@ -92,7 +94,9 @@ func (e *embedded) takeOne(r resolvedID, req CancelRequest, asking *marking) (w 
 	en.mark = asking.number
 	op := e.newOperation(verbCancel, req.Now, req.Reason, "id="+string(req.ID))
 	op.Policy = uint8(Sticky)
-	return &cancelOneWork{e: e, seq: r.seq, sticky: true, again: again, op: op}, nil, nil
+	w = &cancelOneWork{e: e, seq: r.seq, sticky: true, again: again, op: op, subject: e.subjectLocked(p, en, r.seq)}
+	w.event = store.Event{Kind: eventCancelRequested, At: op.At, Attempt: uint32(en.attempts()), Operation: op.ID}
+	return w, nil, nil
 }
 
 // isUnknown tells whether a commit failed with its outcome unknown: marks stay
@@ -108,13 +112,19 @@ type cancelOneWork struct {
 	sticky bool
 	again  bool // it was requested before
 	op     store.Operation
+
+	subject store.Subject // for the log
+	event   store.Event
 }
 
 func (w *cancelOneWork) bound() store.Bound {
-	return store.Bound{Rows: 1, Bytes: 512 + int64(len(w.op.Reason)), Essential: true}
+	return store.Bound{Rows: 1, Bytes: 512 + int64(len(w.op.Reason)) + eventBytes(&w.subject, nil), Essential: true}
 }
 
 func (w *cancelOneWork) write(t *turn) error {
+	if err := t.log(&w.subject, w.event); err != nil {
+		return err
+	}
 	switch {
 	case w.sticky:
 		return t.tx.Tombstone(w.op, 0, nil, []uint64{w.seq})
@@ -177,6 +187,9 @@ func (w *tombstoneWork) bound() store.Bound {
 }
 
 func (w *tombstoneWork) write(t *turn) error {
+	if err := t.logOperation(&w.op, len(w.seqs), len(w.asked)); err != nil {
+		return err
+	}
 	return t.tx.Tombstone(w.op, w.part, w.seqs, w.asked)
 }
 

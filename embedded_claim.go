@@ -110,7 +110,7 @@ func (c *claimRun) take(p *page, en *entry, it dueItem) {
 	c.taken = append(c.taken, l)
 	c.careful = c.e.crash.carefulLocked(it, c.now.UnixMilli()) || c.careful
 	if k := c.e.flowOf(en); k != nil {
-		l.flow, l.claimed = k, c.now.UnixMilli()
+		l.flow = k
 		if k.take(l.claimed) {
 			c.e.flows.short = append(c.e.flows.short, k)
 			c.reserve = true
@@ -133,7 +133,7 @@ func (c *claimRun) prepare(ctx context.Context) error {
 // leaseLocked takes a pending entry for one attempt.
 func (e *embedded) leaseLocked(p *page, en *entry, seq uint64, now time.Time) *lease {
 	e.number++
-	l := &lease{seq: seq, number: e.number, dueBefore: en.due, retried: en.flags&flagRetried != 0}
+	l := &lease{seq: seq, number: e.number, dueBefore: en.due, retried: en.flags&flagRetried != 0, claimed: now.UnixMilli()}
 	en.setAttempts(en.attempts() + 1)
 	l.attempt = uint16(en.attempts())
 	en.flags &^= flagQueued

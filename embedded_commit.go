@@ -100,6 +100,9 @@ type committer struct {
 	loan    *request   // a transaction that is next
 	culprit *request   // of a batch that could not be written
 	turn    turn
+	starts  starts // of attempts, for the log
+	begun   bool   // they were taken
+	room    int64  // for them
 	next    uint64 // numbers below were given out, by transactions that have left nothing
 }
 
@@ -207,6 +210,7 @@ func (c *committer) commit() {
 		c.outcome(c.e.store.Err())
 		return
 	}
+	c.begun, c.starts = false, starts{}
 	err := c.write()
 	for err != nil && c.culprit != nil {
 		err = c.write() // without it
@@ -236,6 +240,12 @@ func (c *committer) write() error {
 	}
 	defer tx.Rollback() // does nothing after Commit
 	c.start(tx)
+	if !c.begun { // what a culprit has kept from being written is written without it
+		c.begun, c.starts = true, c.e.takeStarts(c.room, retriedIn(c.batch))
+	}
+	if err := c.turn.logStarts(c.starts.before); err != nil {
+		return fmt.Errorf("recall: write: %w", err)
+	}
 	for _, r := range c.batch {
 		if r.err != nil {
 			continue
@@ -247,6 +257,9 @@ func (c *committer) write() error {
 		}
 	}
 	c.turn.notes = c.e.takeNotes(c.turn.notes)
+	if err := c.turn.logStarts(c.starts.after); err != nil {
+		return fmt.Errorf("recall: write: %w", err)
+	}
 	if err := c.turn.flush(); err != nil {
 		return fmt.Errorf("recall: write: %w", err)
 	}
@@ -322,7 +335,8 @@ func (c *committer) refuse(which func(*request) bool) (left []*request) {
 }
 
 func (c *committer) sum() store.Bound {
-	sum := store.Bound{Essential: true}
+	c.room = c.e.startRoom()
+	sum := store.Bound{Essential: true, Bytes: c.room}
 	for _, r := range c.batch {
 		if r.err != nil {
 			continue
@@ -381,7 +395,7 @@ func (t *turn) flush() error {
 // the one store that makes all new messages visible, then their due times.
 func (c *committer) apply() {
 	e := c.e
-	fold := e.store.FoldPays()
+	fold, trim := e.store.FoldPays(), e.trimPays()
 	e.settleFinished(c.turn.finished)
 	for _, r := range c.batch {
 		if r.err == nil {
@@ -398,7 +412,7 @@ func (c *committer) apply() {
 	}
 	e.stats.commits++
 	e.upkeep.foldable += len(c.turn.finished) + len(c.turn.deleted)
-	pays := fold || died || e.upkeepPaysLocked()
+	pays := fold || died || e.upkeepPaysLocked() || trim
 	ready := e.queuesWaitLocked() || len(e.flows.dirty) > 0
 	e.mu.Unlock()
 	if pays {

@@ -7,6 +7,9 @@ import (
 	"github.com/recallmq/recall/store"
 )
 
+// crashReason is why a message is dead whose last attempt ended with the process.
+const crashReason = "the process ended during the last attempt"
+
 // crashLetter makes the dead letter of a message whose last attempt ended with
 // the process, and the callbacks that tell of it.
 func (e *embedded) crashLetter(w *finishWork, c crashed, now int64) error {
@@ -16,7 +19,7 @@ func (e *embedded) crashLetter(w *finishWork, c crashed, now int64) error {
 	}
 	f := Finish{
 		Outcome: Dead, Now: time.UnixMilli(now),
-		Reason: "the process ended during the last attempt", Failure: FailureCrash,
+		Reason: crashReason, Failure: FailureCrash,
 	}
 	rec.Died, rec.Attempts, rec.Reason = now, c.attempts, []byte(f.Reason)
 	w.dead = sealDead(rec, body, rec.ID)

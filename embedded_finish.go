@@ -19,6 +19,7 @@ type finishWork struct {
 	// them may name the dead letter.
 	follow *insertWork
 	named  []DeadFollow
+	log    *finishLog // nil: nothing
 }
 
 type ending uint8
@@ -60,7 +61,7 @@ func (e *embedded) Finish(ctx context.Context, l Lease, f Finish) error {
 		e.requests.Put(r)
 	}
 	if taken != nil { // whatever became of the retry: the message waits for its end
-		err = cmp.Or(err, e.finishTaken(d.seq, taken, f.Durable))
+		err = cmp.Or(err, e.finishTaken(d, l, taken, f.Durable))
 	}
 	return err
 }
@@ -70,12 +71,14 @@ type decision struct {
 	seq, number uint64
 	end         ending
 	due, now    int64 // ms; due with endRetry
+	claimed     int64 // ms
+	logged      bool  // the log has the start of the attempt
 	release     bool  // the attempt is not counted
 	silent      bool  // a release that leaves no trace: no commit has noted the claim
 }
 
 func newFinishWork(d decision, l Lease, f *Finish) (*finishWork, error) {
-	w := &finishWork{seq: d.seq, end: d.end}
+	w := &finishWork{seq: d.seq, end: d.end, log: newFinishLog(d, l, f)}
 	if err := w.setFollow(f); err != nil {
 		return nil, err
 	}
@@ -121,7 +124,7 @@ func (e *embedded) decide(l Lease, f *Finish) (d decision, asking *marking, err 
 	if en.mark != 0 && f.Outcome != Delivered {
 		return d, e.marks[en.mark], nil
 	}
-	d = decision{seq: r.seq, number: have.number, due: f.Due.UnixMilli(), now: f.Now.UnixMilli()}
+	d = decision{seq: r.seq, number: have.number, due: f.Due.UnixMilli(), now: f.Now.UnixMilli(), claimed: have.claimed, logged: have.logged}
 	switch f.Outcome {
 	case Delivered:
 		d.end = endGone
@@ -198,8 +201,9 @@ func (e *embedded) leaveEntry(d decision) (taken *standing, claimable bool) {
 
 // finishTaken ends a message that a standing cancellation took after an
 // attempt.
-func (e *embedded) finishTaken(seq uint64, taken *standing, durable bool) error {
-	r, err := e.send(context.Background(), &finishWork{seq: seq, end: endGone, taken: taken}, durable)
+func (e *embedded) finishTaken(d decision, l Lease, taken *standing, durable bool) error {
+	w := &finishWork{seq: d.seq, end: endGone, taken: taken, log: takenLog(l, d.now, taken.op.ID)}
+	r, err := e.send(context.Background(), w, durable)
 	if err == nil && durable {
 		err = <-r.ack
 		e.requests.Put(r)
@@ -212,6 +216,7 @@ func (w *finishWork) bound() store.Bound {
 	if w.dead != nil {
 		b.Rows, b.Bytes = 3, w.dead.size()
 	}
+	b.Bytes += w.log.size()
 	if w.follow != nil {
 		more := w.follow.bound()
 		b.Rows, b.Bytes = b.Rows+more.Rows, b.Bytes+more.Bytes+int64(len(w.named)*maxDeadLetterID)
@@ -222,6 +227,11 @@ func (w *finishWork) bound() store.Bound {
 func (w *finishWork) write(t *turn) error {
 	if w.dead != nil {
 		if err := w.dead.write(t, w.seq); err != nil {
+			return err
+		}
+	}
+	if w.log != nil {
+		if err := t.log(&w.log.subject, w.log.events...); err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,7 @@ type insertWork struct {
 	now  int64 // ms
 	rows []insertRow
 	buf  []byte
+	logs int64 // most bytes of their events
 	redrive
 	unique
 }
@@ -105,8 +106,16 @@ func (w *insertWork) encode(msgs []Message, now int64) error {
 	}
 	w.recut(buf)
 	w.buf = buf
+	w.logs = 0
+	for i := range w.rows { // what the log keeps of a message is in its record
+		w.logs += int64(len(w.rows[i].record)) + createdBytes
+	}
 	return nil
 }
+
+// createdBytes is the most that the log takes, beyond that, for a message that is
+// published and for what has taken it.
+const createdBytes = 64
 
 // sizeOf is a little more than the rows of most messages take.
 func sizeOf(msgs []Message) (size int) {
@@ -197,7 +206,7 @@ func (w *insertWork) inserted() *insertWork {
 }
 
 func (w *insertWork) bound() store.Bound {
-	return store.Bound{Rows: len(w.rows), Bytes: int64(len(w.buf)) + w.room()}
+	return store.Bound{Rows: len(w.rows), Bytes: int64(len(w.buf)) + w.room() + w.logs}
 }
 
 // write numbers, seals and stores the rows. Created never falls, so the order
@@ -220,7 +229,11 @@ func (w *insertWork) write(t *turn) error {
 		t.head.NextSeq++
 		r.id = t.e.ids.make(r.seq, r.created)
 		w.reserve(t, i)
-		if r.taken = t.arrival(w, i); r.taken != nil {
+		r.taken = t.arrival(w, i)
+		if err := w.logCreated(t, i); err != nil {
+			return err
+		}
+		if r.taken != nil {
 			t.take(r.taken, r.seq)
 			continue
 		}

@@ -197,7 +197,7 @@ func (e *embedded) weighUndoable() {
 // settleCrash ends what the crash has finished: cancelled, or dead letter.
 func (e *embedded) settleCrash(todo []crashed, now int64) error {
 	for _, c := range todo {
-		w := &finishWork{seq: c.seq, end: endGone}
+		w := &finishWork{seq: c.seq, end: endGone, log: e.crashLog(c, now)}
 		if !c.cancelled {
 			w.end = endDead
 			if err := e.crashLetter(w, c, now); errors.Is(err, ErrCorrupt) {

@@ -18,8 +18,13 @@ type upkeepState struct {
 	state     bool      // retries or claims were journalled since the last fold of them
 	audit     time.Time // when to look for records that are old enough to go, behind auditFrom
 	auditFrom [16]byte
-	lane      laneKey // the lane that is being shed, at
-	laneAt    dueItem
+
+	logFull    bool // a publish was refused since the log was last looked at
+	logShrinks bool // to logKeep events
+	logKeep    int
+
+	lane   laneKey // the lane that is being shed, at
+	laneAt dueItem
 }
 
 const (
@@ -43,7 +48,7 @@ func (e *embedded) upkeepPaysLocked() bool {
 // still be written to are sealed then, and can be given back.
 func (e *embedded) noteFull() {
 	e.mu.Lock()
-	e.upkeep.full, e.upkeep.sweep = true, true
+	e.upkeep.full, e.upkeep.sweep, e.upkeep.logFull = true, true, true
 	e.mu.Unlock()
 	hint(e.upkeepHint)
 }
@@ -74,7 +79,9 @@ func (e *embedded) Maintain(ctx context.Context, now time.Time) (time.Time, erro
 			return now, nil
 		}
 	}
-	for _, step := range []func(context.Context, time.Time) (time.Time, bool, error){e.auditStep, e.dropReservedStep} {
+	for _, step := range []func(context.Context, time.Time) (time.Time, bool, error){
+		e.trimStep, e.auditStep, e.dropReservedStep,
+	} {
 		at, did, err := step(ctx, now)
 		if err != nil {
 			return time.Time{}, err

@@ -143,13 +143,20 @@ func (x *embeddedTx) try(err error) error {
 // commit makes the transaction durable and brings memory up to it.
 func (x *embeddedTx) commit() error {
 	c := x.c
-	if err := c.turn.tx.Room(x.bound()); err != nil {
+	bound := x.bound()
+	room := x.e.startRoom()
+	bound.Bytes += room
+	if err := c.turn.tx.Room(bound); err != nil {
 		if noRoom(err) {
 			x.e.noteFull()
 		}
 		return err
 	}
+	begun := x.e.takeStarts(room, nil)
 	c.turn.notes = x.e.takeNotes(c.turn.notes[:0])
+	if err := c.turn.logStarts(begun.before); err != nil {
+		return err
+	}
 	if err := c.turn.flush(); err != nil {
 		return err
 	}
@@ -220,7 +227,7 @@ func (x *embeddedTx) Insert(msgs []Message, now time.Time) ([]Receipt, error) {
 		return nil, err
 	}
 	w.identify(&x.e.reserved)
-	if err := x.spend(int64(len(w.buf)+64*len(msgs)) + w.room()); err != nil {
+	if err := x.spend(w.bound().Bytes + int64(64*len(msgs))); err != nil {
 		return nil, err
 	}
 	if err := x.try(w.write(&x.c.turn)); err != nil {
@@ -264,13 +271,16 @@ func (x *embeddedTx) Cancel(req CancelRequest) error {
 		return err
 	}
 	if row := x.own[r.seq]; row != nil && messageID(row.id) == req.ID {
-		return x.cancelOwn(r.seq, row)
+		return x.cancelOwn(r.seq, row, req.Now.UnixMilli())
 	}
 	w, err := x.takeOne(r, req)
 	if w == nil || err != nil {
 		return err
 	}
 	x.singles = append(x.singles, w)
+	if err := x.spend(w.bound().Bytes); err != nil {
+		return x.try(err)
+	}
 	return x.try(w.write(&x.c.turn))
 }
 
@@ -316,11 +326,18 @@ func (x *embeddedTx) uncertain(r resolvedID, req CancelRequest) (again bool, err
 
 // cancelOwn takes back a message of the transaction: its row is dead from the
 // beginning.
-func (x *embeddedTx) cancelOwn(seq uint64, row *insertRow) error {
+func (x *embeddedTx) cancelOwn(seq uint64, row *insertRow, now int64) error {
 	if row.gone || row.mark != 0 {
 		return ErrNotFound
 	}
 	row.gone = true
+	s := row.subject()
+	if err := x.spend(eventBytes(&s, nil)); err != nil {
+		return x.try(err)
+	}
+	if err := x.try(x.c.turn.log(&s, store.Event{Kind: eventCancelled, At: now})); err != nil {
+		return err
+	}
 	x.c.turn.finished = append(x.c.turn.finished, seq)
 	return nil
 }

@@ -318,5 +318,6 @@ type EngineStats struct {
 	Undoable          int           // parts of cancellations that can still be undone
 	UndoBytes         int64         // what these hold, in file and memory
 	DeduplicationIDs  int           // that are reserved, those included whose room is not given back yet
+	Events            int           // kept in the log
 	ClockClamp        time.Duration // largest step back of the clock that ids have absorbed
 }

@@ -35,6 +35,7 @@ var workloads = []workload{
 	{"drain", "deliver what was preloaded, in both orders of due times", benchDrain},
 	{"due", "how late messages are when many fall due at once", benchDue},
 	{"fifo", "deliver from queues, one message at a time", benchFIFO},
+	{"events", "publish and deliver with and without the log of events", benchEvents},
 	{"http", "deliver over HTTP against a bare POST loop", benchHTTP},
 }
 

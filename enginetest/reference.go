@@ -44,6 +44,7 @@ type Reference struct {
 	objects    map[objectName][]byte
 	flows      map[string]*flowUse
 	reserved   map[string]reservation // by deduplication id
+	events     []recall.Event         // in the order in which they were logged
 
 	changed  chan struct{} // closed, and made anew, when a lease ends
 	claim    chan struct{}
@@ -94,6 +95,7 @@ func (r *Reference) Reopen() *Reference {
 	n := NewReference()
 	for _, e := range r.live {
 		if e.requested {
+			r.log(&e.m, recall.EventCancelled, r.created, recall.Event{})
 			continue
 		}
 		e := &entry{m: clone(e.m), seq: e.seq, lease: e.lease, held: e.held}
@@ -109,6 +111,7 @@ func (r *Reference) Reopen() *Reference {
 		n.flows[key] = &flowUse{start: use.start, used: use.used}
 	}
 	n.objects, n.reserved = maps.Clone(r.objects), maps.Clone(r.reserved)
+	n.events = r.events
 	n.seq, n.created, n.deaths, n.ops = r.seq, r.created, r.deaths, r.ops
 	n.restart(r)
 	hint(n.claim)
@@ -152,10 +155,13 @@ func (r *Reference) insert(msgs []recall.Message, now time.Time) []recall.Receip
 		e := &entry{m: m, seq: r.seq}
 		receipt := recall.Receipt{ID: m.ID, CreatedAt: m.CreatedAt}
 		shown := arriving(e, now)
+		r.log(&m, recall.EventCreated, now, recall.Event{})
 		if receipt.CancelledBy = r.arrive(&shown, now); receipt.CancelledBy == "" {
 			r.live = append(r.live, e)
 			r.byID[m.ID] = e
 			r.arriveSettings(&m, now)
+		} else {
+			r.log(&m, recall.EventCancelled, now, recall.Event{Operation: receipt.CancelledBy})
 		}
 		receipts = append(receipts, receipt)
 	}
@@ -313,6 +319,7 @@ func (r *Reference) Claim(ctx context.Context, req recall.ClaimRequest) (res rec
 		r.token.Number++
 		e.lease = r.token
 		e.m.Attempts++
+		r.log(&e.m, recall.EventActive, req.Now, recall.Event{Attempt: e.m.Attempts})
 		res.Leases = append(res.Leases, recall.Lease{Message: r.show(e, req.Now), Token: e.lease})
 	}
 	return res, nil
@@ -341,6 +348,7 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 			return &recall.InvalidError{Field: "FollowDead", Reason: "an id has no place there"}
 		}
 	}
+	r.logOutcome(e, f)
 	if f.Outcome <= recall.Release {
 		r.ends(&e.m, f.Outcome == recall.Release)
 	}
@@ -354,7 +362,8 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 		e.lease = recall.LeaseToken{}
 		e.m.DueAt = millis(f.Due)
 		m := arriving(e, f.Now)
-		if r.arrive(&m, f.Now) != "" {
+		if op := r.arrive(&m, f.Now); op != "" {
+			r.log(&e.m, recall.EventCancelled, f.Now, recall.Event{Attempt: e.m.Attempts, Operation: op})
 			r.remove(e)
 		}
 	case f.Outcome == recall.Release:
@@ -426,8 +435,10 @@ func (r *Reference) Cancel(ctx context.Context, req recall.CancelRequest) error 
 		f := recall.Filter{IDs: []recall.MessageID{req.ID}}
 		op := r.newOperation(recall.OperationCancel, req.Now, req.Reason, f.String())
 		op.Policy, op.Requested, op.asked = recall.Sticky, 1, []*entry{e}
+		r.log(&e.m, recall.EventCancelRequested, req.Now, recall.Event{Attempt: e.m.Attempts, Operation: op.ID})
 		r.ask(e)
 	default:
+		r.log(&e.m, recall.EventCancelled, req.Now, recall.Event{})
 		r.remove(e)
 	}
 	r.commits++
@@ -584,6 +595,7 @@ func (r *Reference) Stats() recall.EngineStats {
 		ClockClamp:  r.clamp,
 
 		DeduplicationIDs: len(r.reserved),
+		Events:           len(r.events),
 	}
 }
 

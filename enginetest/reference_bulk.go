@@ -70,6 +70,9 @@ func (r *Reference) bulk(ctx context.Context, req recall.CancelMatchingRequest, 
 	}
 	err := c.run(ctx)
 	c.op.runs = false
+	if n := c.op.Count + c.op.Requested; n > 0 && kind == recall.OperationCancel {
+		r.log(nil, recall.EventCancelled, req.Now, recall.Event{Operation: c.op.ID, Count: c.op.Count, Requested: c.op.Requested})
+	}
 	r.wake()
 	if len(c.op.asked) > 0 && req.Asked != nil {
 		var ids []recall.MessageID

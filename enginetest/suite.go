@@ -64,6 +64,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Priority", priorityTests},
 		{"Deduplication", dedupTests},
 		{"Follow", followTests},
+		{"Event", eventTests},
 		{"Close", closeTests},
 		{"Concurrent", concurrentTests},
 		{"Reopen", reopenTests},

@@ -40,6 +40,14 @@ var (
 		CallerIP: []byte("::1"), FlowKey: []byte("f"), Blocks: []byte("bq"), Labels: [][]byte{[]byte("l1"), []byte("l2")},
 		Died: 9, Attempts: 8, Status: 503, Reason: []byte("why"),
 	}
+	goldenSubject = Subject{
+		ID: [16]byte{6: 6, 15: 15}, URL: "http://host/full", Queue: "q", Topic: "t", Schedule: "s", CallerIP: "::1", FlowKey: "f",
+		Labels: []string{"l1", "l2"},
+	}
+	goldenEvents = []Event{
+		{Kind: 1, At: 42},
+		{Kind: 3, At: 43, Attempt: 2, Status: 503, Due: 99, Reason: "why", Operation: [16]byte{6}, Count: 7, Requested: 8},
+	}
 	goldenBody = Body{
 		Header:         []Field{{[]byte("A"), []byte("1")}, {[]byte("B"), []byte("2")}},
 		Payload:        []byte(strings.Repeat("payload ", 1000)), // several rows
@@ -169,6 +177,7 @@ func TestGoldenFile(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
 	checkGoldenRows(t, s, goldenBody)
+	checkGoldenEvents(t, s)
 	if got := objectsOf(t, openGolden(t, goldenFile)); !reflect.DeepEqual(got, []string{"3 name 5000 \x00\x00\x00"}) {
 		t.Errorf("objects %q", got)
 	}
@@ -214,6 +223,18 @@ func goldenContent() content {
 			"0a000000000000000000000000000000 progress 0 Kind 3 Count 3 Until 9000 Lifted 8000 First 4202 Last 4205",
 		},
 		Head: Head{NextSeq: 4206, NextDead: 3, LastCreated: 42},
+	}
+}
+
+// checkGoldenEvents looks at the log, which came with version 4.
+func checkGoldenEvents(t *testing.T, s *Store) {
+	t.Helper()
+	list, at := readEvents(t, s, EventRange{Oldest: true, Rows: 10})
+	want := []logged{
+		{goldenSubject, goldenEvents[0]}, {goldenSubject, goldenEvents[1]}, {Subject{}, Event{Kind: 8, At: 44, Operation: [16]byte{9}, Count: 2}},
+	}
+	if !reflect.DeepEqual(list, want) || len(at) != 3 || at[2] != (Position{44, 3}) {
+		t.Errorf("events at %v\ngot  %v\nwant %v", at, list, want)
 	}
 }
 
@@ -301,6 +322,7 @@ var goldenSteps = []func(*Tx) error{
 			tx.PutOperation(lifted),
 			tx.PutObject(3, "name", make([]byte, 5000)),
 			tx.Reserve(goldenReserved[0].part, goldenReserved[0].list), tx.Reserve(goldenReserved[1].part, goldenReserved[1].list),
+			tx.LogEvents(&goldenSubject, goldenEvents...), tx.LogEvents(&Subject{}, Event{Kind: 8, At: 44, Operation: [16]byte{9}, Count: 2}),
 			tx.Tombstone(Operation{ID: [16]byte{11}, Kind: 1}, 0, sequence(20, 50, 10), nil),
 		)
 	},

@@ -240,6 +240,9 @@ func (l *loading) finish() error {
 	if err := l.checkKeys(); err != nil {
 		return err
 	}
+	if err := l.s.loadLog(l.tx); err != nil {
+		return err
+	}
 	l.learn()
 	l.measure(Live, l.s.head.NextSeq>>segmentBits)
 	l.measure(Dead, l.s.head.NextDead>>segmentBits)

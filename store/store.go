@@ -31,6 +31,7 @@ var (
 	bucketApp       = []byte("app")    // made when it is first used
 	bucketObject    = []byte("object") // the same
 	bucketDedup     = []byte("dedup")  // the same
+	bucketEvent     = []byte("event")  // the same
 )
 
 // Table is one of the two segment stores.
@@ -117,6 +118,7 @@ type Store struct {
 	sizes     sizes
 	held      int64      // bytes of the file in use when the last transaction began
 	full      bool       // the last publish was refused
+	log       logState   // of events
 	folding   *stateFold // of the writer
 
 	// folded is the last row that is in the bitmaps of each set that is being

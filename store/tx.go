@@ -26,7 +26,8 @@ type Tx struct {
 	stored [tables]map[uint64]stored // by segment
 	parts  map[byte]int              // rows of the journal, by kind
 	large  large                     // values of the caller's own buckets
-	after  []func()                  // what memory learns once the commit is durable
+	log    eventWriter
+	after  []func() // what memory learns once the commit is durable
 }
 
 // stored is what was put into a segment.
@@ -112,6 +113,9 @@ func (t *Tx) learnt() {
 
 // writeMeta writes what every commit may have to say of the file.
 func (t *Tx) writeMeta() error {
+	if err := t.flushLog(); err != nil {
+		return err
+	}
 	if err := t.dropClean(); err != nil {
 		return err
 	}
