@@ -132,7 +132,7 @@ func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
 	}
 	e.requests.New = newPooledRequest
 	now := o.Clock.Now().UnixMilli()
-	todo, err := e.load(now)
+	todo, err := e.rebuild(now)
 	if err != nil {
 		return nil, err
 	}

@@ -99,19 +99,19 @@ func (c *claimRun) slice() (more bool) {
 			return false
 		}
 		ln.items.DeleteMin()
-		c.take(p, en, it)
+		c.claimLocked(p, en, it)
 	}
 	return true
 }
 
-// take leases an entry that was taken out of its lane.
-func (c *claimRun) take(p *page, en *entry, it dueItem) {
+// claimLocked takes an entry that was taken out of its lane.
+func (c *claimRun) claimLocked(p *page, en *entry, it dueItem) {
 	l := c.e.leaseLocked(p, en, it.seq, c.now)
 	c.taken = append(c.taken, l)
 	c.careful = c.e.crash.carefulLocked(it, c.now.UnixMilli()) || c.careful
 	if k := c.e.flowOf(en); k != nil {
 		l.flow = k
-		if k.take(l.claimed) {
+		if k.begin(l.claimed) {
 			c.e.flows.short = append(c.e.flows.short, k)
 			c.reserve = true
 		}
@@ -201,7 +201,7 @@ func (e *embedded) setAside(l *lease, why error) {
 	if p, en := e.live.lookup(l.seq); en != nil && e.leases[l.seq] == l {
 		created, _ = p.timesOf(l.seq, en)
 		en.setAttempts(en.attempts() - 1)
-		l.giveBack()
+		l.unused()
 		en.flags |= flagDamaged
 		e.pendLocked(p, en, l, l.dueBefore)
 	}
@@ -280,16 +280,16 @@ func (e *embedded) returnLeases(taken []*lease) {
 	for _, l := range taken {
 		if p, en := e.live.lookup(l.seq); en != nil && e.leases[l.seq] == l {
 			en.setAttempts(en.attempts() - 1)
-			l.giveBack()
+			l.unused()
 			e.pendLocked(p, en, l, l.dueBefore)
 		}
 	}
 }
 
-// giveBack undoes what a claim has used of a rate.
-func (l *lease) giveBack() {
+// unused undoes what a claim has used of a rate.
+func (l *lease) unused() {
 	if l.flow != nil {
-		l.flow.giveBack(l.claimed)
+		l.flow.unuse(l.claimed)
 	}
 }
 

@@ -173,7 +173,7 @@ func (e *embedded) leaveEntry(d decision) (taken *standing, claimable bool) {
 		return nil, false
 	}
 	if d.release {
-		l.giveBack()
+		l.unused()
 	}
 	if d.end == endRetry && !d.release && anyActive(e.standing, d.now) {
 		m := e.describe(p, en, d.seq)

@@ -126,8 +126,8 @@ func (k *flowKey) over(now int64) bool {
 	return k.start == 0 || now >= k.start+k.set.Limit.period()
 }
 
-// take counts an attempt that begins.
-func (k *flowKey) take(now int64) (mustReserve bool) {
+// begin counts an attempt that begins.
+func (k *flowKey) begin(now int64) (mustReserve bool) {
 	k.inFlight++
 	l := k.set.Limit
 	if l.Rate == 0 {
@@ -140,8 +140,8 @@ func (k *flowKey) take(now int64) (mustReserve bool) {
 	return l.period() > shortPeriod.Milliseconds() && k.used > k.reserved
 }
 
-// giveBack undoes take for an attempt that did not happen.
-func (k *flowKey) giveBack(claimed int64) {
+// unuse undoes begin for an attempt that did not happen.
+func (k *flowKey) unuse(claimed int64) {
 	if k.start != 0 && claimed >= k.start {
 		k.used = max(0, k.used-1)
 	}

@@ -35,9 +35,9 @@ type crashed struct {
 	cancelled bool // its cancellation was requested; otherwise its attempts are used up
 }
 
-// load rebuilds the index from the file and returns the messages that the last
+// rebuild makes the index from the file and returns the messages that the last
 // crash has finished.
-func (e *embedded) load(now int64) (todo []crashed, err error) {
+func (e *embedded) rebuild(now int64) (todo []crashed, err error) {
 	head := e.store.Head()
 	clean := e.store.Clean()
 	e.crash = recovery{pending: !clean, before: head.NextSeq}
