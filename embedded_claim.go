@@ -111,7 +111,7 @@ func (c *claimRun) claimLocked(p *page, en *entry, it dueItem) {
 	c.careful = c.e.crash.carefulLocked(it, c.now.UnixMilli()) || c.careful
 	if k := c.e.flowOf(en); k != nil {
 		l.flow = k
-		if k.begin(l.claimed) {
+		if k.tally(l.claimed) {
 			c.e.flows.short = append(c.e.flows.short, k)
 			c.reserve = true
 		}

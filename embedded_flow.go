@@ -126,8 +126,8 @@ func (k *flowKey) over(now int64) bool {
 	return k.start == 0 || now >= k.start+k.set.Limit.period()
 }
 
-// begin counts an attempt that begins.
-func (k *flowKey) begin(now int64) (mustReserve bool) {
+// tally counts an attempt that begins.
+func (k *flowKey) tally(now int64) (mustReserve bool) {
 	k.inFlight++
 	l := k.set.Limit
 	if l.Rate == 0 {
@@ -140,7 +140,7 @@ func (k *flowKey) begin(now int64) (mustReserve bool) {
 	return l.period() > shortPeriod.Milliseconds() && k.used > k.reserved
 }
 
-// unuse undoes begin for an attempt that did not happen.
+// unuse undoes tally for an attempt that did not happen.
 func (k *flowKey) unuse(claimed int64) {
 	if k.start != 0 && claimed >= k.start {
 		k.used = max(0, k.used-1)

@@ -64,7 +64,7 @@ func TestYearOfSchedules(t *testing.T) {
 		b := newBroker(t, nil)
 		got := map[string][]time.Time{}
 		handle(t, b, "local:h", func(_ context.Context, d *recall.Delivery) error {
-			got[d.Message.ScheduleID] = append(got[d.Message.ScheduleID], time.Now())
+			got[d.ScheduleID] = append(got[d.ScheduleID], time.Now())
 			return nil
 		})
 		sleep(90 * time.Second)
@@ -137,7 +137,7 @@ func TestSchedulePublishes(t *testing.T) {
 			t.Errorf("in the queue: %+v", m)
 		}
 		s := schedule(t, b, "topic")
-		if s.Next.Sub(time.Now()) != 90*time.Second || s.Next.Sub(s.Last) != 2*time.Minute || s.Error != "" {
+		if time.Until(s.Next) != 90*time.Second || s.Next.Sub(s.Last) != 2*time.Minute || s.Error != "" {
 			t.Errorf("the schedule: %+v", s)
 		}
 
@@ -251,7 +251,7 @@ func TestPausedSchedule(t *testing.T) {
 			if err := b.ResumeSchedule(ctx, "s"); err != nil {
 				t.Fatal(err)
 			}
-			if got := schedule(t, b, "s"); got.Paused || got.Next.Sub(time.Now()) != 30*time.Second {
+			if got := schedule(t, b, "s"); got.Paused || time.Until(got.Next) != 30*time.Second {
 				t.Errorf("resumed: %+v", got)
 			}
 		}
@@ -581,7 +581,7 @@ func TestScheduleAcrossFailedCommits(t *testing.T) {
 					if n := len(published(t, b, "s")); n != 2*minutes {
 						t.Errorf("published %d messages, want %d", n, 2*minutes)
 					}
-					if got := schedule(t, b, "s"); got.Next.Sub(time.Now()) != 30*time.Second {
+					if got := schedule(t, b, "s"); time.Until(got.Next) != 30*time.Second {
 						t.Errorf("the schedule: %+v", got)
 					}
 				})

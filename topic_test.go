@@ -72,7 +72,7 @@ func TestPublishTopic(t *testing.T) {
 		delivered := map[string]string{}
 		for _, name := range []string{"local:one", "local:two"} {
 			handle(t, b, name, func(_ context.Context, d *recall.Delivery) error {
-				delivered[name] = d.Message.Endpoint
+				delivered[name] = d.Endpoint
 				return nil
 			})
 		}

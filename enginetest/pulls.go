@@ -33,15 +33,16 @@ func (x *fixture) wantPulled(max int, name string, want ...recall.MessageID) []r
 	return leases
 }
 
-// wide lets a queue have many messages out: what is tested is who gets them.
-func (x *fixture) wide(name string) {
+// wideQueue lets the queue q have many messages out: what is tested is who gets
+// them.
+func (x *fixture) wideQueue() {
 	x.Helper()
-	x.setQueue(name, recall.QueueSettings{Parallelism: recall.MaxParallelism})
+	x.setQueue("q", recall.QueueSettings{Parallelism: recall.MaxParallelism})
 }
 
 var pullTests = slices.Concat([]contractTest{
 	{"messages for consumers wait for them", func(x *fixture) {
-		x.wide("q")
+		x.wideQueue()
 		id := x.publish(pull("q"))
 		web := x.publish(queue("q"))
 		x.wantClaim(10, web)
@@ -53,7 +54,7 @@ var pullTests = slices.Concat([]contractTest{
 		x.wantPulled(10, "q")
 	}},
 	{"Only passes over everything else", func(x *fixture) {
-		x.wide("q")
+		x.wideQueue()
 		local, web := x.publish(url("local:a")), x.publish(queue("q"))
 		other, id := x.publish(pull("other")), x.publish(pull("q"))
 		x.wantPulled(10, "q", id)
@@ -69,13 +70,13 @@ var pullTests = slices.Concat([]contractTest{
 		x.wantClaim(10, web)
 	}},
 	{"one claim may be for everything", func(x *fixture) {
-		x.wide("q")
+		x.wideQueue()
 		a, b, c := x.publish(pull("q"), due(at(2))), x.publish(due(at(1))), x.publish(pull("r"), due(at(0)))
 		x.advance(time.Minute)
 		x.wantClaimHandled([]recall.MessageID{c, b, a}, "pull:q", "pull:r")
 	}},
 	{"consumers get what is due first, then what is oldest, at most Max", func(x *fixture) {
-		x.wide("q")
+		x.wideQueue()
 		c := x.publish(pull("q"), due(at(2)))
 		a := x.publish(pull("q"), due(at(1)))
 		d := x.publish(pull("q"), due(at(2)))
@@ -85,7 +86,7 @@ var pullTests = slices.Concat([]contractTest{
 		x.wantPulled(2, "q", d)
 	}},
 	{"with Only, Next is of what was asked for", func(x *fixture) {
-		x.wide("q")
+		x.wideQueue()
 		x.publish(due(at(10)))
 		x.publish(pull("other"), due(at(20)))
 		id := x.publish(pull("q"), due(at(30)))
@@ -102,7 +103,7 @@ var pullTests = slices.Concat([]contractTest{
 		}
 	}},
 	{"a queue may have any name, and is no host", func(x *fixture) {
-		x.wide("q")
+		x.wideQueue()
 		const name = "jobs://api.test:81/a b?c#d"
 		id := x.publish(pull(name))
 		x.wantCount(recall.Filter{Hosts: []string{"api.test"}}, 0, 0)
@@ -112,7 +113,7 @@ var pullTests = slices.Concat([]contractTest{
 		x.wantPulled(5, name, id)
 	}},
 	{"what consumers have not ended well comes again", func(x *fixture) {
-		x.wide("q")
+		x.wideQueue()
 		a, b := x.publish(pull("q")), x.publish(pull("q"))
 		leases := x.wantPulled(5, "q", a, b)
 		x.finish(leases[0], recall.Release)
@@ -132,7 +133,7 @@ var pullTests = slices.Concat([]contractTest{
 		x.wantCount(recall.Filter{}, 0, 1)
 	}},
 	{"a cancellation takes what waits for consumers, and stops at what they have", func(x *fixture) {
-		x.wide("q")
+		x.wideQueue()
 		ids := x.insert(x.message(pull("q")), x.message(pull("q")), x.message(pull("q"), due(at(5))))
 		x.check(x.cancel(ids[1]), "Cancel")
 		x.wantPulled(1, "q", ids[0])
@@ -146,7 +147,7 @@ var pullTests = slices.Concat([]contractTest{
 	}},
 },
 	restart("consumers find what was published for them", func(x *fixture, reopen func()) {
-		x.wide("q")
+		x.wideQueue()
 		out, waits := x.publish(pull("q")), x.publish(pull("q"), due(at(5)))
 		stale := x.wantPulled(5, "q", out)[0]
 		reopen()

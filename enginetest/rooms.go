@@ -29,9 +29,9 @@ func (x *fixture) setQueue(name string, s recall.QueueSettings) {
 	x.apply([]recall.Object{{Kind: recall.ObjectQueue, Name: name, Value: asJSON(s)}})
 }
 
-func (x *fixture) setFlow(key string, s recall.FlowSettings) {
+func (x *fixture) setFlow(s recall.FlowSettings) {
 	x.Helper()
-	x.apply([]recall.Object{{Kind: recall.ObjectFlow, Name: key, Value: asJSON(s)}})
+	x.apply([]recall.Object{{Kind: recall.ObjectFlow, Name: "k", Value: asJSON(s)}})
 }
 
 func byQueue(name string) recall.Filter { return recall.Filter{Queues: []string{name}} }
@@ -44,10 +44,10 @@ func (x *fixture) end(l recall.Lease, o recall.Outcome) {
 	x.check(x.e.Finish(x.ctx, l, f), "Finish")
 }
 
-// callback returns a message that a queue waits for.
-func (x *fixture) callback(queue string, source recall.MessageID) recall.Message {
+// callback returns a message that the queue q waits for.
+func (x *fixture) callback(source recall.MessageID) recall.Message {
 	m := x.message(label("callback"))
-	m.Blocks, m.Source = queue, source
+	m.Blocks, m.Source = "q", source
 	return m
 }
 
@@ -141,7 +141,7 @@ var queueTests = slices.Concat(
 			ids := x.publishDue(3, queue("q"))
 			l := x.claimOne(ids[0])
 			f := x.ending(recall.Delivered)
-			f.Durable, f.Follow = true, []recall.Message{x.callback("q", ids[0])}
+			f.Durable, f.Follow = true, []recall.Message{x.callback(ids[0])}
 			x.check(x.e.Finish(x.ctx, l, f), "Finish")
 			calls := x.claim(9)
 			if len(calls) != 1 || calls[0].Message.Source != ids[0] {
@@ -161,7 +161,7 @@ var queueTests = slices.Concat(
 			ids := x.publishDue(2, queue("q"))
 			l := x.claimOne(ids[0])
 			f := x.ending(recall.Delivered)
-			f.Durable, f.Follow = true, []recall.Message{x.callback("q", ids[0])}
+			f.Durable, f.Follow = true, []recall.Message{x.callback(ids[0])}
 			x.check(x.e.Finish(x.ctx, l, f), "Finish")
 			x.cancelMatching(byLabel("callback"), 1)
 			x.claimOne(ids[1])
@@ -170,7 +170,7 @@ var queueTests = slices.Concat(
 			ids := x.publishDue(2, queue("q"))
 			l := x.claimOne(ids[0])
 			f := x.ending(recall.Retry)
-			f.Due, f.Durable, f.Follow = x.now, true, []recall.Message{x.callback("q", ids[0])}
+			f.Due, f.Durable, f.Follow = x.now, true, []recall.Message{x.callback(ids[0])}
 			x.check(x.e.Finish(x.ctx, l, f), "Finish")
 			if got := x.claim(9); len(got) != 2 {
 				x.Fatalf("claimed %d, want the message and its callback", len(got))
@@ -191,7 +191,7 @@ var queueTests = slices.Concat(
 		ids := x.publishDue(2, queue("q"))
 		l := x.claimOne(ids[0])
 		f := x.ending(recall.Delivered)
-		f.Durable, f.Follow = true, []recall.Message{x.callback("q", ids[0])}
+		f.Durable, f.Follow = true, []recall.Message{x.callback(ids[0])}
 		x.check(x.e.Finish(x.ctx, l, f), "Finish")
 		reopen()
 		calls := x.claim(9)
@@ -248,11 +248,11 @@ var flowTests = slices.Concat(
 			ids := x.publishDue(5, flow("k", &recall.FlowLimit{Parallelism: 1}))
 			x.claimOne(ids[0])
 			x.wantClaim(9)
-			x.setFlow("k", recall.FlowSettings{Limit: recall.FlowLimit{Parallelism: 3}, Pinned: true})
+			x.setFlow(recall.FlowSettings{Limit: recall.FlowLimit{Parallelism: 3}, Pinned: true})
 			x.wantClaim(9, ids[1:3]...)
 			last := x.publish(flow("k", &recall.FlowLimit{Parallelism: 9})) // it is pinned
 			x.wantClaim(9)
-			x.setFlow("k", recall.FlowSettings{})
+			x.setFlow(recall.FlowSettings{})
 			x.wantClaim(9, ids[3], ids[4], last)
 		}},
 		{"the newest message sets the limit", func(x *fixture) {
@@ -266,10 +266,10 @@ var flowTests = slices.Concat(
 		}},
 		{"a paused key hands out nothing", func(x *fixture) {
 			ids := x.publishDue(2, flow("k", nil))
-			x.setFlow("k", recall.FlowSettings{Paused: true})
+			x.setFlow(recall.FlowSettings{Paused: true})
 			x.wantClaim(9)
 			x.wantState(ids[0], recall.StateFlowWaiting)
-			x.setFlow("k", recall.FlowSettings{})
+			x.setFlow(recall.FlowSettings{})
 			x.wantClaim(9, ids...)
 		}},
 		{"a reset begins a new period", func(x *fixture) {
