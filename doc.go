@@ -54,6 +54,15 @@
 // A message with a Queue and without a URL is for consumers, who fetch it with
 // [Broker.Receive] and end the lease that they get: [Received].
 //
+// # Order, limits, repetition
+//
+// Messages with a Queue go out one after the other, see [Broker.SetQueue]; those
+// with a FlowKey within the limit of the key, see [Broker.PinFlow]; among what is
+// due, those of a higher Priority first. [Broker.PublishTopic] publishes to all
+// endpoints of a topic, [Broker.SetSchedule] publishes by a line of cron, and a
+// DeduplicationID makes the second of two messages a duplicate. A [Callback] is
+// told how an attempt has ended. [Broker.Events] is the log of all that.
+//
 // # Taking back
 //
 // [Broker.Cancel] takes back one message, [Broker.CancelMatching] all that

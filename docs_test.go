@@ -2,6 +2,7 @@ package recall_test
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,8 +16,9 @@ func TestDocsShowTheExamples(t *testing.T) {
 		"enginetest/doc.go": "engine_test.go",
 		"qstash/doc.go":     "qstash/example_test.go",
 		"docs/http.md":      "qstash/example_test.go",
+		"docs/delivery.md":  "example*_test.go",
 	} {
-		compiled := flat(readFile(t, source))
+		compiled := flat(readFiles(t, source))
 		blocks := goBlocks(doc, readFile(t, doc))
 		if len(blocks) == 0 {
 			t.Errorf("%s has no code", doc)
@@ -60,6 +62,19 @@ func readFile(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+// readFiles reads all files that a pattern names.
+func readFiles(t *testing.T, pattern string) (all string) {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%s names no file: %v", pattern, err)
+	}
+	for _, name := range names {
+		all += readFile(t, name)
+	}
+	return all
 }
 
 // flat makes indentation and blank lines alike.
