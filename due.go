@@ -63,6 +63,16 @@ func (l *lanes) at(key laneKey) *lane {
 	return ln
 }
 
+// dropEmpty forgets the lanes of a URL if nothing is in them.
+func (l *lanes) dropEmpty(url string) {
+	for _, priority := range l.priorities {
+		key := laneKey{url: url, priority: priority}
+		if ln := l.byKey[key]; ln != nil && ln.items.Len() == 0 {
+			delete(l.byKey, key)
+		}
+	}
+}
+
 // head returns the lane whose first item is to be claimed next: of those for some
 // URLs that are due the one of the highest priority and then the earliest, and if
 // none is due the earliest of all.

@@ -20,6 +20,7 @@ type insertWork struct {
 	rows []insertRow
 	buf  []byte
 	logs int64 // most bytes of their events
+	sets int64 // and of the objects that they change
 	redrive
 	unique
 }
@@ -48,6 +49,7 @@ func (e *embedded) Insert(ctx context.Context, msgs []Message, now time.Time) ([
 		return nil, err
 	}
 	w.identify(&e.reserved)
+	e.measure(w)
 	if err := e.submit(ctx, w); err != nil {
 		return nil, err
 	}
@@ -206,7 +208,7 @@ func (w *insertWork) inserted() *insertWork {
 }
 
 func (w *insertWork) bound() store.Bound {
-	return store.Bound{Rows: len(w.rows), Bytes: int64(len(w.buf)) + w.room() + w.logs}
+	return store.Bound{Rows: len(w.rows), Bytes: int64(len(w.buf)) + w.room() + w.logs + w.sets}
 }
 
 // write numbers, seals and stores the rows. Created never falls, so the order

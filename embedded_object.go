@@ -38,6 +38,7 @@ func (e *embedded) Apply(ctx context.Context, c Change) ([]Receipt, error) {
 		return nil, err
 	}
 	w.insert.identify(&e.reserved)
+	e.measure(&w.insert)
 	if err := e.submit(ctx, w); err != nil {
 		return nil, err
 	}
@@ -110,12 +111,31 @@ func (e *embedded) setObjectLocked(o Object) {
 	if have[o.Name] = o.Value; o.Value == nil {
 		delete(have, o.Name)
 	}
-	switch q := e.queues.byName[o.Name]; {
-	case o.Kind == ObjectFlow:
+	switch o.Kind {
+	case ObjectFlow:
 		e.setFlowLocked(o.Name, o.Value)
-	case o.Kind == ObjectQueue && q != nil:
-		q.set = queueSettings(o.Value)
-		e.changedLocked(q)
+	case ObjectQueue:
+		e.setQueueLocked(o.Name, o.Value)
+	}
+}
+
+// measure says how much room settings needs. What is unknown now may be known by
+// then, and no more than that.
+func (e *embedded) measure(w *insertWork) {
+	const each = 512 // a name and its settings
+	w.sets = 0
+	if !slices.ContainsFunc(w.msgs, func(m Message) bool { return m.Queue != "" || m.Flow != nil }) {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range w.msgs {
+		if m := &w.msgs[i]; m.Queue != "" && e.objects[ObjectQueue][m.Queue] == nil {
+			w.sets += each
+		}
+		if w.msgs[i].Flow != nil {
+			w.sets += each
+		}
 	}
 }
 

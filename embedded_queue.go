@@ -58,6 +58,25 @@ func (e *embedded) fifoLocked(name string) *fifo {
 	return q
 }
 
+// setQueueLocked takes up the settings of a queue. One that is deleted is forgotten,
+// with the lane of its consumers, unless it has messages.
+func (e *embedded) setQueueLocked(name string, value []byte) {
+	q := e.queues.byName[name]
+	if q == nil {
+		return
+	}
+	q.set = queueSettings(value)
+	e.changedLocked(q)
+	if value != nil || e.live.fields[fieldQueue].lookup(name) != 0 || len(q.calls) > 0 {
+		return
+	}
+	delete(e.queues.byName, name)
+	e.queues.list = slices.DeleteFunc(e.queues.list, func(have *fifo) bool { return have == q })
+	e.queues.dirty = slices.DeleteFunc(e.queues.dirty, func(have *fifo) bool { return have == q })
+	e.allChangedLocked()
+	e.lanes.dropEmpty(pullScheme + name)
+}
+
 // queueSettings reads the value of an object; what cannot be read is the default.
 func queueSettings(value []byte) QueueSettings {
 	var s QueueSettings

@@ -227,6 +227,7 @@ func (x *embeddedTx) Insert(msgs []Message, now time.Time) ([]Receipt, error) {
 		return nil, err
 	}
 	w.identify(&x.e.reserved)
+	x.e.measure(w)
 	if err := x.spend(w.bound().Bytes + int64(64*len(msgs))); err != nil {
 		return nil, err
 	}
