@@ -124,7 +124,11 @@ func (e *embedded) setObjectLocked(o Object) {
 func (e *embedded) measure(w *insertWork) {
 	const each = 512 // a name and its settings
 	w.sets = 0
-	if !slices.ContainsFunc(w.msgs, func(m Message) bool { return m.Queue != "" || m.Flow != nil }) {
+	plain := true
+	for i := range w.msgs {
+		plain = plain && w.msgs[i].Queue == "" && w.msgs[i].Flow == nil
+	}
+	if plain {
 		return
 	}
 	e.mu.Lock()
