@@ -254,7 +254,7 @@ func TestClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := &handClock{now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}
 		start := clock.Now()
-		b := newBroker(t, &recall.Options{Clock: clock})
+		b := newBroker(t, &recall.Options{Clock: clock, DeadLetterRetention: -1})
 		var calls []string
 		handle(t, b, "local:h", func(ctx context.Context, d *recall.Delivery) error {
 			calls = append(calls, fmt.Sprint(string(d.Body), " ", d.Attempt, " ", clock.Now().Sub(start)))

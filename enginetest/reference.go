@@ -35,8 +35,9 @@ type Reference struct {
 	seq     uint64    // of the newest message
 	created time.Time // largest time of publication so far; ids never go back
 	clamp   time.Duration
-	deaths  uint64 // number of the newest dead letter
-	ops     uint64 // number of the newest operation
+	deaths  uint64    // number of the newest dead letter
+	ops     uint64    // number of the newest operation
+	opTime  time.Time // largest time of one so far; their ids never go back
 	token   recall.LeaseToken
 	commits int64
 
@@ -112,7 +113,7 @@ func (r *Reference) Reopen() *Reference {
 	}
 	n.objects, n.reserved = maps.Clone(r.objects), maps.Clone(r.reserved)
 	n.events = r.events
-	n.seq, n.created, n.deaths, n.ops = r.seq, r.created, r.deaths, r.ops
+	n.seq, n.created, n.deaths, n.ops, n.opTime = r.seq, r.created, r.deaths, r.ops, r.opTime
 	n.restart(r)
 	hint(n.claim)
 	return n
@@ -447,8 +448,9 @@ func (r *Reference) Cancel(ctx context.Context, req recall.CancelRequest) error 
 
 // operationID numbers operations: ids are in the order of the calls, whatever the
 // clock does.
-func operationID(number uint64) recall.OperationID {
+func operationID(number uint64, at time.Time) recall.OperationID {
 	var u ulid.ULID
+	_ = u.SetTime(uint64(max(0, at.UnixMilli())))
 	binary.BigEndian.PutUint64(u[6:14], number)
 	return recall.OperationID("op_" + u.String())
 }

@@ -216,8 +216,11 @@ func (c *bulk) record() {
 func (r *Reference) newOperation(kind recall.OperationKind, now time.Time, reason, filter string) *operation {
 	r.ops++
 	r.commits++
+	if r.opTime.Before(now) {
+		r.opTime = now
+	}
 	op := &operation{Operation: recall.Operation{
-		ID: operationID(r.ops), Kind: kind, At: millis(now), Reason: reason, Filter: filter,
+		ID: operationID(r.ops, r.opTime), Kind: kind, At: millis(now), Reason: reason, Filter: filter,
 	}}
 	if kind == recall.OperationCancel {
 		op.until = op.At.Add(undoWindow)
