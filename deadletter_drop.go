@@ -20,6 +20,10 @@ func (d *deadDrop) step(ctx context.Context, b *Broker, now time.Time) (did bool
 		d.rest = false
 		return false, now, nil
 	}
+	if b.engine.Stats().DeadLetters == 0 { // the next one comes with a hint
+		d.next = time.Time{}
+		return false, d.next, nil
+	}
 	old, err := d.old(ctx, b, now)
 	if err != nil {
 		return false, now, err
