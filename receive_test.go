@@ -157,6 +157,9 @@ func TestPulledURL(t *testing.T) {
 		t.Fatalf("got URL %q and error %v", again.URL, err)
 	}
 	publish(t, b, again) // as it was read
+	if err := b.SetQueue(t.Context(), long, 2); err != nil {
+		t.Fatal(err)
+	}
 	if got := receive(t, b, long); len(got) != 2 {
 		t.Errorf("got %d messages, want 2", len(got))
 	}
