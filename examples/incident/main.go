@@ -63,6 +63,9 @@ func deploy(ctx context.Context, b *recall.Broker) (receipt recall.MessageID, er
 	if err != nil {
 		return "", err
 	}
+	if err := b.SetQueue(ctx, "prices", 100); err != nil { // otherwise one at a time
+		return "", err
+	}
 	var msgs []recall.Message
 	for i := range 4000 {
 		m := recall.Message{URL: "https://shop.example/prices", Queue: "prices", Delay: time.Hour}
