@@ -39,8 +39,6 @@ func TestCrashFeatures(t *testing.T) {
 			p.run(t, 1+random.IntN(most))
 			p.look(t).check(t)
 			if t.Failed() {
-				copyFile(t, p.journal, "/tmp/g-crashall.journal")
-				copyFile(t, p.file, "/tmp/g-crashall.db")
 				t.Fatalf("file %d, round %d, seed %d", n, p.round, seed)
 			}
 		}

@@ -53,7 +53,7 @@ func TestMillionDueInOneSecond(t *testing.T) {
 
 // dueSecondBound is what the drain may hold beside the messages: what is finished
 // and waits to be folded, and one commit after the other.
-const dueSecondBound = 32 << 20
+const dueSecondBound = 8 << 20
 
 // TestDueInOneSecondInOrder: with one slot, what is due goes by priority, then due
 // time, then age.
