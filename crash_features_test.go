@@ -46,6 +46,9 @@ func TestCrashFeatures(t *testing.T) {
 		seen := p.look(t)
 		seen.check(t)
 		seen.checkDrained(t)
+		if t.Failed() {
+			t.Fatalf("file %d, at the end, seed %d", n, seed)
+		}
 		t.Logf("%d rounds: %s", rounds, seen.summary())
 	}
 }
