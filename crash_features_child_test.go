@@ -38,7 +38,7 @@ const (
 	featureRound   = "RECALL_FEATURE_ROUND"
 	featureDrain   = "RECALL_FEATURE_DRAIN" // publish nothing, and end when all is done
 
-	featureRate   = 64 // of a period that does not end
+	featureRate   = 24 // of a period that does not end
 	featureBehind = 16 // messages of a kind that may wait
 )
 
