@@ -179,10 +179,10 @@ func (s *featureSight) checkCallbacks(t *testing.T) {
 	t.Helper()
 	outcomes, failures := map[recall.MessageID]int{}, map[recall.MessageID]int{}
 	for _, ev := range s.events {
-		switch {
-		case ev.State == recall.EventDelivered, ev.State == recall.EventError:
+		switch ev.State {
+		case recall.EventDelivered, recall.EventError:
 			outcomes[ev.Message]++
-		case ev.State == recall.EventFailed:
+		case recall.EventFailed:
 			failures[ev.Message]++
 		}
 	}

@@ -39,7 +39,7 @@ const (
 	featureDrain   = "RECALL_FEATURE_DRAIN" // publish nothing, and end when all is done
 
 	featureRate   = 24 // of a period that does not end
-	featureBehind = 16 // messages of a kind that may wait
+	featureBehind = 8  // messages of a kind that a process publishes ahead
 )
 
 // featureQueues are the queues, with their parallelism.

@@ -93,7 +93,7 @@ func (p *featureParent) run(t *testing.T, lines int) {
 // drain runs a child that delivers all that is left.
 func (p *featureParent) drain(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	p.round++
 	if out, err := p.child(ctx, featureDrain+"=1").CombinedOutput(); err != nil {

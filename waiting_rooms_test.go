@@ -50,37 +50,55 @@ var waitingRooms = []waitingRoom{
 		defer func() { x.fail = false }()
 		return x.publish(m)
 	}, leave: (*roomTest).later},
-	{name: "behind the head of a queue", state: recall.StateQueueBlocked, shared: true,
+	{
+		name: "behind the head of a queue", state: recall.StateQueueBlocked, shared: true,
 		enter: func(x *roomTest, m recall.Message) recall.MessageID {
 			x.publish(recall.Message{URL: busyURL, Queue: m.Queue})
 			return x.publish(m)
-		}, leave: (*roomTest).idle},
-	{name: "behind a head that is delayed", state: recall.StateQueueBlocked, shared: true,
+		},
+		leave: (*roomTest).idle,
+	},
+	{
+		name: "behind a head that is delayed", state: recall.StateQueueBlocked, shared: true,
 		enter: func(x *roomTest, m recall.Message) recall.MessageID {
 			x.publish(recall.Message{URL: "http://other.test/", Queue: m.Queue, Delay: time.Minute})
 			return x.publish(m)
-		}, leave: (*roomTest).later},
-	{name: "in a paused queue", state: recall.StateQueueBlocked,
+		},
+		leave: (*roomTest).later,
+	},
+	{
+		name: "in a paused queue", state: recall.StateQueueBlocked,
 		enter: func(x *roomTest, m recall.Message) recall.MessageID {
 			x.check(x.b.SetQueue(x.ctx, m.Queue, 1))
 			x.check(x.b.PauseQueue(x.ctx, m.Queue))
 			return x.publish(m)
-		}, leave: func(x *roomTest) { x.check(x.b.ResumeQueue(x.ctx, "q")) }},
-	{name: "for room in a parallelism", state: recall.StateFlowWaiting, shared: true,
+		},
+		leave: func(x *roomTest) { x.check(x.b.ResumeQueue(x.ctx, "q")) },
+	},
+	{
+		name: "for room in a parallelism", state: recall.StateFlowWaiting, shared: true,
 		enter: func(x *roomTest, m recall.Message) recall.MessageID {
 			x.publish(recall.Message{URL: busyURL, FlowKey: m.FlowKey, Flow: &recall.FlowLimit{Parallelism: 1}})
 			return x.publish(m)
-		}, leave: (*roomTest).idle},
-	{name: "for the next period of a rate", state: recall.StateFlowWaiting,
+		},
+		leave: (*roomTest).idle,
+	},
+	{
+		name: "for the next period of a rate", state: recall.StateFlowWaiting,
 		enter: func(x *roomTest, m recall.Message) recall.MessageID {
 			x.publish(recall.Message{URL: "http://other.test/", FlowKey: m.FlowKey, Flow: &recall.FlowLimit{Rate: 1, Period: time.Hour}})
 			return x.publish(m)
-		}, leave: (*roomTest).later},
-	{name: "for a paused key", state: recall.StateFlowWaiting,
+		},
+		leave: (*roomTest).later,
+	},
+	{
+		name: "for a paused key", state: recall.StateFlowWaiting,
 		enter: func(x *roomTest, m recall.Message) recall.MessageID {
 			x.check(x.b.PauseFlow(x.ctx, m.FlowKey))
 			return x.publish(m)
-		}, leave: func(x *roomTest) { x.check(x.b.ResumeFlow(x.ctx, "k")) }},
+		},
+		leave: func(x *roomTest) { x.check(x.b.ResumeFlow(x.ctx, "k")) },
+	},
 	{name: "held", state: recall.StateHeld, enter: func(x *roomTest, m recall.Message) recall.MessageID {
 		id := x.enterDelayed(m)
 		x.hold(recall.Filter{IDs: []recall.MessageID{id}})
