@@ -190,7 +190,8 @@ func (s *featureSight) checkCallbacks(t *testing.T) {
 	for id, kind := range s.kinds {
 		calls, fails := slices.Contains([]string{"plain", "called", "hopeless"}, kind), kind == "called" || kind == "hopeless"
 		if have := len(called[id]); calls && have != outcomes[id] || !calls && have != 0 {
-			t.Errorf("%s (%s) has %d outcomes and %d callbacks: %v", id, kind, outcomes[id], have, slices.Sorted(maps.Keys(called[id])))
+			t.Errorf("%s (%s) has %d outcomes and %d callbacks: %v",
+				id, kind, outcomes[id], have, slices.Sorted(maps.Keys(called[id])))
 		}
 		if have := len(failed[id]); fails && have != failures[id] || !fails && have != 0 {
 			t.Errorf("%s (%s) has failed %d times and has %d callbacks of that", id, kind, failures[id], have)
@@ -248,7 +249,8 @@ func (s *featureSight) checkScheduleAll(t *testing.T) {
 	}
 	minutes := int(one.Last.Sub(one.CreatedAt.Truncate(time.Minute)) / time.Minute)
 	if len(ids) != minutes {
-		t.Errorf("schedule %s has published %d messages in %d minutes, until %v: %v", one.ID, len(ids), minutes, one.Last, ids)
+		t.Errorf("schedule %s has published %d messages in %d minutes, until %v: %v",
+			one.ID, len(ids), minutes, one.Last, ids)
 	}
 }
 
@@ -289,7 +291,9 @@ func (s *featureSight) checkScheduleFan(t *testing.T) {
 	s.checkFanned(t, one, minutes)
 }
 
-func (s *featureSight) checkFanned(t *testing.T, one recall.Schedule, minutes map[time.Time]map[string]recall.MessageID) {
+func (s *featureSight) checkFanned(
+	t *testing.T, one recall.Schedule, minutes map[time.Time]map[string]recall.MessageID,
+) {
 	t.Helper()
 	for minute, ids := range minutes {
 		if len(ids) != 2 {

@@ -74,7 +74,8 @@ func TestCrashFeaturesChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &featureChild{
-		clock: fastClock{time.Unix(0, began)}, round: os.Getenv(featureRound), journal: journal, room: map[string]chan struct{}{},
+		clock: fastClock{time.Unix(0, began)}, round: os.Getenv(featureRound), journal: journal,
+		room: map[string]chan struct{}{},
 	}
 	if c.b, err = recall.Open(file, featureOptions(time.Unix(0, began))); err != nil {
 		t.Fatal(err)
@@ -228,6 +229,7 @@ func (c *featureChild) attempt(name string, d *recall.Delivery) string {
 func (c *featureChild) publishers() (works []func()) {
 	told := &recall.Callback{URL: "local:callback"}
 	failed := &recall.Callback{URL: "local:failed"}
+	rate := &recall.FlowLimit{Rate: featureRate, Period: recall.MaxFlowPeriod}
 	for kind, m := range map[string]recall.Message{
 		"one":      {Queue: "one", URL: "local:plain"},
 		"called":   {Queue: "called", URL: "local:plain", Callback: told, FailureCallback: failed},
@@ -236,7 +238,7 @@ func (c *featureChild) publishers() (works []func()) {
 		"topic":    {Topic: "topic"},
 		"plain":    {URL: "local:plain", Callback: told, Body: []byte("secret"), Redact: &recall.Redaction{Body: true}},
 		"hopeless": {URL: "local:hopeless", Callback: told, FailureCallback: failed},
-		"rate":     {URL: "local:rate", FlowKey: "rate", Flow: &recall.FlowLimit{Rate: featureRate, Period: recall.MaxFlowPeriod}},
+		"rate":     {URL: "local:rate", FlowKey: "rate", Flow: rate},
 		"parallel": {URL: "local:parallel", FlowKey: "parallel", Flow: &recall.FlowLimit{Parallelism: 2}},
 	} {
 		works = append(works, func() { c.publisher(kind, m) })
@@ -371,7 +373,8 @@ func (c *featureChild) drain() {
 	c.must(c.b.PauseSchedule(ctx, "all"))
 	c.must(c.b.PauseSchedule(ctx, "fan"))
 	c.untilQuiet()
-	_, err := c.b.Publish(ctx, recall.Message{URL: "local:plain", Delay: recall.MaxDelay}) // behind what is not durable yet
+	// It is durable only behind what was not durable yet.
+	_, err := c.b.Publish(ctx, recall.Message{URL: "local:plain", Delay: recall.MaxDelay})
 	c.must(err)
 	c.untilQuiet()
 }

@@ -236,7 +236,8 @@ func (s *featureSight) summary() string {
 	for _, k := range s.kinds {
 		kinds[k]++
 	}
-	return fmt.Sprintf("%d boots, %d starts, %d events, %d batches, %d swallowed, %d taken, %d dead, %d live, published %v",
+	return fmt.Sprintf(
+		"%d boots, %d starts, %d events, %d batches, %d swallowed, %d taken, %d dead, %d live, published %v",
 		s.boots, len(s.starts), len(s.events), len(s.batches), len(s.words["swallowed"]), len(s.words["taken"]),
 		len(s.dead), len(s.live), kinds)
 }

@@ -396,7 +396,7 @@ func (t *turn) flush() error {
 func (c *committer) apply() {
 	e := c.e
 	fold, trim := e.store.FoldPays(), e.trimPays()
-	c.applyEach(true) // before messages are gone: who looks whether a queue goes on knows of the callbacks it waits for
+	c.applyEach(true) // before messages are gone: who looks whether a queue goes on knows of its callbacks
 	e.settleFinished(c.turn.finished)
 	c.applyEach(false)
 	e.applyReserved(c.turn.reserving.placed)

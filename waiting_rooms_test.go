@@ -86,7 +86,8 @@ var waitingRooms = []waitingRoom{
 	{
 		name: "for the next period of a rate", state: recall.StateFlowWaiting,
 		enter: func(x *roomTest, m recall.Message) recall.MessageID {
-			x.publish(recall.Message{URL: "http://other.test/", FlowKey: m.FlowKey, Flow: &recall.FlowLimit{Rate: 1, Period: time.Hour}})
+			rate := &recall.FlowLimit{Rate: 1, Period: time.Hour}
+			x.publish(recall.Message{URL: "http://other.test/", FlowKey: m.FlowKey, Flow: rate})
 			return x.publish(m)
 		},
 		leave: (*roomTest).later,
@@ -118,7 +119,7 @@ var waitingRooms = []waitingRoom{
 		}
 		x.check(got.Ack(x.ctx))
 	}},
-	{name: "published by a schedule", state: recall.StateDelayed, enter: (*roomTest).enterSchedule, leave: (*roomTest).later},
+	{name: "of a schedule", state: recall.StateDelayed, enter: (*roomTest).enterSchedule, leave: (*roomTest).later},
 	{name: "fanned out by a topic", state: recall.StateDelayed, enter: (*roomTest).enterTopic, leave: (*roomTest).later},
 	{name: "a callback", state: recall.StateDelayed, enter: (*roomTest).enterCallback, leave: (*roomTest).later},
 }
@@ -139,12 +140,13 @@ func newRoomTest(t *testing.T, r waitingRoom) *roomTest {
 	t.Helper()
 	x := &roomTest{t: t, ctx: t.Context(), room: r, busy: make(chan struct{})}
 	x.b = openFile(t, &recall.Options{
-		Slots: 1, Transport: roundTrip(x.request), Timeout: recall.MaxTimeout, Backoff: func(int) time.Duration { return time.Hour },
-		UndoWindow: 24 * time.Hour,
+		Slots: 1, Transport: roundTrip(x.request), Timeout: recall.MaxTimeout,
+		Backoff: func(int) time.Duration { return time.Hour }, UndoWindow: 24 * time.Hour,
 	}).Broker
 	x.decoys(5)
 	x.id = r.enter(x, recall.Message{
-		URL: roomURL, Queue: "q", Topic: "t", ScheduleID: "s", FlowKey: "k", CallerIP: "192.0.2.7", Labels: []string{"a", "b"},
+		URL: roomURL, Queue: "q", Topic: "t", ScheduleID: "s", FlowKey: "k", CallerIP: "192.0.2.7",
+		Labels: []string{"a", "b"},
 	})
 	return x
 }
@@ -188,8 +190,8 @@ func (x *roomTest) hold(f recall.Filter) {
 func (x *roomTest) decoys(n int) {
 	for i := range n {
 		x.publish(recall.Message{
-			URL: "http://decoy.test/out", Queue: fmt.Sprintf("dq%d", i), Topic: "dt", ScheduleID: "ds", FlowKey: "dk", CallerIP: "192.0.3.7",
-			Labels: []string{"c"}, Delay: 1000 * time.Hour,
+			URL: "http://decoy.test/out", Queue: fmt.Sprintf("dq%d", i), Topic: "dt", ScheduleID: "ds", FlowKey: "dk",
+			CallerIP: "192.0.3.7", Labels: []string{"c"}, Delay: 1000 * time.Hour,
 		})
 	}
 	if x.room.state == recall.StateDelayed {
@@ -291,7 +293,7 @@ func roomFilters(m recall.Message) map[string]recall.Filter {
 		"From":      {From: m.CreatedAt, To: m.CreatedAt},
 		"Due":       {DueAfter: m.DueAt, DueBefore: m.DueAt},
 		"States":    {States: []recall.State{m.State}},
-		"all":       {Labels: m.Labels, States: []recall.State{m.State}, From: m.CreatedAt, DueBefore: m.DueAt, URLs: []string{m.URL}},
+		"all":       {Labels: m.Labels, States: []recall.State{m.State}, From: m.CreatedAt, DueBefore: m.DueAt},
 		"DueBefore": {DueBefore: m.DueAt, Labels: []string{"a", "c", "d"}},
 	}
 	add := func(has bool, name string, f recall.Filter) {
