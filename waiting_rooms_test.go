@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,6 +135,7 @@ type roomTest struct {
 	fail bool          // attempts at the message fail
 	hits int           // attempts at the message that did not
 	busy chan struct{} // closed: what keeps a slot busy ends
+	once sync.Once     // closes it
 }
 
 func newRoomTest(t *testing.T, r waitingRoom) *roomTest {
@@ -143,6 +145,7 @@ func newRoomTest(t *testing.T, r waitingRoom) *roomTest {
 		Slots: 1, Transport: roundTrip(x.request), Timeout: recall.MaxTimeout,
 		Backoff: func(int) time.Duration { return time.Hour }, UndoWindow: 24 * time.Hour,
 	}).Broker
+	t.Cleanup(x.idle) // or a test that fails would wait for ever
 	x.decoys(5)
 	x.id = r.enter(x, recall.Message{
 		URL: roomURL, Queue: "q", Topic: "t", ScheduleID: "s", FlowKey: "k", CallerIP: "192.0.2.7",
@@ -249,7 +252,7 @@ func (x *roomTest) only(f recall.Filter, source ...recall.MessageID) (only recal
 
 func (x *roomTest) later() { sleep(3 * time.Hour) }
 
-func (x *roomTest) idle() { close(x.busy) }
+func (x *roomTest) idle() { x.once.Do(func() { close(x.busy) }) }
 
 func (x *roomTest) get() recall.Message {
 	x.t.Helper()
