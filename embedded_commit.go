@@ -396,12 +396,9 @@ func (t *turn) flush() error {
 func (c *committer) apply() {
 	e := c.e
 	fold, trim := e.store.FoldPays(), e.trimPays()
+	c.applyEach(true) // before messages are gone: who looks whether a queue goes on knows of its callbacks
 	e.settleFinished(c.turn.finished)
-	for _, r := range c.batch {
-		if r.err == nil {
-			r.work.apply(e)
-		}
-	}
+	c.applyEach(false)
 	e.applyReserved(c.turn.reserving.placed)
 	e.mu.Lock()
 	died := e.dead.last != e.dead.visible
@@ -426,6 +423,15 @@ func (c *committer) apply() {
 	}
 	if ready {
 		hint(e.claimHint)
+	}
+}
+
+// applyEach applies what may publish messages, or all else.
+func (c *committer) applyEach(inserters bool) {
+	for _, r := range c.batch {
+		if _, is := r.work.(inserter); is == inserters && r.err == nil {
+			r.work.apply(c.e)
+		}
 	}
 }
 

@@ -46,6 +46,13 @@ var All = []Mutant{
 		Pkg:  ".", Run: "TestMarkedEntries",
 	},
 	{
+		Name: "let a message leave its queue before its callbacks are there",
+		File: "embedded_commit.go",
+		Old:  "	c.applyEach(true) // before messages are gone: who looks whether a queue goes on knows of its callbacks\n	e.settleFinished(c.turn.finished)\n",
+		New:  "	e.settleFinished(c.turn.finished)\n	c.applyEach(true)\n",
+		Pkg:  ".", Run: "TestQueueWaitsForCallbackFromTheFirstMoment",
+	},
+	{
 		Name: "acknowledge before the commit",
 		File: "embedded_commit.go",
 		Old:  "			c.commit()\n			c.acknowledge()\n",
