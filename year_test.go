@@ -70,7 +70,7 @@ type yearCall struct {
 }
 
 func yearSchedules() []recall.Schedule {
-	office := "30 */4 * * MON-FRI"
+	office := "30 6-18/6 * * MON-FRI"
 	if os.Getenv("RECALL_SOAK") != "" {
 		office = "*/15 * * * MON-FRI"
 	}
