@@ -38,15 +38,16 @@ func TestModelDelivery(t *testing.T) {
 			defer func() { _ = d.broker.Close(done()) }() // of what a failure left open
 			d.begin(rt)
 			rt.Repeat(map[string]func(*rapid.T){
-				"publish":   d.publish,
-				"set queue": d.setQueue,
-				"pause":     d.pauseQueue,
-				"cancel":    d.cancel,
-				"restore":   d.restore,
-				"schedule":  d.pauseSchedule,
-				"advance":   d.advance,
-				"reopen":    d.reopen,
-				"":          d.check,
+				"publish":    d.publish,
+				"set queue":  d.setQueue,
+				"pause":      d.pauseQueue,
+				"pause flow": d.pauseFlow,
+				"cancel":     d.cancel,
+				"restore":    d.restore,
+				"schedule":   d.pauseSchedule,
+				"advance":    d.advance,
+				"reopen":     d.reopen,
+				"":           d.check,
 			})
 			d.drain(rt)
 		})
@@ -203,6 +204,17 @@ func (d *deliveries) pauseQueue(t *rapid.T) {
 	must(t, "ResumeQueue", d.broker.ResumeQueue(context.Background(), name))
 }
 
+// pauseFlow does the same with a flow key.
+func (d *deliveries) pauseFlow(t *rapid.T) {
+	if !d.books.flowPaused {
+		must(t, "PauseFlow", d.broker.PauseFlow(context.Background(), "f"))
+		d.books.change(func() { d.books.flowPaused = true })
+		return
+	}
+	d.books.change(func() { d.books.flowPaused = false })
+	must(t, "ResumeFlow", d.broker.ResumeFlow(context.Background(), "f"))
+}
+
 func (d *deliveries) cancel(t *rapid.T) {
 	var f recall.Filter
 	if rapid.Bool().Draw(t, "by queue") {
@@ -285,6 +297,9 @@ func (d *deliveries) check(t *rapid.T) {
 func (d *deliveries) drain(t *rapid.T) {
 	if !d.books.since.IsZero() {
 		d.pauseSchedule(t)
+	}
+	if d.books.flowPaused {
+		d.pauseFlow(t)
 	}
 	for name, q := range d.books.queues {
 		d.books.change(func() { q.paused = false })

@@ -18,7 +18,7 @@ import (
 // goroutines; what is against the rules is a fault, told after the step.
 type ledger struct {
 	slots  int
-	queues map[string]*books
+	queues map[string]*queueBook
 
 	mu       sync.Mutex
 	parcels  []*parcel // in the order of publication
@@ -27,7 +27,8 @@ type ledger struct {
 	notices  map[notice]map[recall.MessageID]bool
 	faults   []string
 
-	running     int // of the flow key "f"
+	running     int  // of the flow key "f"
+	flowPaused  bool // that key
 	periodBegan time.Time
 	used        int // of the period of the flow key "r"
 
@@ -36,8 +37,8 @@ type ledger struct {
 	wanted int // ticks up to the last pause
 }
 
-// books of a queue.
-type books struct {
+// queueBook is what is known of a queue.
+type queueBook struct {
 	places int
 	paused bool
 }
@@ -72,7 +73,7 @@ type notice struct {
 
 func newLedger(slots int) *ledger {
 	return &ledger{
-		slots: slots, queues: map[string]*books{"q0": {places: 1}, "q1": {places: 1}},
+		slots: slots, queues: map[string]*queueBook{"q0": {places: 1}, "q1": {places: 1}},
 		byKey: map[string]*parcel{}, reserved: map[string]reservation{},
 		notices: map[notice]map[recall.MessageID]bool{}, ticks: map[recall.MessageID]bool{},
 	}
@@ -202,6 +203,9 @@ func (l *ledger) checkQueue(p *parcel) {
 func (l *ledger) checkFlow(p *parcel) {
 	switch p.msg.FlowKey {
 	case "f":
+		if l.flowPaused {
+			l.fault("%s begins, but its flow key is paused", p.key)
+		}
 		if l.running++; l.running > flowPlaces {
 			l.fault("%s is the attempt %d of its flow key at a time", p.key, l.running)
 		}
@@ -384,7 +388,7 @@ func (l *ledger) checkProgress() {
 			first = !heads[p.msg.Queue] && !q.paused
 			heads[p.msg.Queue] = true
 		}
-		free := p.msg.FlowKey == "" || p.msg.FlowKey == "f" && l.running < flowPlaces
+		free := p.msg.FlowKey == "" || p.msg.FlowKey == "f" && l.running < flowPlaces && !l.flowPaused
 		if first && free && p.claimable(time.Now()) {
 			l.fault("%s waits for nothing: %+v", p.key, *p)
 		}
