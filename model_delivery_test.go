@@ -116,6 +116,12 @@ func (d *deliveries) begin(t *rapid.T) {
 }
 
 func (d *deliveries) publish(t *rapid.T) {
+	for range rapid.IntRange(1, 6).Draw(t, "messages") {
+		d.publishOne(t)
+	}
+}
+
+func (d *deliveries) publishOne(t *rapid.T) {
 	d.names++
 	m := drawParcel(t, strconv.Itoa(d.names))
 	urls := []string{m.URL}
@@ -158,7 +164,7 @@ func drawParcel(t *rapid.T, name string) recall.Message {
 	m := recall.Message{
 		Body:            []byte(name + " " + script),
 		Queue:           rapid.SampledFrom([]string{"", "q0", "q1"}).Draw(t, "queue"),
-		FlowKey:         rapid.SampledFrom([]string{"", "", "f", "r"}).Draw(t, "flow key"),
+		FlowKey:         rapid.SampledFrom([]string{"", "f", "f", "r"}).Draw(t, "flow key"),
 		Priority:        rapid.IntRange(-2, 2).Draw(t, "priority"),
 		Retries:         recall.Retries(rapid.IntRange(0, 2).Draw(t, "retries")),
 		Delay:           rapid.SampledFrom([]time.Duration{0, 0, time.Second, 3 * time.Minute}).Draw(t, "delay"),
