@@ -146,6 +146,12 @@ type modelMessage struct {
 func newModel(t *rapid.T, e modelEngine) *model {
 	m := &model{engine: e, ended: map[string]chan string{}, tried: map[string]int{}}
 	m.open(t)
+	// Order in queues is another test's, TestModelDelivery.
+	for _, name := range []string{"q1", "q2"} {
+		if err := m.broker.SetQueue(context.Background(), name, recall.MaxParallelism); err != nil {
+			t.Fatalf("SetQueue: %v", err)
+		}
+	}
 	return m
 }
 
