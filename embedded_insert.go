@@ -340,6 +340,9 @@ func (e *embedded) queueLocked(en *entry, seq uint64) {
 	if en.flags&flagQueued != 0 { // it was marked, and its item has stayed
 		ln := e.laneOf(en)
 		ln.dead = max(0, ln.dead-1)
+		if en.parked() { // its key may have had room meanwhile
+			e.flowChangedLocked(e.flowOf(en))
+		}
 		return
 	}
 	if q == nil {
