@@ -120,7 +120,9 @@ const singlePublishers = 16
 
 func (c *demoChild) publishImmediate(ctx context.Context) error {
 	return inParallel(singlePublishers, c.size.immediate, func(i int) error {
-		r, err := c.broker.Publish(ctx, demoMessage(i, c.receiver, labelNow))
+		m := demoMessage(i, c.receiver, labelNow)
+		m.Queue = "" // its messages wait for those that are delayed
+		r, err := c.broker.Publish(ctx, m)
 		if err == nil {
 			c.report("immediate %s", r.ID)
 		}
