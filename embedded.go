@@ -77,6 +77,7 @@ type lease struct {
 	claimed   int64         // ms
 	ended     chan struct{} // closed when the attempt is over; made by who waits
 	flow      *flowKey      // that it counts for; nil: none
+	queue     *fifo         // the same
 }
 
 // embeddedStats are counters that are kept under mu.

@@ -139,6 +139,9 @@ func (e *embedded) leaseLocked(p *page, en *entry, seq uint64, now time.Time) *l
 	en.flags &^= flagQueued
 	e.live.move(p, en, phaseInFlight)
 	e.leases[seq] = l
+	if l.queue = e.queueOf(en); l.queue != nil {
+		l.queue.out++
+	}
 	if len(e.notes) == 0 {
 		e.noted = now
 	}

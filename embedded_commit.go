@@ -467,6 +467,10 @@ func (e *embedded) endLeaseLocked(seq uint64) {
 		return
 	}
 	delete(e.leases, seq)
+	if l.queue != nil {
+		l.queue.out--
+		e.changedLocked(l.queue)
+	}
 	if l.flow != nil {
 		l.flow.inFlight--
 		e.flowChangedLocked(l.flow)

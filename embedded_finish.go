@@ -186,7 +186,7 @@ func (e *embedded) leaveEntry(d decision) (taken *standing, claimable bool) {
 	if d.end != endRetry || taken != nil {
 		e.endLeaseLocked(d.seq)
 		e.live.move(p, en, phaseFinishing)
-		return taken, len(e.flows.dirty) > 0
+		return taken, len(e.flows.dirty) > 0 || e.queuesWaitLocked()
 	}
 	en.flags |= flagRetried
 	if d.release {

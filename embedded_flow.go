@@ -223,7 +223,7 @@ func (e *embedded) unparkLocked(k *flowKey, now int64, budget *int) (done bool) 
 				continue
 			}
 			e.leftLaneLocked(en, it.due)
-			if q := e.queueOf(en); q != nil && it.seq > q.upTo {
+			if !e.mayGoLocked(en, it.seq) {
 				continue // it would take the room and not use it; its queue brings it back
 			}
 			e.laneLocked(en, it.seq)

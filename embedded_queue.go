@@ -24,6 +24,7 @@ type fifo struct {
 	next   uint64            // numbers before it are gone, or in the window
 	calls  map[uint64]uint64 // callbacks that it waits for: the number of each, and that of the message it is about
 	upTo   uint64            // the last number that may be claimed; 0: none
+	out    int               // in flight: a restored message must not go beside younger ones that are
 	dirty  bool              // window and upTo are to be brought up to date
 }
 
@@ -235,7 +236,7 @@ func (e *embedded) leftQueueLocked(en *entry, seq uint64) {
 // known: claims bring that up to date first.
 func (e *embedded) mayGoLocked(en *entry, seq uint64) bool {
 	q := e.queueOf(en)
-	return q == nil || seq <= q.upTo
+	return q == nil || seq <= q.upTo && q.out < q.set.Parallelism
 }
 
 // blockedLocked tells whether an entry waits for others of its queue, as of now.

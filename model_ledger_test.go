@@ -382,6 +382,11 @@ func (l *ledger) check(t *rapid.T, got recall.Count) {
 // checkProgress: nobody waits who has nothing to wait for.
 func (l *ledger) checkProgress() {
 	heads := map[string]bool{}
+	for _, p := range l.parcels { // whose place is taken, whatever has come back before them
+		if p.msg.Queue != "" && (p.running || !p.live() && p.owed > 0) {
+			heads[p.msg.Queue] = true
+		}
+	}
 	for _, p := range l.parcels {
 		first := p.msg.Queue == ""
 		if q := l.queues[p.msg.Queue]; q != nil && !p.gone() {

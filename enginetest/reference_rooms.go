@@ -60,11 +60,17 @@ func (r *Reference) blocked(e *entry) bool {
 	if s.Paused {
 		return true
 	}
-	before := 0
+	before, out := 0, 0
 	for _, o := range r.live {
 		if o.m.Queue == e.m.Queue && o.seq < e.seq {
 			before++
 		}
+		if o.m.Queue == e.m.Queue && o.inFlight() {
+			out++
+		}
+	}
+	if out >= s.Parallelism { // of those that are younger, too: this one has come back
+		return true
 	}
 	waiting := map[recall.MessageID]bool{}
 	for _, o := range r.live {

@@ -124,6 +124,17 @@ var queueTests = slices.Concat(
 			}
 			x.claimOne(ids[2])
 		}},
+		{"a restored message does not go beside a younger one", func(x *fixture) {
+			can[recall.Restorer](x)
+			ids := x.publishDue(3, queue("q"))
+			op := x.cancelMatching(byID(ids[0]), 1).Operation
+			l := x.claimOne(ids[1])
+			x.wantRestored(op, 1, 0)
+			x.wantState(ids[0], recall.StateQueueBlocked)
+			x.wantClaim(9)
+			x.finish(l, recall.Retry)
+			x.claimOne(ids[0])
+		}},
 		{"cancelling the head one by one lets the next go", func(x *fixture) {
 			ids := x.publishDue(3, queue("q"))
 			x.check(x.cancel(ids[0]), "Cancel")
