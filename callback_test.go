@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -184,16 +185,16 @@ func TestCallbackOfHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newParts(nil)
 		b := newBroker(t, oneSlot(p))
-		fails := true
+		var works atomic.Bool
 		handle(t, b, "local:h", func(context.Context, *recall.Delivery) error {
-			if fails {
+			if !works.Load() {
 				return errors.New("not yet")
 			}
 			return nil
 		})
 		publish(t, b, called("local:h"))
 		synctest.Wait()
-		fails = false
+		works.Store(true)
 		sleep(time.Hour)
 		got := p.told(t, "/callback")
 		if len(got) != 2 || got[0].Status != 0 || string(got[0].Body) != "not yet" || got[1].Status != 200 || len(got[1].Body) != 0 {

@@ -3,6 +3,7 @@ package recall_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,17 +128,22 @@ func TestDeadLetterOfAClockAhead(t *testing.T) {
 // busy is an engine that always has background work, and no room.
 type busy struct {
 	*enginetest.Reference
+	mu    sync.Mutex
 	full  bool
 	steps int
 	drops []int // the number of steps before each
 }
 
 func (e *busy) Maintain(context.Context, time.Time) (time.Time, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.steps++
 	return time.Now(), nil
 }
 
 func (e *busy) DeleteDead(ctx context.Context, ids []recall.DeadLetterID) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.full {
 		return 0, recall.ErrFull
 	}
@@ -154,10 +160,14 @@ func TestDropTakesTurns(t *testing.T) {
 		bury(t, b, 2600)
 		sleep(10 * time.Second)
 		wantDead(t, b, 2600, 0)
+		engine.mu.Lock()
 		engine.full = false
 		before := engine.steps
+		engine.mu.Unlock()
 		sleep(time.Second)
 		wantDead(t, b, 1, 2599)
+		engine.mu.Lock()
+		defer engine.mu.Unlock()
 		if steps := engine.steps - before; steps != 7 && steps != 8 || len(engine.drops) != 3 {
 			t.Errorf("got %d steps of the engine and drops %v in a second, want 10 in all", steps, engine.drops)
 		}

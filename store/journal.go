@@ -54,13 +54,14 @@ func finishedKind(tab Table) byte {
 }
 
 // Finish notes that messages, or dead letters, are gone. seqs is sorted in
-// place.
+// place, and a number that is there twice counts once.
 func (t *Tx) Finish(tab Table, seqs []uint64) error {
 	return t.guard(func() error { return t.finish(tab, seqs) })
 }
 
 func (t *Tx) finish(tab Table, seqs []uint64) error {
 	slices.Sort(seqs)
+	seqs = slices.Compact(seqs) // as the row has them
 	n := len(seqs)
 	_, err := t.journalRows(finishedKind(tab), chunkSet(nil, seqs))
 	t.learn(func() { t.s.sizes.foldable += n })
