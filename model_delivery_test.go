@@ -22,7 +22,7 @@ import (
 // predict who is delivered when, as TestModel does: a ledger keeps books of what
 // the handlers see, and every entry is held against the rules.
 func TestModelDelivery(t *testing.T) {
-	stories, steps := 40, 30
+	stories, steps := 12, 30
 	if os.Getenv("RECALL_SOAK") != "" {
 		stories, steps = stories*20, 80
 	}
