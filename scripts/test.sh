@@ -9,7 +9,7 @@ scripts/setup.sh go
 # Tests look for their parts themselves; here they are only brought.
 missing=" $(scripts/setup.sh gcc strace | tr '\n' ' ')" || true
 
-timeout=25m
+timeout=60m
 [ -z "${RECALL_SOAK:-}" ] || timeout=80m
 
 # step NAME COMMAND... prints what a command says, and notes a failure.
