@@ -62,8 +62,11 @@ func checkPublished(t *testing.T, b *recall.Broker, id string, want ...string) {
 func TestYearOfSchedules(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(t, nil)
+		var mu sync.Mutex
 		got := map[string][]time.Time{}
 		handle(t, b, "local:h", func(_ context.Context, d *recall.Delivery) error {
+			mu.Lock()
+			defer mu.Unlock()
 			got[d.ScheduleID] = append(got[d.ScheduleID], time.Now())
 			return nil
 		})
@@ -75,6 +78,8 @@ func TestYearOfSchedules(t *testing.T) {
 			setSchedule(t, b, recall.Schedule{ID: id, Cron: line, Message: recall.Message{URL: "local:h"}})
 		}
 		sleep(366 * 24 * time.Hour)
+		mu.Lock()
+		defer mu.Unlock()
 		if n := len(got["hourly"]); n != 366*24 {
 			t.Errorf("hourly: %d times, want %d", n, 366*24)
 		}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,8 +48,8 @@ var waitingRooms = []waitingRoom{
 		return x.publish(m)
 	}, leave: (*roomTest).idle},
 	{name: "retrying", state: recall.StateRetrying, enter: func(x *roomTest, m recall.Message) recall.MessageID {
-		x.fail = true
-		defer func() { x.fail = false }()
+		x.fail.Store(true)
+		defer func() { x.fail.Store(false) }()
 		return x.publish(m)
 	}, leave: (*roomTest).later},
 	{
@@ -116,7 +117,7 @@ var waitingRooms = []waitingRoom{
 	}, leave: func(x *roomTest) {
 		got := receiveOne(x.t, x.b, "q")
 		if got.ID == x.id {
-			x.hits++
+			x.hits.Add(1)
 		}
 		x.check(got.Ack(x.ctx))
 	}},
@@ -132,8 +133,8 @@ type roomTest struct {
 	ctx  context.Context
 	room waitingRoom
 	id   recall.MessageID
-	fail bool          // attempts at the message fail
-	hits int           // attempts at the message that did not
+	fail atomic.Bool   // attempts at the message fail
+	hits atomic.Int64  // attempts at the message that did not
 	busy chan struct{} // closed: what keeps a slot busy ends
 	once sync.Once     // closes it
 }
@@ -159,10 +160,10 @@ func (x *roomTest) request(r *http.Request) (*http.Response, error) {
 	switch {
 	case r.URL.Host == "busy.test":
 		<-x.busy
-	case r.URL.Host == "target.test" && x.fail:
+	case r.URL.Host == "target.test" && x.fail.Load():
 		return answer(500), nil
 	case r.URL.Host == "target.test":
-		x.hits++
+		x.hits.Add(1)
 	}
 	return answer(200), nil
 }
@@ -277,13 +278,13 @@ func (x *roomTest) run(t *testing.T) {
 		}
 	}
 	x.deleteAround(before)
-	if x.hits != 0 {
-		t.Errorf("it was delivered before its time, %d times", x.hits)
+	if x.hits.Load() != 0 {
+		t.Errorf("it was delivered before its time, %d times", x.hits.Load())
 	}
 	x.room.leave(x)
 	synctest.Wait()
-	if _, err := x.b.Get(x.ctx, x.id); x.hits != 1 || !errors.Is(err, recall.ErrNotFound) {
-		t.Errorf("it was delivered %d times at the end, and Get: %v", x.hits, err)
+	if _, err := x.b.Get(x.ctx, x.id); x.hits.Load() != 1 || !errors.Is(err, recall.ErrNotFound) {
+		t.Errorf("it was delivered %d times at the end, and Get: %v", x.hits.Load(), err)
 	}
 }
 
