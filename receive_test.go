@@ -235,7 +235,7 @@ func TestReceiveWaits(t *testing.T) {
 			f := fetch(ctx, b, "q", 5)
 			sleep(10 * time.Hour)
 			checkWaits(t, f)
-			if n := h.claims.Load(); n > 4 {
+			if n := h.claims.Load(); n > 10 { // a few for the start and the counts of the hour; a poll would make thousands
 				t.Errorf("%d claims while nothing happened", n)
 			}
 			publish(t, b, recall.Message{Queue: "other"})
