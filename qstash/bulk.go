@@ -11,6 +11,17 @@ import (
 	"github.com/recallmq/recall"
 )
 
+var bulkRoutes = []route{
+	{"recall/v1/count", map[string]call{http.MethodPost: (*handler).count}},
+	{"recall/v1/explain", map[string]call{http.MethodPost: (*handler).explain}},
+	{"recall/v1/cancel", map[string]call{http.MethodPost: (*handler).cancelBulk}},
+	{"recall/v1/restore", map[string]call{http.MethodPost: (*handler).restore}},
+	{"recall/v1/hold", map[string]call{http.MethodPost: (*handler).hold}},
+	{"recall/v1/release", map[string]call{http.MethodPost: (*handler).release}},
+	{"recall/v1/reschedule", map[string]call{http.MethodPost: (*handler).reschedule}},
+	{"recall/v1/retry-now", map[string]call{http.MethodPost: (*handler).retryNow}},
+}
+
 // cancelBulk is Recall's own bulk cancellation, with every option there is. A
 // request without a filter is refused unless it says all.
 func (h *handler) cancelBulk(w http.ResponseWriter, r *http.Request, _ string) error {

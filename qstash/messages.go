@@ -10,6 +10,11 @@ import (
 	"github.com/recallmq/recall"
 )
 
+var messageRoutes = []route{
+	{"v2/messages", map[string]call{http.MethodDelete: (*handler).cancelMany}},
+	{"v2/messages/", map[string]call{http.MethodGet: (*handler).getMessage, http.MethodDelete: (*handler).cancelOne}},
+}
+
 // message is what GET returns. Some facts go by two names, because clients
 // differ.
 type message struct {

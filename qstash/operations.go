@@ -8,6 +8,13 @@ import (
 	"github.com/recallmq/recall"
 )
 
+var operationRoutes = []route{
+	{"recall/v1/cancellations", map[string]call{http.MethodGet: (*handler).cancellations}},
+	{"recall/v1/cancellations/by-message/", map[string]call{http.MethodGet: (*handler).whoCancelled}},
+	{"recall/v1/standing", map[string]call{http.MethodGet: (*handler).listStanding, http.MethodPost: (*handler).cancelFuture}},
+	{"recall/v1/standing/", map[string]call{http.MethodDelete: (*handler).lift}},
+}
+
 // operation is the record of a bulk call as answers write it.
 type operation struct {
 	ID         recall.OperationID   `json:"id"`

@@ -11,6 +11,14 @@ import (
 	"github.com/recallmq/recall"
 )
 
+var publishRoutes = []route{
+	{"v2/publish", map[string]call{http.MethodPost: noDestination}},
+	{"v2/publish/", map[string]call{http.MethodPost: (*handler).publish}},
+	{"v2/enqueue", map[string]call{http.MethodPost: noDestination}},
+	{"v2/enqueue/", map[string]call{http.MethodPost: (*handler).enqueue}},
+	{"v2/batch", map[string]call{http.MethodPost: (*handler).batch}},
+}
+
 // published is the answer to a message that was taken.
 type published struct {
 	MessageID    recall.MessageID `json:"messageId"`

@@ -11,33 +11,22 @@ import (
 // its escapes.
 type call func(h *handler, w http.ResponseWriter, r *http.Request, rest string) error
 
-// routes are matched in order, in any letter case. One that ends in a slash
+// route is a path and what serves it by method. A path that ends in a slash
 // takes whatever follows; the others allow one trailing slash.
-var routes = []struct {
+type route struct {
 	path  string
 	calls map[string]call
-}{
-	{"v2/publish", map[string]call{http.MethodPost: noDestination}},
-	{"v2/publish/", map[string]call{http.MethodPost: (*handler).publish}},
-	{"v2/enqueue", map[string]call{http.MethodPost: noDestination}},
-	{"v2/enqueue/", map[string]call{http.MethodPost: (*handler).enqueue}},
-	{"v2/batch", map[string]call{http.MethodPost: (*handler).batch}},
-	{"v2/messages", map[string]call{http.MethodDelete: (*handler).cancelMany}},
-	{"v2/messages/", map[string]call{http.MethodGet: (*handler).getMessage, http.MethodDelete: (*handler).cancelOne}},
-	{"v2/keys", map[string]call{http.MethodGet: (*handler).keys}},
-	{"recall/v1/count", map[string]call{http.MethodPost: (*handler).count}},
-	{"recall/v1/explain", map[string]call{http.MethodPost: (*handler).explain}},
-	{"recall/v1/cancel", map[string]call{http.MethodPost: (*handler).cancelBulk}},
-	{"recall/v1/restore", map[string]call{http.MethodPost: (*handler).restore}},
-	{"recall/v1/hold", map[string]call{http.MethodPost: (*handler).hold}},
-	{"recall/v1/release", map[string]call{http.MethodPost: (*handler).release}},
-	{"recall/v1/reschedule", map[string]call{http.MethodPost: (*handler).reschedule}},
-	{"recall/v1/retry-now", map[string]call{http.MethodPost: (*handler).retryNow}},
-	{"recall/v1/cancellations", map[string]call{http.MethodGet: (*handler).cancellations}},
-	{"recall/v1/cancellations/by-message/", map[string]call{http.MethodGet: (*handler).whoCancelled}},
-	{"recall/v1/standing", map[string]call{http.MethodGet: (*handler).listStanding, http.MethodPost: (*handler).cancelFuture}},
-	{"recall/v1/standing/", map[string]call{http.MethodDelete: (*handler).lift}},
 }
+
+// routes are matched in order, in any letter case. Each file that serves some
+// lists its own.
+var routes = slices.Concat(
+	publishRoutes,
+	messageRoutes,
+	keyRoutes,
+	bulkRoutes,
+	operationRoutes,
+)
 
 // find matches the path without cleaning it: a destination is part of it, byte
 // for byte. Leading slashes count as one, because a base URL that ends in a
@@ -92,9 +81,4 @@ func allowed(calls map[string]call) string {
 	}
 	slices.Sort(methods)
 	return strings.Join(methods, ", ")
-}
-
-func (h *handler) keys(w http.ResponseWriter, _ *http.Request, _ string) error {
-	answer(w, http.StatusOK, map[string]string{"current": h.o.CurrentSigningKey, "next": h.o.NextSigningKey})
-	return nil
 }
