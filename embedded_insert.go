@@ -222,6 +222,7 @@ func (w *insertWork) write(t *turn) error {
 	}
 	t.head.LastCreated = max(t.head.LastCreated, w.now)
 	t.moved = true
+	t.inserts = append(t.inserts, w)
 	for i := range w.rows {
 		if w.isDuplicate(i) {
 			continue

@@ -152,7 +152,7 @@ func (b *Broker) Queues(ctx context.Context) ([]QueueInfo, error) {
 
 // DeleteQueue deletes a queue in which no message waits and of which none is out;
 // otherwise it is [ErrQueueNotEmpty], and nothing has changed. A message that is
-// published to it later creates it anew. It is durable when it returns; a queue
+// published to it later creates it anew, and so does one that is restored. It is durable when it returns; a queue
 // that does not exist is [ErrNotFound].
 func (b *Broker) DeleteQueue(ctx context.Context, name string) error {
 	info, err := b.Queue(ctx, name)
