@@ -184,26 +184,18 @@ func (b *Broker) Schedules(ctx context.Context) ([]Schedule, error) {
 // [Filter.Schedules] takes that back. It is durable when it returns. Errors:
 // [ErrNoSchedule], and those of [Broker.SetSchedule]. Safe for concurrent use.
 func (b *Broker) DeleteSchedule(ctx context.Context, id string) error {
-	if err := checkScheduleID(id); err != nil {
+	return b.changeSchedule(ctx, id, func(k Keeper) error {
+		if _, found, _ := b.schedules.find(id); !found {
+			return noSchedule(id)
+		}
+		_, err := k.Apply(ctx, Change{
+			Objects: []Object{{Kind: ObjectSchedule, Name: id}, {Kind: ObjectScheduleTime, Name: id}}, Now: b.clock.Now(),
+		})
+		if err == nil {
+			b.schedules.forget(id)
+		}
 		return err
-	}
-	k, err := b.beginSchedules(ctx)
-	if err != nil {
-		return err
-	}
-	defer b.end()
-	b.schedules.turn.Lock()
-	defer b.schedules.turn.Unlock()
-	if _, found, _ := b.schedules.find(id); !found {
-		return noSchedule(id)
-	}
-	_, err = k.Apply(ctx, Change{
-		Objects: []Object{{Kind: ObjectSchedule, Name: id}, {Kind: ObjectScheduleTime, Name: id}}, Now: b.clock.Now(),
 	})
-	if err == nil {
-		b.schedules.forget(id)
-	}
-	return err
 }
 
 // PauseSchedule stops a schedule from publishing until it is resumed; to pause
@@ -220,6 +212,25 @@ func (b *Broker) ResumeSchedule(ctx context.Context, id string) error {
 }
 
 func (b *Broker) pauseSchedule(ctx context.Context, id string, paused bool) error {
+	return b.changeSchedule(ctx, id, func(k Keeper) error {
+		old, err := b.findSchedule(id)
+		if err != nil || old.stored.Paused == paused {
+			return err
+		}
+		now := milliseconds(b.clock.Now())
+		s := *old
+		s.stored.Paused, s.stored.Updated = paused, now.UnixMilli()
+		s.next, s.owed = time.Time{}, time.Time{}
+		if !paused {
+			s.next = s.after(now)
+		}
+		_, err = b.storeSchedule(ctx, k, &s, now, true)
+		return err
+	})
+}
+
+// changeSchedule calls change while nothing else changes a schedule.
+func (b *Broker) changeSchedule(ctx context.Context, id string, change func(Keeper) error) error {
 	if err := checkScheduleID(id); err != nil {
 		return err
 	}
@@ -230,19 +241,7 @@ func (b *Broker) pauseSchedule(ctx context.Context, id string, paused bool) erro
 	defer b.end()
 	b.schedules.turn.Lock()
 	defer b.schedules.turn.Unlock()
-	old, err := b.findSchedule(id)
-	if err != nil || old.stored.Paused == paused {
-		return err
-	}
-	now := milliseconds(b.clock.Now())
-	s := *old
-	s.stored.Paused, s.stored.Updated = paused, now.UnixMilli()
-	s.next, s.owed = time.Time{}, time.Time{}
-	if !paused {
-		s.next = s.after(now)
-	}
-	_, err = b.storeSchedule(ctx, k, &s, now, true)
-	return err
+	return change(k)
 }
 
 // check checks what the program set, but for the message.
