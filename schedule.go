@@ -71,7 +71,9 @@ type Schedule struct {
 	Cron string
 	// Message is what is published: to its URL, or to the endpoints of its Topic
 	// if the URL is empty, as in [Broker.PublishTopic]. Its Delay counts from each
-	// time; NotBefore must be zero, and ScheduleID is ignored.
+	// time; NotBefore must be zero, and ScheduleID is ignored. What of it is not to be
+	// shown is redacted in schedules that are read, see [Redaction], and refused in
+	// those that are set: who changes a schedule has to give the real thing again.
 	Message Message
 	// CatchUp says what becomes of times that were missed.
 	CatchUp CatchUp
@@ -156,7 +158,7 @@ func (b *Broker) Schedule(ctx context.Context, id string) (Schedule, error) {
 	if err != nil {
 		return Schedule{}, err
 	}
-	return s.public()
+	return s.shown()
 }
 
 // Schedules returns all schedules in the order of their ids. Those that cannot be
@@ -172,7 +174,7 @@ func (b *Broker) Schedules(ctx context.Context) ([]Schedule, error) {
 	list, fault := b.schedules.all()
 	out := make([]Schedule, len(list))
 	for i, s := range list {
-		if out[i], err = s.public(); err != nil {
+		if out[i], err = s.shown(); err != nil {
 			return nil, err
 		}
 	}
@@ -258,6 +260,9 @@ func (s *Schedule) check() (*cron.Line, error) {
 	}
 	if !s.Message.NotBefore.IsZero() {
 		return nil, inMessage(invalid("NotBefore", "a schedule has times of its own; use Delay"))
+	}
+	if err := checkNotRedacted(&s.Message); err != nil {
+		return nil, inMessage(err)
 	}
 	return line, nil
 }
