@@ -170,8 +170,7 @@ func (t *turn) settings(w *insertWork, i int) {
 	if k := t.e.flows.byName[m.FlowKey]; k != nil {
 		have = k.set
 	}
-	if !have.Pinned && have.Limit != *m.Flow {
-		have.Limit = *m.Flow
-		set(ObjectFlow, m.FlowKey, encodeJSON(have))
+	if after := have.After(*m.Flow); after != have {
+		set(ObjectFlow, m.FlowKey, encodeJSON(after))
 	}
 }
