@@ -86,14 +86,17 @@ func (b *Broker) changeQueue(ctx context.Context, name string, create bool, chan
 	b.settings.Lock()
 	defer b.settings.Unlock()
 	now := time.UnixMilli(b.clock.Now().UnixMilli())
-	s, found, err := queueObject(ctx, k, name)
+	s, found, err := b.findQueue(ctx, k, name)
 	switch {
 	case err != nil:
 		return err
 	case !found && !create:
 		return fmt.Errorf("%w: queue %q", ErrNotFound, name)
 	case !found:
-		s = QueueSettings{Parallelism: 1, CreatedAt: now}
+		s = QueueSettings{Parallelism: 1}
+	}
+	if s.CreatedAt.IsZero() {
+		s.CreatedAt = now
 	}
 	change(&s)
 	s.UpdatedAt = now
@@ -108,12 +111,15 @@ func checkQueueName(name string) error {
 	return checkName("Queue", name)
 }
 
-func queueObject(ctx context.Context, k Keeper, name string) (s QueueSettings, found bool, err error) {
+// findQueue returns what is set of a queue. One that was deleted, and in which
+// messages wait because they were restored, has the settings of a new one.
+func (b *Broker) findQueue(ctx context.Context, k Keeper, name string) (s QueueSettings, found bool, err error) {
 	value, err := objectValue(ctx, k, ObjectQueue, name)
-	if value == nil || err != nil {
-		return s, false, err
+	if value != nil || err != nil {
+		return queueSettings(value), err == nil, err
 	}
-	return queueSettings(value), true, nil
+	n, err := b.engine.Count(ctx, Filter{Queues: []string{name}}, b.clock.Now())
+	return QueueSettings{Parallelism: 1}, n.Pending > 0, err
 }
 
 // objectValue returns the value of one object, nil if there is none.
@@ -128,14 +134,15 @@ func objectValue(ctx context.Context, k Keeper, kind ObjectKind, name string) ([
 }
 
 // Queue returns a queue, or [ErrNotFound]. Lag and InFlight are as exact as
-// [Broker.Count].
+// [Broker.Count]. One that [Broker.Restore] has brought back has no CreatedAt, and is not
+// among the Queues, until something is published to it or set.
 func (b *Broker) Queue(ctx context.Context, name string) (QueueInfo, error) {
 	k, err := asEngine[Keeper](b, ctx)
 	if err != nil {
 		return QueueInfo{}, err
 	}
 	defer b.end()
-	s, found, err := queueObject(ctx, k, name)
+	s, found, err := b.findQueue(ctx, k, name)
 	switch {
 	case err != nil:
 		return QueueInfo{}, err

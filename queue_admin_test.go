@@ -133,6 +133,17 @@ func TestCancelQueue(t *testing.T) {
 		if back, err := b.Restore(ctx, res.Operation); err != nil || back.Restored != 5 {
 			t.Fatalf("Restore: %+v, %v", back, err)
 		}
+		if q, err := b.Queue(ctx, "q"); err != nil || q.Lag != 5 || q.Parallelism != 1 || q.Paused {
+			t.Errorf("the queue that is back: %+v, %v", q, err)
+		}
+		for _, change := range []func(context.Context, string) error{b.PauseQueue, b.ResumeQueue} {
+			if err := change(ctx, "q"); err != nil {
+				t.Error(err)
+			}
+		}
+		if q, err := b.Queue(ctx, "q"); err != nil || !q.CreatedAt.Equal(time.Now()) {
+			t.Errorf("the queue that was set: %+v, %v", q, err)
+		}
 		r := &recorder{}
 		handle(t, b, "local:later", r.handle)
 		sleep(time.Minute)
