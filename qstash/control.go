@@ -63,6 +63,16 @@ func unescaped(text string) string {
 	return text
 }
 
+// usable tells whether a list is one although there was an error: then that is
+// about objects which could not be read, and which the log has.
+func usable[T any](h *handler, list []T, err error) bool {
+	if err == nil || list == nil {
+		return err == nil
+	}
+	h.o.Logger.Error("qstash: a list is not complete", "error", err)
+	return true
+}
+
 // done answers what has nothing to say but that it was done.
 func done(w http.ResponseWriter) error {
 	answer(w, http.StatusOK, struct{}{})

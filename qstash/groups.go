@@ -32,7 +32,7 @@ func groupBody(t *recall.Topic) group {
 
 func (h *handler) listGroups(w http.ResponseWriter, r *http.Request, _ string) error {
 	list, err := h.b.Topics(r.Context())
-	if err != nil {
+	if !usable(h, list, err) {
 		return err
 	}
 	out := make([]group, len(list))
@@ -132,7 +132,7 @@ func (h *handler) deleteGroup(w http.ResponseWriter, r *http.Request, rest strin
 	}
 	name := nameIn(rest)
 	schedules, err := h.b.Schedules(r.Context())
-	if err != nil {
+	if !usable(h, schedules, err) {
 		return err
 	}
 	for _, s := range schedules {

@@ -47,6 +47,9 @@ type schedule struct {
 	LastScheduleTime int64  `json:"lastScheduleTime,omitempty"`
 	NextScheduleTime int64  `json:"nextScheduleTime,omitempty"`
 	Error            string `json:"error,omitempty"`
+
+	// By the ids of what was published at the last time; of one schedule only.
+	LastScheduleStates map[recall.MessageID]string `json:"lastScheduleStates,omitempty"`
 }
 
 func (h *handler) scheduleBody(s *recall.Schedule) schedule {
@@ -88,7 +91,7 @@ func (h *handler) scheduleBody(s *recall.Schedule) schedule {
 
 func (h *handler) listSchedules(w http.ResponseWriter, r *http.Request, _ string) error {
 	list, err := h.b.Schedules(r.Context())
-	if err != nil {
+	if !usable(h, list, err) {
 		return err
 	}
 	out := make([]schedule, len(list))
@@ -105,7 +108,9 @@ func (h *handler) getSchedule(w http.ResponseWriter, r *http.Request, rest strin
 	if err != nil {
 		return scheduleNotFound(id, err)
 	}
-	answer(w, http.StatusOK, h.scheduleBody(&s))
+	body := h.scheduleBody(&s)
+	body.LastScheduleStates = h.lastStates(r.Context(), &s)
+	answer(w, http.StatusOK, body)
 	return nil
 }
 

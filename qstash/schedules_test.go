@@ -2,8 +2,10 @@ package qstash_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -267,4 +269,46 @@ func TestScheduleRuns(t *testing.T) {
 			t.Errorf("messages: %+v, %v", n, err)
 		}
 	})
+}
+
+// TestLastScheduleStates follows the messages of one time to their ends.
+func TestLastScheduleStates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServerOn(t, recall.Options{Transport: byHost{}}, nil)
+		s.ok("POST", "/v2/topics/g/endpoints", `{"endpoints":[{"url":"https://good.test"},{"url":"https://bad.test"},{"url":"https://slow.test"}]}`)
+		id := s.scheduled("POST", "/v2/schedules/g", "", "Upstash-Cron", "0 * * * *", "Upstash-Retries", "0", "Upstash-Timeout", "1h")
+		type states struct{ LastScheduleStates map[string]string }
+		if got := decode[states](t, s.call("GET", "/v2/schedules/"+id, "")); got.LastScheduleStates != nil {
+			t.Errorf("at first: %v", got)
+		}
+		for _, hour := range []string{"first", "second"} {
+			time.Sleep(time.Hour + time.Minute)
+			synctest.Wait()
+			w := s.call("GET", "/v2/schedules/"+id, "")
+			got := []string{}
+			for _, state := range decode[states](t, w).LastScheduleStates {
+				got = append(got, state)
+			}
+			slices.Sort(got)
+			if want := []string{"FAIL", "IN_PROGRESS", "SUCCESS"}; !slices.Equal(got, want) {
+				t.Errorf("%s hour: got %v, want %v: %s", hour, got, want, w.Body)
+			}
+		}
+		s.ok("PATCH", "/v2/schedules/"+id+"/pause", "")
+		time.Sleep(time.Hour)
+	})
+}
+
+// byHost answers 200, 500, or late.
+type byHost struct{}
+
+func (byHost) RoundTrip(r *http.Request) (*http.Response, error) {
+	status := http.StatusOK
+	switch r.URL.Host {
+	case "bad.test":
+		status = http.StatusInternalServerError
+	case "slow.test":
+		time.Sleep(10 * time.Minute)
+	}
+	return &http.Response{StatusCode: status, Body: http.NoBody, Request: r}, nil
 }
