@@ -1,6 +1,7 @@
 package qstash
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -121,12 +122,15 @@ func (h *handler) actOnFlowKey(w http.ResponseWriter, r *http.Request, rest stri
 	return done(w)
 }
 
-// pinFlow pins the parts of the limit that the query names. A period without a rate
-// is that of the rate that the key has.
+// pinFlow pins the parts of the limit that the query names, and begins a new period
+// where that is the rate or its period.
 func (h *handler) pinFlow(r *http.Request, key string) error {
 	params, err := readParams(r, "parallelism", "rate", "period")
 	if err != nil {
 		return err
+	}
+	if len(params) == 0 {
+		return badRequest("one of parallelism, rate and period must be given")
 	}
 	var l recall.FlowLimit
 	for name, value := range params {
@@ -138,25 +142,29 @@ func (h *handler) pinFlow(r *http.Request, key string) error {
 	if l.Parallelism > 0 {
 		parts = append(parts, recall.FlowParallelism)
 	}
-	if l.Rate == 0 && l.Period > 0 {
-		s, err := h.b.FlowKey(r.Context(), key)
-		if err != nil && !errors.Is(err, recall.ErrNotFound) {
-			return err
-		}
-		if l.Rate = s.Limit.Rate; l.Rate == 0 {
-			return badRequest("the key has no rate, so there is nothing for the period to count")
-		}
+	if l.Rate == 0 && l.Period == 0 {
+		return h.b.PinFlow(r.Context(), key, l, parts...)
 	}
-	if l.Rate > 0 {
-		parts = append(parts, recall.FlowRate)
+	if err := h.completeRate(r.Context(), key, &l); err != nil {
+		return err
 	}
-	if parts == nil {
-		return badRequest("one of parallelism, rate and period must be given")
-	}
-	if err := h.b.PinFlow(r.Context(), key, l, parts...); err != nil || l.Rate == 0 {
+	if err := h.b.PinFlow(r.Context(), key, l, append(parts, recall.FlowRate)...); err != nil {
 		return err
 	}
 	return h.b.ResetFlow(r.Context(), key)
+}
+
+// completeRate adds to a rate the period that the key has, or to a period the rate.
+func (h *handler) completeRate(ctx context.Context, key string, l *recall.FlowLimit) error {
+	s, err := h.b.FlowKey(ctx, key)
+	if err != nil && !errors.Is(err, recall.ErrNotFound) {
+		return err
+	}
+	l.Rate, l.Period = cmp.Or(l.Rate, s.Limit.Rate), cmp.Or(l.Period, s.Limit.Period)
+	if l.Rate == 0 {
+		return badRequest("the key has no rate, so there is nothing for the period to count")
+	}
+	return nil
 }
 
 // unpinFlow unpins the parts of the limit that the query says true of.

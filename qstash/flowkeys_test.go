@@ -128,6 +128,9 @@ func TestPinFlow(t *testing.T) {
 		s.ok("POST", "/v2/flowControl/k/pin?period=2m", "")
 		pinned.RatePeriod = 120
 		s.checkFlow(pinned)
+		s.ok("POST", "/v2/flowControl/k/pin?rate=4", "") // the period stays
+		pinned.RateMax = 4
+		s.checkFlow(pinned)
 		s.ok("POST", "/v2/flowControl/k/unpin?parallelism=false&rate=False", "")
 		s.checkFlow(pinned)
 		s.ok("POST", "/v2/flowControl/k/unpin?parallelism=true&rate=false", "")
