@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -89,13 +90,13 @@ func TestRandomStreams(t *testing.T) {
 			}
 		})
 	}
-	n := size(1_000, 10_000)
+	const n = 10_000
 	for range n {
 		pieces <- noise(rng)
 	}
 	close(pieces)
 	group.Wait()
-	if got := answered.Load(); got < int64(n/4) {
+	if got := answered.Load(); got < n/4 {
 		t.Errorf("%d of %d connections were answered", got, n)
 	}
 	if strings.Contains(errorLog.String(), "panic") {
@@ -143,14 +144,19 @@ func sendAll(ctx context.Context, address string, data []byte) ([]byte, error) {
 	return got, nil // a reset is an end as well
 }
 
+// notFaults are answers of the fives that say something about the client: its
+// HTTP is too new or too odd, or it was gone before the work was begun. That is
+// what the end of its stream means.
+var notFaults = []string{"501 ", "503 ", "505 "}
+
 // checkStream says what is wrong with the answers of a connection.
 func checkStream(got []byte) string {
 	if len(got) > 0 && !bytes.HasPrefix(got, []byte("HTTP/1.")) {
 		return "no HTTP"
 	}
 	for line := range bytes.Lines(got) {
-		if bytes.HasPrefix(line, []byte("HTTP/1.1 5")) && !bytes.HasPrefix(line, []byte("HTTP/1.1 501 Unsupported transfer encoding")) &&
-			!bytes.HasPrefix(line, []byte("HTTP/1.1 505")) {
+		rest, ok := bytes.CutPrefix(line, []byte("HTTP/1.1 "))
+		if ok && bytes.HasPrefix(rest, []byte("5")) && !slices.ContainsFunc(notFaults, func(s string) bool { return bytes.HasPrefix(rest, []byte(s)) }) {
 			return "a fault of the server's"
 		}
 	}
