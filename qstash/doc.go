@@ -12,6 +12,8 @@
 //
 // It covers publishing, enqueueing, batches, reading and cancelling messages,
 // bulk cancellation in every shape that the SDKs send, and the signing keys.
+// Deliveries are signed by [Keys]; [Verifier] checks that in one's own
+// endpoints. [NewUsers] serves several users at one address.
 // What QStash has and Recall does not yet is refused with status 400 and a
 // text that names it: a setting that is ignored in silence would be worse. The
 // limits of flow control are the exception: they are checked, and the log says
