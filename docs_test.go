@@ -16,6 +16,7 @@ func TestDocsShowTheExamples(t *testing.T) {
 		"enginetest/doc.go": "engine_test.go",
 		"qstash/doc.go":     "qstash/example_test.go",
 		"docs/http.md":      "qstash/example_test.go",
+		"docs/signing.md":   "qstash/example*_test.go",
 		"docs/delivery.md":  "example*_test.go",
 	} {
 		compiled := flat(readFiles(t, source))

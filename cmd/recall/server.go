@@ -28,6 +28,7 @@ type server struct {
 	token       string
 	currentKey  string
 	nextKey     string
+	keys        *qstash.Keys // of the open file
 	out         io.Writer
 	log         *slog.Logger
 	showSecrets bool // they are public, or of a server that only its user sees
@@ -78,7 +79,8 @@ func (s *server) run(ctx context.Context) error {
 }
 
 func (s *server) open(noDispatch bool) (*recall.Broker, error) {
-	return recall.Open(s.db, &recall.Options{OnRequest: qstash.OnRequest, Logger: s.log, NoDispatch: noDispatch})
+	s.keys = qstash.NewKeys(cmp.Or(s.currentKey, qstash.DevCurrentSigningKey), cmp.Or(s.nextKey, qstash.DevNextSigningKey))
+	return recall.Open(s.db, &recall.Options{OnRequest: s.keys.OnRequest, Logger: s.log, NoDispatch: noDispatch})
 }
 
 // patience is how long running requests, and after them running attempts, may
@@ -116,7 +118,7 @@ const maxHeaderBytes = 4 << 20
 func (s *server) httpServer(broker *recall.Broker) *http.Server {
 	return &http.Server{
 		Handler: qstash.NewHandler(broker, &qstash.Options{
-			Token: s.token, CurrentSigningKey: s.currentKey, NextSigningKey: s.nextKey, Logger: s.log,
+			Token: s.token, Keys: s.keys, Logger: s.log,
 		}),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       2 * time.Minute, // a large batch over a slow line
