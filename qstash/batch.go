@@ -150,7 +150,7 @@ func (h *handler) batchMessage(item batchItem, r *http.Request) (m recall.Messag
 		}
 		header[key] = values
 	}
-	m = recall.Message{URL: *item.Destination, CallerIP: callerIP(r)}
+	m = recall.Message{URL: *item.Destination, CallerIP: h.callerIP(r)}
 	if item.Queue != nil && *item.Queue != "" {
 		if m.Queue = *item.Queue; !isName(m.Queue) {
 			return m, badQueue(m.Queue)

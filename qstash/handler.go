@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -42,7 +43,11 @@ type Options struct {
 	// MaxBody is the largest message body; it should be that of the broker.
 	// Default recall.DefaultMaxBody.
 	MaxBody int
-	// Logger receives what people should know. Default slog.Default.
+	// TrustedProxies are the addresses of proxies in front of this handler, whose
+	// X-Forwarded-For is believed: see [CallerIP]. Default none.
+	TrustedProxies []netip.Prefix
+	// Logger receives what people should know, with the context of the request.
+	// Default slog.Default.
 	Logger *slog.Logger
 }
 

@@ -3,7 +3,6 @@ package qstash
 import (
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -61,7 +60,7 @@ func (h *handler) publishTo(w http.ResponseWriter, r *http.Request, queue, rest 
 	if r.URL.ForceQuery { // a "?" with nothing behind it is part of the text, too
 		dest += "?"
 	}
-	m := recall.Message{URL: dest, Queue: queue, CallerIP: callerIP(r)}
+	m := recall.Message{URL: dest, Queue: queue, CallerIP: h.callerIP(r)}
 	if err := h.configure(settings{r.Header, params, !h.bears(r)}, &m); err != nil {
 		return err
 	}
@@ -190,17 +189,4 @@ func isName(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-// callerIP is the address of the client, as the connection knows it.
-func callerIP(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	host, _, _ = strings.Cut(host, "%") // a zone means nothing elsewhere
-	if net.ParseIP(host) == nil {
-		return ""
-	}
-	return host
 }
