@@ -76,7 +76,7 @@ func (d *dispatcher) deliverHTTP(ctx context.Context, m *Message) result {
 		return result{failure: FailureNetwork, reason: boundReason(err.Error()), permanent: true}
 	}
 	if hook := d.broker.opts.OnRequest; hook != nil {
-		if err := hook(req, &Delivery{Message: *m, Attempt: m.Attempts}); err != nil {
+		if err := hook(req, d.broker.delivery(m)); err != nil {
 			return ownError(err)
 		}
 	}

@@ -2,12 +2,13 @@
 // programs and tests written for Upstash's SDKs work against a queue inside
 // their own process or machine.
 //
-//	b, err := recall.Open("queue.db", &recall.Options{OnRequest: qstash.OnRequest})
+//	keys := qstash.NewKeys(currentKey, nextKey)
+//	b, err := recall.Open("queue.db", &recall.Options{OnRequest: keys.OnRequest})
 //	if err != nil {
 //		return err
 //	}
 //	defer b.Close(ctx)
-//	return http.ListenAndServe("127.0.0.1:8080", qstash.NewHandler(b, &qstash.Options{Token: token}))
+//	return http.ListenAndServe("127.0.0.1:8080", qstash.NewHandler(b, &qstash.Options{Token: token, Keys: keys}))
 //
 // It covers publishing, enqueueing, batches, reading and cancelling messages,
 // bulk cancellation in every shape that the SDKs send, and the signing keys.

@@ -159,3 +159,9 @@ func (d *demo) stayUp(ctx context.Context, found sample) error {
 	})
 	return errors.Join(err, d.closeUsers())
 }
+
+func closeBroker(b *recall.Broker) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return b.Close(ctx)
+}

@@ -79,21 +79,25 @@ func (d *dev) start(cmd *cobra.Command) error {
 	if err := d.parseRoutes(); err != nil {
 		return err
 	}
-	d.noteQuota()
-	cleanUp, err := d.chooseFiles()
-	if err != nil {
-		return err
+	if d.memory && d.db != "" {
+		return usagef("--memory keeps nothing, and --db names a file to keep")
 	}
-	defer cleanUp()
+	d.noteQuota()
 	return d.run(cmd.Context(), logPort)
 }
 
-// run is that of server, with the log beside it.
+// run is that of server, with the choice of files and the log beside it.
 func (d *dev) run(ctx context.Context, logPort string) error {
 	in, err := openDoors(d.listen, d.log)
 	if err != nil {
 		return err
 	}
+	cleanUp, err := d.chooseFiles()
+	if err != nil {
+		in.close()
+		return err
+	}
+	defer cleanUp()
 	if err := d.openUsers(); err != nil {
 		in.close()
 		return err
@@ -161,8 +165,6 @@ func (d *dev) noteQuota() {
 func (d *dev) chooseFiles() (cleanUp func(), err error) {
 	cleanUp = func() {}
 	switch {
-	case d.memory && d.db != "":
-		return nil, usagef("--memory keeps nothing, and --db names a file to keep")
 	case d.memory:
 		d.durability = recall.SyncNever
 		cleanUp, err = d.useTemporaryFile("dev")

@@ -128,6 +128,14 @@ type userEvent struct {
 	recall.Event
 }
 
+// newUserEvent leaves out the password of a URL.
+func newUserEvent(u *user, e recall.Event) userEvent {
+	if at, err := url.Parse(e.URL); err == nil && at.User != nil {
+		e.URL = at.Redacted()
+	}
+	return userEvent{u.name, e}
+}
+
 // newest reads the last events of each user, and notes where to go on.
 func (q *eventQuery) newest(ctx context.Context, last []recall.EventID) (list []userEvent, err error) {
 	for i, u := range q.users {
@@ -139,7 +147,7 @@ func (q *eventQuery) newest(ctx context.Context, last []recall.EventID) (list []
 			if n == 0 {
 				last[i] = e.ID
 			}
-			list = append(list, userEvent{u.name, e})
+			list = append(list, newUserEvent(u, e))
 			if n++; n == q.n {
 				break
 			}
@@ -157,7 +165,7 @@ func (q *eventQuery) since(ctx context.Context, last []recall.EventID) (list []u
 			return nil, err
 		}
 		for _, e := range page.Events {
-			list = append(list, userEvent{u.name, e})
+			list = append(list, newUserEvent(u, e))
 			last[i] = e.ID
 		}
 	}

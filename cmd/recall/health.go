@@ -1,12 +1,9 @@
 package main
 
 import (
-	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
-
-	"github.com/recallmq/recall"
 )
 
 // phase is where a server is in its life.
@@ -52,7 +49,7 @@ func (s *server) notReady() string {
 	}
 	var failed []string
 	for _, u := range s.users {
-		if err := u.broker.Err(); errors.Is(err, recall.ErrFailed) {
+		if u.broker.Stats().Broken {
 			failed = append(failed, u.name)
 		}
 	}

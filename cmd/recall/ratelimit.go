@@ -40,11 +40,8 @@ func (l *rateLimit) admit(ctx context.Context, token string) qstash.Quota {
 	}
 	now, limiter := time.Now(), l.of(token)
 	allowed, left := limiter.AllowN(now, 1), limiter.TokensAt(now)
-	wait := max(0, 1-left) / float64(l.rate) // seconds until there is one again
-	return qstash.Quota{
-		Allowed: allowed, Limit: l.burst, Remaining: int(max(0, left)),
-		Reset: now.Add(time.Duration(wait * float64(time.Second))),
-	}
+	wait := time.Duration(max(0, 1-left) / float64(l.rate) * float64(time.Second)) // until there is room for one
+	return qstash.Quota{Allowed: allowed, Limit: l.burst, Remaining: int(max(0, left)), Reset: now.Add(wait), RetryAfter: wait}
 }
 
 func (l *rateLimit) of(token string) *rate.Limiter {

@@ -41,6 +41,9 @@ func (s *serve) chooseUsers() error {
 	if err := checkUsers(configs); err != nil {
 		return err
 	}
+	if err := s.makeFolder(); err != nil {
+		return err
+	}
 	for _, c := range configs {
 		s.users = append(s.users, &user{
 			name: c.Name, file: c.file, tokens: c.Tokens, readOnly: c.ReadOnlyTokens,
@@ -93,13 +96,22 @@ func (s *serve) severalUsers() ([]userConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(s.data, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("--data: %w", err)
-	}
 	for i := range configs {
 		configs[i].file = filepath.Join(s.data, configs[i].Name+".db")
 	}
 	return configs, nil
+}
+
+// makeFolder makes that of --data, but not those above it: they may be missing
+// because a disk is.
+func (s *serve) makeFolder() error {
+	if s.data == "" {
+		return nil
+	}
+	if err := os.Mkdir(s.data, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("--data: %w", err)
+	}
+	return nil
 }
 
 func nonEmpty(texts ...string) (list []string) {

@@ -70,20 +70,26 @@ func (f *tlsFiles) serve(web *http.Server, l net.Listener) error {
 // certificate is for [tls.Config].GetCertificate. Files that cannot be read, as
 // in the middle of a renewal, leave the certificate that there is.
 func (f *tlsFiles) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	version, err := f.changed()
-	if err == nil && version != f.version {
-		f.version = version // one that is bad is not tried again until it has changed
-		err = f.load()
-	}
+	cert, err := f.newest()
 	switch {
-	case f.loaded == nil:
+	case cert == nil:
 		return nil, fmt.Errorf("the certificate cannot be used: %w", err)
 	case err != nil:
 		f.log.Warn("the certificate has changed and cannot be used; the one before is kept", "error", err)
 	}
-	return f.loaded, nil
+	return cert, nil
+}
+
+// newest also returns why the files were not taken, once for each change.
+func (f *tlsFiles) newest() (*tls.Certificate, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	version, err := f.changed()
+	if err == nil && version != f.version {
+		f.version = version
+		err = f.load()
+	}
+	return f.loaded, err
 }
 
 // load needs mu.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"sync"
 
@@ -26,9 +25,6 @@ type user struct {
 func (s *server) openUsers() error {
 	for _, u := range s.users {
 		if err := s.openUser(u); err != nil {
-			if u.name != "" {
-				err = fmt.Errorf("user %s: %w", u.name, err)
-			}
 			return errors.Join(err, s.closeUsers())
 		}
 	}
