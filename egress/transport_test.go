@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -55,7 +57,6 @@ func get(t *testing.T, rt http.RoundTripper, url string) (string, error) {
 func TestPolicyOnConnections(t *testing.T) {
 	s := newServer(t, httptest.NewServer)
 	port := s.URL[strings.LastIndexByte(s.URL, ':'):]
-	t.Setenv("HTTP_PROXY", s.URL)
 	for _, policy := range []*egress.Policy{{}, {Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}} {
 		tr := newTransport(t, &egress.Options{Policy: policy})
 		for _, url := range []string{s.URL, "http://localhost" + port} {
@@ -69,6 +70,46 @@ func TestPolicyOnConnections(t *testing.T) {
 		if got, err := get(t, newTransport(t, &egress.Options{Policy: policy}), s.URL+"/x"); err != nil || !strings.HasSuffix(got, "/x hello") {
 			t.Errorf("%+v: got %q, %v", policy, got, err)
 		}
+	}
+}
+
+// TestMain has a proxy, which package http asks the environment for only once.
+func TestMain(m *testing.M) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "proxy: %s", r.RequestURI)
+	}))
+	defer proxy.Close()
+	_ = os.Setenv("HTTP_PROXY", proxy.URL)
+	m.Run()
+}
+
+// TestProxy is left aside where there is a policy: it would connect to what is
+// not allowed.
+func TestProxy(t *testing.T) {
+	const private = "http://10.255.255.1/"
+	if got, err := get(t, newTransport(t, nil), private); err != nil || got != "proxy: "+private {
+		t.Errorf("without a policy: got %q, %v", got, err)
+	}
+	policy := &egress.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	var refused *egress.RefusedError
+	if got, err := get(t, newTransport(t, &egress.Options{Policy: policy}), private); !errors.As(err, &refused) {
+		t.Errorf("with a policy: got %q, %v", got, err)
+	}
+}
+
+// TestRouteWithoutHost has a request whose host is only in its URL.
+func TestRouteWithoutHost(t *testing.T) {
+	s := newServer(t, httptest.NewServer)
+	tr := newTransport(t, &egress.Options{Routes: []egress.Route{{From: "https://api.example.com", To: s.URL}}})
+	r := &http.Request{Method: "GET", Header: http.Header{}, URL: &url.URL{Scheme: "https", Host: "api.example.com", Path: "/"}}
+	before := *r.URL
+	resp, err := tr.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, _ := io.ReadAll(resp.Body); string(body) != "GET api.example.com / " || *r.URL != before || r.Host != "" {
+		t.Errorf("got %q, and the request is now for %v, %q", body, r.URL, r.Host)
 	}
 }
 
@@ -87,8 +128,8 @@ func TestRoute(t *testing.T) {
 		"https://api.example.com/a//b%2Fc?x=1": "PUT api.example.com /a//b%2Fc?x=1 hello",
 		"https://api.example.COM:443/":         "PUT api.example.COM:443 / hello",
 		"http://other.test:8080/a":             "PUT other.test:8080 /a hello",
-		"http://127.0.0.1:9/":  "", // another scheme
-		"https://127.0.0.1:8/": "", // another port
+		"http://127.0.0.1:9/":                  "", // another scheme
+		"https://127.0.0.1:8/":                 "", // another port
 		s.URL:                                  "",
 	} {
 		got, err := get(t, tr, url)
