@@ -32,6 +32,10 @@ type Options struct {
 	// Give their OnRequest to the broker. Default those of the dev server, with
 	// which nothing is signed.
 	Keys *Keys
+	// AllowedOrigins are the web pages that may call this server from a browser,
+	// such as "https://console.upstash.com", or "*" for all. Default none. A page
+	// still needs the token; but that of a local server is public.
+	AllowedOrigins []string
 	// CancelWait is how long a bulk cancellation waits for messages in flight
 	// in total. Default DefaultCancelWait; negative: it does not wait.
 	CancelWait time.Duration
@@ -107,6 +111,9 @@ type handler struct {
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.recovered(w, r)
+	if h.cors(w, r) {
+		return
+	}
 	if err := h.serve(w, r); err != nil {
 		h.fail(w, r, err)
 	}

@@ -21,11 +21,13 @@ type route struct {
 // routes are matched in order, in any letter case. Each file that serves some
 // lists its own.
 var routes = slices.Concat(
+	modelRoutes,
 	publishRoutes,
 	messageRoutes,
 	keyRoutes,
 	bulkRoutes,
 	operationRoutes,
+	workflowRoutes,
 )
 
 // find matches the path without cleaning it: a destination is part of it, byte

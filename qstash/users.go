@@ -47,10 +47,13 @@ type users struct {
 	nobody   *handler // answers those who bear no token
 }
 
-// newNobody knows no token. What it may answer without one, it answers if one of
-// the users would.
+// newNobody knows no token. It answers a browser, which asks without one, if one
+// of the users would.
 func (u *users) newNobody() *handler {
 	o := Options{Logger: u.handlers[0].o.Logger}
+	for _, h := range u.handlers {
+		o.AllowedOrigins = append(o.AllowedOrigins, h.o.AllowedOrigins...)
+	}
 	return &handler{o: o}
 }
 
