@@ -2,11 +2,13 @@
 // [Policy] keeps them out of private networks, and a [Route] sends those for one
 // host to another address.
 //
-//	t, err := egress.NewTransport(&egress.Options{Policy: &egress.Policy{}}) // public addresses only
+//	t, err := egress.NewTransport(&egress.Options{Policy: &egress.Policy{
+//		Allow: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")},
+//	}})
 //	if err != nil {
-//		return err
+//		return nil, err
 //	}
-//	b, err := recall.Open("queue.db", &recall.Options{Transport: t})
+//	return recall.Open("queue.db", &recall.Options{Transport: t})
 //
 // Who may publish chooses the destination, and so would reach whatever the
 // process can: databases, admin pages, the metadata service of a cloud. A server
