@@ -59,8 +59,7 @@ func TestChecksFail(t *testing.T) {
 // came to that.
 func TestCancelledAndRestored(t *testing.T) {
 	s := recalltest.New(t)
-	e := s.Endpoint(hook).Slow(10 * time.Second)
-	e.Respond(500)
+	s.Endpoint(hook).Slow(10 * time.Second).Reply(recalltest.Reply{Status: 500, After: 10 * time.Second})
 	b := s.Broker()
 	slow := recall.Filter{Labels: []string{"slow"}}
 	publish(t, s, hook, "sticky", "Upstash-Label", "slow", "Upstash-Retries", "0")
@@ -71,8 +70,16 @@ func TestCancelledAndRestored(t *testing.T) {
 	s.CheckCancelled(t, slow, 0)
 	s.Advance(10 * time.Second)
 	s.CheckCancelled(t, slow, 0) // it was delivered after all
+
+	fails := recall.Filter{Labels: []string{"fails"}}
 	publish(t, s, hook, "sticky", "Upstash-Label", "fails", "Upstash-Retries", "0")
 	s.Settle()
+	if _, err := b.CancelMatching(t.Context(), fails, recall.Sticky); err != nil {
+		t.Fatal(err)
+	}
+	s.Advance(10 * time.Second)
+	s.CheckCancelled(t, fails, 1) // neither delivered nor dead
+
 	later := recall.Filter{Labels: []string{"later"}}
 	publish(t, s, hook, "later", "Upstash-Label", "later", "Upstash-Delay", "1h")
 	res, err := b.CancelMatching(t.Context(), later)
@@ -84,7 +91,7 @@ func TestCancelledAndRestored(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.CheckCancelled(t, later, 0)
-	if _, err := b.CancelFuture(t.Context(), recall.Filter{Labels: []string{"never"}}, time.Time{}); err != nil {
+	if _, err := b.CancelFuture(t.Context(), recall.Filter{Labels: []string{"never"}}, s.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	publish(t, s, hook, "", "Upstash-Label", "never")

@@ -156,8 +156,8 @@ func (s *Server) all(w *world) ([]known, error) {
 		}
 		m, lives := live[id]
 		switch {
-		case lives && m.State == recall.StateInFlight:
-			k.fate, k.due = fateInFlight, m.DueAt
+		case w.watch.running[id] != nil || lives && m.State == recall.StateInFlight:
+			k.fate, k.due = fateInFlight, m.DueAt // lists leave out those whose cancellation was requested
 		case lives:
 			k.fate, k.due = fateWaits, m.DueAt
 		case r.delivered:
