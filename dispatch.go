@@ -108,7 +108,7 @@ func (d *dispatcher) loop(claiming, attempts context.Context) {
 	for more := true; claiming.Err() == nil; {
 		free := d.broker.opts.Slots - int(d.busy.Load())
 		if !more || free <= 0 {
-			d.lookout.answer(d.next(more), nil)
+			d.lookout.reply(d.next(more), nil)
 			d.wait(claiming, more)
 			more = true
 			continue
@@ -123,7 +123,7 @@ func (d *dispatcher) loop(claiming, attempts context.Context) {
 			return
 		default:
 			d.broker.log.Error("recall: claiming failed, trying again later", "error", err)
-			d.lookout.answer(time.Time{}, err)
+			d.lookout.reply(time.Time{}, err)
 			d.lookout.pause(claiming, d.alarm, faults)
 			faults++
 		}

@@ -37,15 +37,15 @@ func (b *Broker) DispatchDue(ctx context.Context) (next NextDue, err error) {
 	}
 	var errs [3]error
 	if s := b.scheduler; s != nil { // before the dispatcher: what it publishes may be due
-		next.Schedule, errs[0] = s.lookout.ask(ctx, s.done)
+		next.Schedule, errs[0] = s.lookout.inquire(ctx, s.done)
 	}
-	next.Lease, errs[1] = b.consumers.lookout.ask(ctx, b.consumers.done)
-	next.Delivery, errs[2] = b.dispatch.lookout.ask(ctx, b.dispatch.done)
+	next.Lease, errs[1] = b.consumers.lookout.inquire(ctx, b.consumers.done)
+	next.Delivery, errs[2] = b.dispatch.lookout.inquire(ctx, b.dispatch.done)
 	return next, errors.Join(errs[:]...)
 }
 
 // lookout lets others ask a goroutine to look for what is due now, and to answer
-// when it has found no more. All but ask is for that goroutine. Nobody asks the
+// when it has found no more. All but inquire is for that goroutine. Nobody asks the
 // zero lookout.
 type lookout struct {
 	questions chan chan<- sight
@@ -60,8 +60,8 @@ type sight struct {
 
 func newLookout() lookout { return lookout{questions: make(chan chan<- sight)} }
 
-// ask returns when the goroutine has looked, or is done.
-func (l *lookout) ask(ctx context.Context, done <-chan struct{}) (time.Time, error) {
+// inquire returns when the goroutine has looked, or is done.
+func (l *lookout) inquire(ctx context.Context, done <-chan struct{}) (time.Time, error) {
 	reply := make(chan sight, 1)
 	select {
 	case l.questions <- reply:
@@ -83,10 +83,10 @@ func (l *lookout) ask(ctx context.Context, done <-chan struct{}) (time.Time, err
 // note remembers who asked. The goroutine looks again, and then answers.
 func (l *lookout) note(question chan<- sight) { l.asked = append(l.asked, question) }
 
-// answer tells all who have asked.
-func (l *lookout) answer(next time.Time, err error) {
-	for _, reply := range l.asked {
-		reply <- sight{next, err}
+// reply tells all who have asked.
+func (l *lookout) reply(next time.Time, err error) {
+	for _, to := range l.asked {
+		to <- sight{next, err}
 	}
 	l.asked = nil
 }

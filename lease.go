@@ -266,7 +266,7 @@ func (c *consumers) watch() {
 			continue
 		}
 		alarm.set(next)
-		c.lookout.answer(next, nil)
+		c.lookout.reply(next, nil)
 		select {
 		case <-c.stopped:
 			return

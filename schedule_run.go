@@ -59,7 +59,7 @@ func (s *scheduler) run(ctx context.Context) {
 		case err == nil:
 			faults = 0
 			s.alarm.set(next)
-			s.lookout.answer(next, nil)
+			s.lookout.reply(next, nil)
 			s.sleep(ctx)
 		case ctx.Err() != nil:
 		case lost(err):
@@ -69,7 +69,7 @@ func (s *scheduler) run(ctx context.Context) {
 			if faults == 0 {
 				s.broker.log.Error("recall: what a schedule is due was not published, trying again later", "error", err)
 			}
-			s.lookout.answer(time.Time{}, err)
+			s.lookout.reply(time.Time{}, err)
 			s.lookout.pause(ctx, s.alarm, faults)
 			faults++
 		}

@@ -145,9 +145,6 @@ func (s *Server) settle(w *world) (next recall.NextDue) {
 // endpoint holds up: only the test moves the time.
 func (s *Server) settleBefore(w *world) {
 	cut := make(chan struct{})
-	defer afterReal(patience, func() {
-		close(cut)
-		w.watch.wake()
-	})()
+	defer afterReal(patience, func() { close(cut) })()
 	w.watch.awaitQuiet(w.clock.Now, cut)
 }

@@ -96,12 +96,13 @@ func (w *watch) requested(d Delivery) (answered func(status int, err error)) {
 		r.requests = append(r.requests, &d)
 	}
 	return func(status int, err error) {
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		d.Status = status
-		if err != nil {
-			d.Error = err.Error()
-		}
+		d.Status, d.Error = status, text
 	}
 }
 

@@ -270,16 +270,24 @@ func (s *Server) Problems() []string {
 // problem fails the test.
 func (s *Server) problem(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed { // the test may have ended
+	if !s.keepProblem(text) {
 		return
 	}
-	s.problems = append(s.problems, text)
 	s.o.log.Error("recalltest: " + text)
 	if s.report != nil {
 		s.report("recalltest: %s", text)
 	}
+}
+
+// keepProblem reports false when the test may have ended.
+func (s *Server) keepProblem(text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.problems = append(s.problems, text)
+	return true
 }
 
 // problemOnce is problem that does not repeat itself.

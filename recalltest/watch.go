@@ -16,8 +16,8 @@ type watch struct {
 	concurrent bool
 	mixed      *rand.Rand // nil: not shuffled
 
-	mu       sync.Mutex // guards what follows
-	changed  sync.Cond
+	mu       sync.Mutex    // guards what follows
+	changed  chan struct{} // closed, and replaced, when something of it changes
 	closed   bool
 	running  map[recall.MessageID]*attempt
 	line     []*attempt // those that have not arrived yet, and the one whose turn it is
@@ -37,12 +37,11 @@ type attempt struct {
 
 func newWatch(o *options) *watch {
 	w := &watch{
-		concurrent: o.concurrent, running: map[recall.MessageID]*attempt{}, records: map[recall.MessageID]*record{},
+		concurrent: o.concurrent, changed: make(chan struct{}), running: map[recall.MessageID]*attempt{}, records: map[recall.MessageID]*record{},
 	}
 	if o.shuffled {
 		w.mixed = rand.New(rand.NewPCG(o.shuffle, 0))
 	}
-	w.changed.L = &w.mu
 	return w
 }
 
@@ -50,7 +49,7 @@ func (w *watch) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
-	w.changed.Broadcast()
+	w.tellLocked()
 }
 
 // shuffle mixes leases that might as well have come in another order.
@@ -84,7 +83,7 @@ func (w *watch) began(leases []recall.Lease) {
 			w.line = append(w.line, a)
 		}
 	}
-	w.changed.Broadcast()
+	w.tellLocked()
 }
 
 // ended notes the end of one.
@@ -98,7 +97,7 @@ func (w *watch) ended(l recall.Lease) {
 	delete(w.running, l.Message.ID)
 	w.progress++
 	w.leaveLocked(a)
-	w.changed.Broadcast()
+	w.tellLocked()
 }
 
 func (w *watch) leaveLocked(a *attempt) {
@@ -107,20 +106,36 @@ func (w *watch) leaveLocked(a *attempt) {
 	}
 }
 
+// tellLocked wakes those who wait for a change.
+func (w *watch) tellLocked() {
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
 // arrive returns the attempt of a request when it is its turn.
 func (w *watch) arrive(ctx context.Context, id recall.MessageID) (*attempt, error) {
-	defer context.AfterFunc(ctx, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.changed.Broadcast()
-	})()
+	for {
+		a, changed := w.turn(id)
+		if changed == nil {
+			return a, ctx.Err()
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// turn returns an attempt, and what to wait for if it is not its turn.
+func (w *watch) turn(id recall.MessageID) (a *attempt, changed <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	a := w.running[id]
-	for a != nil && !w.concurrent && !w.closed && ctx.Err() == nil && len(w.line) > 0 && w.line[0] != a && slices.Contains(w.line, a) {
-		w.changed.Wait()
+	a = w.running[id]
+	if w.concurrent || w.closed || slices.Index(w.line, a) <= 0 {
+		return a, nil
 	}
-	return a, ctx.Err()
+	return a, w.changed
 }
 
 // pass lets the next one have its turn.
@@ -128,7 +143,7 @@ func (w *watch) pass(a *attempt) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.leaveLocked(a)
-	w.changed.Broadcast()
+	w.tellLocked()
 }
 
 // park notes that an attempt does nothing until a time, and lets others pass.
@@ -137,7 +152,7 @@ func (w *watch) park(a *attempt, until time.Time) {
 	defer w.mu.Unlock()
 	a.until = until
 	w.leaveLocked(a)
-	w.changed.Broadcast()
+	w.tellLocked()
 }
 
 // goOn is the end of that.
@@ -150,31 +165,32 @@ func (w *watch) goOn(a *attempt) {
 // awaitQuiet returns when no attempt does anything, or cut is closed: each has
 // ended, or waits for a time that has not come.
 func (w *watch) awaitQuiet(now func() time.Time, cut <-chan struct{}) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for !w.closed && w.busyLocked(now()) {
+	for {
+		changed := w.busy(now())
+		if changed == nil {
+			return
+		}
 		select {
+		case <-changed:
 		case <-cut:
 			return
-		default:
 		}
-		w.changed.Wait()
 	}
 }
 
-func (w *watch) busyLocked(now time.Time) bool {
-	for _, a := range w.running {
-		if a.until.IsZero() || !a.until.After(now) {
-			return true
-		}
-	}
-	return false
-}
-
-func (w *watch) wake() {
+// busy returns what to wait for while an attempt does something, else nil.
+func (w *watch) busy(now time.Time) (changed <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.changed.Broadcast()
+	if w.closed {
+		return nil
+	}
+	for _, a := range w.running {
+		if a.until.IsZero() || !a.until.After(now) {
+			return w.changed
+		}
+	}
+	return nil
 }
 
 // firstParked is when the first of those that wait goes on.

@@ -12,7 +12,8 @@ import (
 // dev is a local QStash for development.
 type dev struct {
 	server
-	port int
+	port    int
+	testAPI bool
 }
 
 func devCommand() *cobra.Command {
@@ -28,12 +29,16 @@ Without --db, messages are kept in a file in the system's folder for temporary
 files, which is removed at the end. With it, they stay.
 
 The port is that of --port, or of --listen, or of QSTASH_DEV_PORT in the
-environment, or 8080. Port 0 takes a free one.`,
+environment, or 8080. Port 0 takes a free one.
+
+With --test-api it is a queue for test suites in any language, which they steer
+under /recall/v1/test: see docs/testing.md.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.start(cmd) },
 	}
 	d.addFlags(cmd, "file that keeps the messages (default: a temporary one)", "token that requests must bear (default: the public one)")
 	cmd.Flags().IntVar(&d.port, "port", 0, "port to listen on, instead of that of --listen")
+	cmd.Flags().BoolVar(&d.testAPI, "test-api", false, "serve tests: a clock that they move, endpoints that they script; nothing is kept")
 	return cmd
 }
 
@@ -43,6 +48,9 @@ func (d *dev) start(cmd *cobra.Command) error {
 	var err error
 	if d.listen, err = d.address(cmd.Flags().Changed); err != nil {
 		return err
+	}
+	if d.testAPI {
+		return d.runTestAPI(cmd.Context())
 	}
 	if d.db == "" {
 		remove, err := d.useTemporaryFile("dev")
