@@ -17,6 +17,8 @@ func TestDocsShowTheExamples(t *testing.T) {
 		"qstash/doc.go":     "qstash/example_test.go",
 		"docs/http.md":      "qstash/example_test.go",
 		"docs/delivery.md":  "example*_test.go",
+		"docs/testing.md":   "recalltest/example_test.go",
+		"recalltest/doc.go": "recalltest/example_test.go",
 	} {
 		compiled := flat(readFiles(t, source))
 		blocks := goBlocks(doc, readFile(t, doc))
