@@ -16,8 +16,6 @@ type clock interface {
 	// nextTimer is when the first timer rings that the broker's own goroutines do
 	// not merely wake up by. A clock that moves by itself has none to wait for.
 	nextTimer() (time.Time, bool)
-	// stop ends all waiting, now and later.
-	stop()
 }
 
 // bubbleClock is package time, of which a testing/synctest bubble has its own.
@@ -33,17 +31,14 @@ func (bubbleClock) moveTo(t time.Time) { time.Sleep(time.Until(t)) }
 
 func (bubbleClock) nextTimer() (time.Time, bool) { return time.Time{}, false }
 
-func (bubbleClock) stop() {}
-
 // virtualClock stands still until it is moved. It is a recall.AlarmClock, so
 // that a year without a message is one step.
 type virtualClock struct {
-	mu      sync.Mutex
-	now     time.Time
-	made    uint64
-	timers  timers // of those who wait for the time
-	alarms  timers // of the broker's goroutines
-	stopped bool
+	mu     sync.Mutex
+	now    time.Time
+	made   uint64
+	timers timers // of those who wait for the time
+	alarms timers // of the broker's goroutines
 }
 
 func newVirtualClock(start time.Time) *virtualClock {
@@ -59,9 +54,6 @@ func (c *virtualClock) Now() time.Time {
 func (c *virtualClock) AfterFunc(d time.Duration, f func()) func() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stopped {
-		d = 0
-	}
 	return c.addLocked(&c.timers, c.now.Add(d), f)
 }
 
@@ -108,15 +100,6 @@ func (c *virtualClock) nextTimer() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	return c.timers[0].at, true
-}
-
-func (c *virtualClock) stop() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stopped = true
-	for len(c.timers) > 0 {
-		c.timers.ring(c.timers[0].at)
-	}
 }
 
 // timer calls f at a time. Those of the same time ring in the order in which they

@@ -176,11 +176,10 @@ func (s *Server) newAPI(w *world) http.Handler {
 	return qstash.NewHandler(w.broker, o)
 }
 
-// close ends a world. What waits for its time is woken first.
+// close ends a world.
 func (w *world) close() error {
 	cut, cancel := context.WithCancel(context.Background())
 	cancel()
-	w.clock.stop()
 	w.watch.close()
 	err := w.broker.Close(cut)
 	return errors.Join(err, os.RemoveAll(w.dir))

@@ -366,6 +366,23 @@ func TestStopRule(t *testing.T) {
 	})
 }
 
+// TestCancelAMomentLater: an attempt that ends by itself is given the time to.
+func TestCancelAMomentLater(t *testing.T) {
+	s := recalltest.New(t)
+	began, release := make(chan bool), make(chan bool)
+	s.Endpoint(hook).Handle(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		began <- true
+		<-release
+	}))
+	publish(t, s, hook, "ends soon", "Upstash-Label", "x")
+	<-began
+	publish(t, s, hook, "later", "Upstash-Label", "x", "Upstash-Delay", "1h")
+	time.AfterFunc(20*time.Millisecond, func() { close(release) }) // while the call waits
+	if status, body := call(t, s, s.Client(), "DELETE", "/v2/messages?label=x", ""); status != 202 || body != `{"cancelled":1}` {
+		t.Errorf("got %d %s", status, body)
+	}
+}
+
 // TestFaults: what the API does wrong by request.
 func TestFaults(t *testing.T) {
 	inBoth(t, func(t *testing.T, s *recalltest.Server, client *http.Client) {
