@@ -2,8 +2,10 @@ package recall
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -111,6 +113,12 @@ type Options struct {
 	// NoDispatch opens the file without delivering anything: to look, to
 	// publish and to cancel.
 	NoDispatch bool
+	// Random is where ids have their random bits from: those of schedules and
+	// operations, and the key of a new file, which tells ids of its messages from
+	// guessed ones. Whoever knows it can guess ids, so it is for tests that want
+	// the same ids in each run. It must be safe for concurrent use and not fail.
+	// Default crypto/rand.
+	Random io.Reader
 	// Clock is the source of time. Default package time.
 	Clock Clock
 	// Logger receives what people should know. Default slog.Default.
@@ -170,6 +178,9 @@ func (o *Options) withDefaults() *Options {
 	}
 	if c.Backoff == nil {
 		c.Backoff = DefaultBackoff
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
 	}
 	if c.Clock == nil {
 		c.Clock = systemClock{}
