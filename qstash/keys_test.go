@@ -365,7 +365,8 @@ func TestBind(t *testing.T) {
 		}
 	}
 	defer func() {
-		if p := recover(); p != qstash.ErrKeysBound {
+		p := recover()
+		if err, ok := p.(error); !ok || !errors.Is(err, qstash.ErrKeysBound) {
 			t.Errorf("got panic %v", p)
 		}
 	}()
