@@ -95,6 +95,7 @@ func TestSigned(t *testing.T) {
 		handler.ServeHTTP(w, request("POST", "/v2/publish/https://example.com/empty", "", "Upstash-Callback", "https://example.com/callback"))
 		checkStatus(t, w, 200)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if len(got) != 4 {
 			t.Fatalf("%d requests", len(got))
 		}
