@@ -1,10 +1,11 @@
 package qstash
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
-	"sync"
+	"net/netip"
 	"time"
 
 	"github.com/recallmq/recall"
@@ -46,7 +47,16 @@ type Options struct {
 	// MaxBody is the largest message body; it should be that of the broker.
 	// Default recall.DefaultMaxBody.
 	MaxBody int
-	// Logger receives what people should know. Default slog.Default.
+	// Limit, if set, is asked about each request with a right token before it is
+	// served, with the context of the request and that token. What it does not
+	// allow is 429, with the headers that the SDKs read. It is called by many
+	// goroutines at once. Default: no limit.
+	Limit func(ctx context.Context, token string) Quota
+	// TrustedProxies are the addresses of proxies in front of this handler, whose
+	// X-Forwarded-For is believed: see [CallerIP]. Default none.
+	TrustedProxies []netip.Prefix
+	// Logger receives what people should know, with the context of the request.
+	// Default slog.Default.
 	Logger *slog.Logger
 }
 
@@ -93,8 +103,6 @@ type handler struct {
 	b      *recall.Broker
 	o      Options
 	tokens tokens
-
-	warnLimits sync.Once
 }
 
 // ServeHTTP implements http.Handler.
@@ -111,6 +119,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) error {
 	call, rest, err := find(r)
 	if err != nil {
+		return err
+	}
+	if err := h.limit(w, r); err != nil {
 		return err
 	}
 	if err := h.admit(r); err != nil {

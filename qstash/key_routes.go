@@ -25,7 +25,7 @@ func (h *handler) rotateKeys(w http.ResponseWriter, r *http.Request, _ string) e
 	if err != nil {
 		return err
 	}
-	h.o.Logger.Info("qstash: the signing keys were rotated", "from", r.RemoteAddr, "user_agent", r.UserAgent())
+	h.o.Logger.InfoContext(r.Context(), "qstash: the signing keys were rotated", "from", h.from(r), "user_agent", r.UserAgent())
 	answer(w, http.StatusOK, keyPair{current, next})
 	return nil
 }

@@ -32,6 +32,7 @@ var allowed = []struct {
 	{"internal/cron", []string{cronParser}},
 	{"internal/*", []string{"internal/*", "github.com/google/btree"}},
 	{"qstash", []string{"", "internal/*", jwtLibrary}},
+	{"egress", []string{""}},
 	{"dashboard", []string{"", "internal/*"}},
 	{"enginetest", []string{"", "github.com/oklog/ulid/v2", "pgregory.net/rapid", porcupine}},
 	{"recalltest", []string{"", "qstash"}},
