@@ -17,6 +17,7 @@ func TestDocsShowTheExamples(t *testing.T) {
 		"qstash/doc.go":     "qstash/example_test.go",
 		"egress/doc.go":     "egress/example_test.go",
 		"docs/http.md":      "qstash/example_test.go",
+		"docs/signing.md":   "qstash/example*_test.go",
 		"docs/server.md":    "egress/example_test.go",
 		"docs/delivery.md":  "example*_test.go",
 	} {

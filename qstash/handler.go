@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/recallmq/recall"
@@ -104,8 +103,6 @@ type handler struct {
 	b      *recall.Broker
 	o      Options
 	tokens tokens
-
-	warnLimits sync.Once
 }
 
 // ServeHTTP implements http.Handler.

@@ -27,6 +27,10 @@ var routes = slices.Concat(
 	keyRoutes,
 	bulkRoutes,
 	operationRoutes,
+	queueRoutes,
+	groupRoutes,
+	scheduleRoutes,
+	flowRoutes,
 	workflowRoutes,
 )
 

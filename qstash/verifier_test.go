@@ -61,7 +61,9 @@ func newVerifier(t *testing.T, next string, o qstash.VerifierOptions, after time
 }
 
 func TestVerify(t *testing.T) {
-	hs256 := func(key string, changes map[string]any) string { return signature(t, key, jwt.SigningMethodHS256, changes) }
+	hs256 := func(key string, changes map[string]any) string {
+		return signature(t, key, jwt.SigningMethodHS256, changes)
+	}
 	good := hs256("sig_a", nil)
 	header, rest, _ := strings.Cut(good, ".")
 	payload, mac, _ := strings.Cut(rest, ".")
@@ -132,9 +134,13 @@ func TestVerify(t *testing.T) {
 
 func TestNewVerifierRefuses(t *testing.T) {
 	for name, make := range map[string]func() (*qstash.Verifier, error){
-		"no key":        func() (*qstash.Verifier, error) { return qstash.NewVerifier("", "sig_b", nil) },
-		"negative skew": func() (*qstash.Verifier, error) { return qstash.NewVerifier("a", "", &qstash.VerifierOptions{ClockSkew: -1}) },
-		"negative body": func() (*qstash.Verifier, error) { return qstash.NewVerifier("a", "", &qstash.VerifierOptions{MaxBody: -1}) },
+		"no key": func() (*qstash.Verifier, error) { return qstash.NewVerifier("", "sig_b", nil) },
+		"negative skew": func() (*qstash.Verifier, error) {
+			return qstash.NewVerifier("a", "", &qstash.VerifierOptions{ClockSkew: -1})
+		},
+		"negative body": func() (*qstash.Verifier, error) {
+			return qstash.NewVerifier("a", "", &qstash.VerifierOptions{MaxBody: -1})
+		},
 	} {
 		if v, err := make(); err == nil || v != nil {
 			t.Errorf("%s: got %v, %v", name, v, err)
