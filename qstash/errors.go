@@ -43,7 +43,8 @@ var wireNames = map[string]string{
 	"Callback": "Upstash-Callback", "FailureCallback": "Upstash-Failure-Callback", "Redact": "Upstash-Redact-Fields",
 	"NotBefore": "Upstash-Not-Before", "Timeout": "Upstash-Timeout", "Retries": "Upstash-Retries", "RetryDelay": "Upstash-Retry-Delay",
 	"Filter.CallerIPs": "callerIP", "Filter.States": "states", "Policy": "policy", "OperationID": "operation",
-	"Reason": "reason", "ExpectAtMost": "expectAtMost", "ExpectExactly": "expectExactly",
+	"EventID": "cursor",
+	"Reason":  "reason", "ExpectAtMost": "expectAtMost", "ExpectExactly": "expectExactly",
 }
 
 // text is what an error says on the wire.
@@ -138,12 +139,15 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 // some clients keep only that.
 func blockedBody(e *recall.NotCancellableError) map[string]any {
 	return map[string]any{
-		"error": fmt.Sprintf("message %s is in flight and cannot be cancelled; %d messages were cancelled before it",
-			e.ID, e.Cancelled),
+		"error":     blockedText(e),
 		"cancelled": e.Cancelled,
 		"messageId": e.ID,
 		"state":     "ACTIVE",
 	}
+}
+
+func blockedText(e *recall.NotCancellableError) string {
+	return fmt.Sprintf("message %s is in flight and cannot be cancelled; %d messages were cancelled before it", e.ID, e.Cancelled)
 }
 
 func answer(w http.ResponseWriter, status int, body any) {

@@ -33,9 +33,15 @@ type Options struct {
 	// CancelWait is how long a bulk cancellation waits for messages in flight
 	// in total. Default DefaultCancelWait; negative: it does not wait.
 	CancelWait time.Duration
+	// CancelPolicy is what a bulk cancellation does about messages in flight. The
+	// default is [recall.Stop], after CancelWait. With [recall.Sticky] or
+	// [recall.Abort] it goes on: the running attempts are the last, and the answer
+	// counts these messages too. That is what hosted QStash does since 2026.
+	CancelPolicy recall.Policy
 	// StrictPaths refuses DELETE /v2/messages/ (with the slash), which some
 	// clients send by mistake when they cancel a message with an empty id, and
-	// which otherwise cancels everything, as QStash does.
+	// which otherwise cancels everything, as QStash does. It also refuses the same
+	// of the dead letter queue.
 	StrictPaths bool
 	// AllowLocal lets requests publish to handlers of this process, "local:…".
 	AllowLocal bool
@@ -76,13 +82,14 @@ func (o *Options) withDefaults() Options {
 // cleans paths may stand before it, such as http.ServeMux: destinations have
 // "//" in them.
 func NewHandler(b *recall.Broker, o *Options) http.Handler {
-	return &handler{b: b, o: o.withDefaults()}
+	return &handler{b: b, o: o.withDefaults(), actions: newActions()}
 }
 
 type handler struct {
 	b *recall.Broker
 	o Options
 
+	actions    *actions
 	warnLimits sync.Once
 }
 

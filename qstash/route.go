@@ -26,6 +26,9 @@ var routes = slices.Concat(
 	keyRoutes,
 	bulkRoutes,
 	operationRoutes,
+	deadRoutes,
+	logRoutes,
+	bulkActionRoutes,
 )
 
 // find matches the path without cleaning it: a destination is part of it, byte
