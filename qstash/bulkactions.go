@@ -240,8 +240,11 @@ func recordValues(text string) (values []string, rest string) {
 
 // recordValueAt reads one value and what follows it; ok is false if it was cut.
 func recordValueAt(text string) (value, rest string, ok bool) {
-	if quoted, err := strconv.QuotedPrefix(text); err == nil {
-		value, err = strconv.Unquote(quoted)
+	if strings.HasPrefix(text, `"`) {
+		quoted, err := strconv.QuotedPrefix(text)
+		if err == nil {
+			value, err = strconv.Unquote(quoted)
+		}
 		return value, text[len(quoted):], err == nil
 	}
 	end := strings.IndexAny(text, " |")

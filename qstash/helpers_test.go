@@ -31,10 +31,17 @@ type server struct {
 
 func newServer(t *testing.T, o *qstash.Options) *server {
 	t.Helper()
+	return newServerWith(t, o, &recall.Options{NoDispatch: true})
+}
+
+// newServerWith is newServer with options of the broker.
+func newServerWith(t *testing.T, o *qstash.Options, brokerOptions *recall.Options) *server {
+	t.Helper()
 	s := &server{t: t, engine: enginetest.NewReference(), ids: map[string]recall.MessageID{}, log: &strings.Builder{}}
 	s.dead = map[string]recall.DeadLetterID{}
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
-	b, err := recall.New(s.engine, &recall.Options{NoDispatch: true, Logger: logger})
+	brokerOptions.Logger = logger
+	b, err := recall.New(s.engine, brokerOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
