@@ -10,7 +10,8 @@
 //	return http.ListenAndServe("127.0.0.1:8080", qstash.NewHandler(b, &qstash.Options{Token: token}))
 //
 // It covers publishing, enqueueing, batches, reading and cancelling messages,
-// bulk cancellation in every shape that the SDKs send, and the signing keys.
+// bulk cancellation in every shape that the SDKs send, in the background too, the
+// dead letter queue, the log, and the signing keys.
 // What QStash has and Recall does not yet is refused with status 400 and a
 // text that names it: a setting that is ignored in silence would be worse. The
 // limits of flow control are the exception: they are checked, and the log says

@@ -78,7 +78,9 @@ func (s *server) run(ctx context.Context) error {
 }
 
 func (s *server) open(noDispatch bool) (*recall.Broker, error) {
-	return recall.Open(s.db, &recall.Options{OnRequest: qstash.OnRequest, Logger: s.log, NoDispatch: noDispatch})
+	return recall.Open(s.db, &recall.Options{
+		OnRequest: qstash.OnRequest, Logger: s.log, NoDispatch: noDispatch, DeliveredRetention: qstash.DeliveredRetention,
+	})
 }
 
 // patience is how long running requests, and after them running attempts, may
