@@ -49,7 +49,7 @@ type deliveredMessages struct {
 	byID  map[MessageID]*deliveredMessage
 	queue []*deliveredMessage // oldest first; those that were taken back stay until they are old
 	bytes int64               // of what is in the queue
-	stop  func() bool         // of the timer that drops what nobody asks for; nil: none is set
+	unset func() bool         // of the timer that drops what nobody asks for; nil: none is set
 }
 
 type deliveredMessage struct {
@@ -68,9 +68,9 @@ func newDeliveredMessages(o *Options) *deliveredMessages {
 	}
 }
 
-// add keeps a message whose delivery is about to be recorded: it must be there
+// put keeps a message whose delivery is about to be recorded: it must be there
 // when others see that the message is gone.
-func (d *deliveredMessages) add(m *Message, now time.Time) {
+func (d *deliveredMessages) put(m *Message, now time.Time) {
 	if d == nil {
 		return
 	}
@@ -84,7 +84,7 @@ func (d *deliveredMessages) add(m *Message, now time.Time) {
 	one.message.State = ""
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.drop(now)
+	d.dropOld(now)
 	d.byID[m.ID] = one
 	d.queue = append(d.queue, one)
 	d.bytes += one.bytes
@@ -103,8 +103,8 @@ func deliveredSize(m *Message) int64 {
 	return int64(n)
 }
 
-// remove takes back a message whose delivery could not be recorded.
-func (d *deliveredMessages) remove(id MessageID) {
+// takeBack takes back a message whose delivery could not be recorded.
+func (d *deliveredMessages) takeBack(id MessageID) {
 	if d == nil {
 		return
 	}
@@ -119,7 +119,7 @@ func (d *deliveredMessages) get(id MessageID, now time.Time) (m Message, ok bool
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.drop(now)
+	d.dropOld(now)
 	one, ok := d.byID[id]
 	if !ok {
 		return m, false
@@ -127,8 +127,8 @@ func (d *deliveredMessages) get(id MessageID, now time.Time) (m Message, ok bool
 	return one.message, true
 }
 
-// drop drops what is old enough.
-func (d *deliveredMessages) drop(now time.Time) {
+// dropOld drops what is old enough.
+func (d *deliveredMessages) dropOld(now time.Time) {
 	for len(d.queue) > 0 && now.Sub(d.queue[0].at) >= d.retain {
 		d.dropFirst()
 	}
@@ -146,18 +146,18 @@ func (d *deliveredMessages) dropFirst() {
 
 // setTimer makes sure that what is there goes when it is old, though nobody calls.
 func (d *deliveredMessages) setTimer(now time.Time) {
-	if d.stop != nil || len(d.queue) == 0 {
+	if d.unset != nil || len(d.queue) == 0 {
 		return
 	}
-	d.stop = d.clock.AfterFunc(max(0, d.queue[0].at.Add(d.retain).Sub(now)), func() {
+	d.unset = d.clock.AfterFunc(max(0, d.queue[0].at.Add(d.retain).Sub(now)), func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if d.stop == nil { // it was closed
+		if d.unset == nil { // it was closed
 			return
 		}
-		d.stop = nil
+		d.unset = nil
 		now := d.clock.Now()
-		d.drop(now)
+		d.dropOld(now)
 		d.setTimer(now)
 	})
 }
@@ -169,8 +169,8 @@ func (d *deliveredMessages) close() {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.stop != nil {
-		d.stop()
+	if d.unset != nil {
+		d.unset()
 	}
-	d.stop, d.byID, d.queue, d.bytes = nil, map[MessageID]*deliveredMessage{}, nil, 0
+	d.unset, d.byID, d.queue, d.bytes = nil, map[MessageID]*deliveredMessage{}, nil, 0
 }

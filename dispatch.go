@@ -242,10 +242,10 @@ func (d *outcomes) end(l *Lease, r result, started time.Time) error {
 	f.Now, f.Durable = now, r.durable
 	f.addCallbacks(&l.Message, r.truncated, d.broker.opts)
 	if f.Outcome == Delivered {
-		d.broker.kept.add(&l.Message, now)
+		d.broker.kept.put(&l.Message, now)
 	}
 	if err := d.finish(l, f); err != nil {
-		d.broker.kept.remove(l.Message.ID)
+		d.broker.kept.takeBack(l.Message.ID)
 		return err
 	}
 	switch f.Outcome {
