@@ -238,3 +238,16 @@ func TestLogBodies(t *testing.T) {
 		}
 	})
 }
+
+// TestLogSameMillisecond has a message that a bulk cancellation takes in the
+// millisecond of its publication: it comes behind.
+func TestLogSameMillisecond(t *testing.T) {
+	inBubble(t, "order", func(t *testing.T) {
+		s := newServer(t, nil)
+		s.publish("a", recall.Message{Delay: time.Hour})
+		checkStatus(t, s.call("DELETE", "/v2/messages?host=example.com", ""), 202)
+		if got := s.told(s.call("GET", "/v2/events?messageId={a}", "")); got != "a:CANCELED a:CREATED" {
+			t.Errorf("got %s", got)
+		}
+	})
+}
