@@ -258,7 +258,11 @@ func (d *outcomes) end(l *Lease, r result, started time.Time) error {
 	}
 	f.Now, f.Durable = now, r.durable
 	f.addCallbacks(&l.Message, r.truncated, d.broker.opts)
+	if f.Outcome == Delivered {
+		d.broker.kept.put(&l.Message, now)
+	}
 	if err := d.finish(l, f); err != nil {
+		d.broker.kept.takeBack(l.Message.ID)
 		return err
 	}
 	switch f.Outcome {

@@ -23,6 +23,7 @@ type complete interface {
 	recall.Keeper
 	recall.FlowController
 	recall.EventLog
+	recall.Redriver
 }
 
 // spy is an engine that tells a watch what happens, and fails when it wants.
@@ -127,6 +128,15 @@ func (s *spy) RetryDead(ctx context.Context, ids []recall.DeadLetterID, now time
 		return nil, err
 	}
 	return s.complete.RetryDead(ctx, ids, now)
+}
+
+func (s *spy) RetryDeadWith(
+	ctx context.Context, ids []recall.DeadLetterID, now time.Time, change func(*recall.Message) error,
+) ([]recall.Receipt, error) {
+	if err := s.w.fault(); err != nil {
+		return nil, err
+	}
+	return s.complete.RetryDeadWith(ctx, ids, now, change)
 }
 
 func (s *spy) Update(ctx context.Context, fn func(recall.EngineTx) error) error {

@@ -144,7 +144,7 @@ func (s *Server) open() (*world, error) {
 	}
 	w.dir = dir
 	opts := &recall.Options{
-		Durability: recall.SyncNever, Slots: slots, WaitFinish: true, Clock: w.clock, Logger: s.o.log,
+		Durability: recall.SyncNever, Slots: slots, WaitFinish: true, DeliveredRetention: qstash.DeliveredRetention, Clock: w.clock, Logger: s.o.log,
 		Transport: deliveries{s, w}, OnRequest: w.keys.OnRequest,
 	}
 	if s.o.seeded {
