@@ -29,6 +29,8 @@ var statusOf = []struct {
 	{recall.ErrFull, http.StatusInsufficientStorage},
 	{recall.ErrClosed, http.StatusServiceUnavailable},
 	{recall.ErrUnsupported, http.StatusNotImplemented},
+	{recall.ErrNoTopic, http.StatusNotFound},
+	{recall.ErrNoSchedule, http.StatusNotFound},
 	{errUnknownGroup{}, http.StatusNotFound},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable},
 	{context.Canceled, http.StatusServiceUnavailable},
@@ -43,6 +45,8 @@ var wireNames = map[string]string{
 	"Callback": "Upstash-Callback", "FailureCallback": "Upstash-Failure-Callback", "Redact": "Upstash-Redact-Fields",
 	"NotBefore": "Upstash-Not-Before", "Timeout": "Upstash-Timeout", "Retries": "Upstash-Retries", "RetryDelay": "Upstash-Retry-Delay",
 	"Filter.CallerIPs": "callerIP", "Filter.States": "states", "Policy": "policy", "OperationID": "operation",
+	"Cron": "Upstash-Cron", "ID": "Upstash-Schedule-Id", "Flow": "Upstash-Flow-Control-Value", "Topic": "the URL group",
+	"Defaults": "headers", "Endpoints": "endpoints", "Parallelism": "parallelism",
 	"Reason": "reason", "ExpectAtMost": "expectAtMost", "ExpectExactly": "expectExactly",
 }
 
@@ -126,10 +130,10 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &blocked) && facts == nil:
 		body = blockedBody(blocked)
 	case errors.As(err, &crash):
-		h.o.Logger.Error("qstash: a request panicked", "path", r.URL.Path, "panic", crash.value, "stack", string(crash.stack))
+		h.o.Logger.ErrorContext(r.Context(), "qstash: a request panicked", "path", r.URL.Path, "panic", crash.value, "stack", string(crash.stack))
 	}
 	if status == http.StatusInternalServerError && crash == nil {
-		h.o.Logger.Error("qstash: a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		h.o.Logger.ErrorContext(r.Context(), "qstash: a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	answer(w, status, body)
 }

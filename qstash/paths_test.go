@@ -112,6 +112,8 @@ func TestDestinationRefused(t *testing.T) {
 		{"group", pub + "my-group", 404, "topic my-group not found"},
 		{"group with a slash", pub + "my_group.2/", 404, "topic my_group.2 not found"},
 		{"group of a queue", "/v2/enqueue/q/g", 404, "topic g not found"},
+		{"group with a long name", pub + strings.Repeat("g", 257), 400, "the URL group: "},
+		{"group with a query", pub + "my-group?x=1", 400, "a URL group has no query"},
 		{"no scheme", pub + "example.com/a", 400, "invalid scheme"},
 		{"other scheme", pub + "ftp://example.com/a", 400, "invalid scheme"},
 		{"scheme with one slash", pub + "https:/example.com/a", 400, "invalid scheme"},
@@ -188,12 +190,14 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/v2/", 404, ""},
 		{"GET", "/v1/keys", 404, ""},
 		{"GET", "/v2/keys//", 404, ""},
-		{"GET", "/v2/keys/rotate", 404, ""},
+		{"GET", "/v2/keys/rotate", 405, "POST"},
+		{"POST", "/V2/keys/Rotate/", 200, ""},
+		{"POST", "/v2/rotate", 200, ""},
+		{"GET", "/v2/rotate", 405, "POST"},
 		{"POST", "/v2/publishing", 404, ""},
 		{"POST", "/v2%2Fpublish/https://example.com", 404, ""},
 		{"DELETE", "/v2/message", 404, ""},
 		{"DELETE", "/v2/messages//", 404, ""},
-		{"GET", "/v2/queues", 404, ""},
 		{"GET", "/v2/dlq", 404, ""},
 		{"GET", "/recall/v1", 404, ""},
 	} {
@@ -255,6 +259,6 @@ func TestToken(t *testing.T) {
 func TestKeys(t *testing.T) {
 	checkBody(t, newServer(t, nil).call("GET", "/v2/keys", ""),
 		`{"current":"`+qstash.DevCurrentSigningKey+`","next":"`+qstash.DevNextSigningKey+`"}`)
-	s := newServer(t, &qstash.Options{CurrentSigningKey: "sig_1", NextSigningKey: "sig_2"})
+	s := newServer(t, &qstash.Options{Keys: qstash.NewKeys("sig_1", "sig_2")})
 	checkBody(t, s.call("GET", "/v2/keys", ""), `{"current":"sig_1","next":"sig_2"}`)
 }

@@ -66,6 +66,7 @@ type world struct {
 	broker *recall.Broker
 	watch  *watch
 	api    http.Handler
+	keys   *qstash.Keys
 	dir    string
 }
 
@@ -133,7 +134,7 @@ const slots = 4096
 
 // open makes a new world.
 func (s *Server) open() (*world, error) {
-	w := &world{clock: clock(bubbleClock{})}
+	w := &world{clock: clock(bubbleClock{}), keys: qstash.NewKeys(s.o.currentKey, s.o.nextKey)}
 	if !s.o.bubble {
 		w.clock = newVirtualClock(s.o.start)
 	}
@@ -144,7 +145,7 @@ func (s *Server) open() (*world, error) {
 	w.dir = dir
 	opts := &recall.Options{
 		Durability: recall.SyncNever, Slots: slots, WaitFinish: true, Clock: w.clock, Logger: s.o.log,
-		Transport: deliveries{s, w}, OnRequest: s.onRequest(),
+		Transport: deliveries{s, w}, OnRequest: w.keys.OnRequest,
 	}
 	if s.o.seeded {
 		opts.Random = newRandom(s.o.seed)
@@ -161,14 +162,11 @@ func (s *Server) open() (*world, error) {
 	return w, nil
 }
 
-// onRequest gives deliveries the headers of QStash's.
-func (s *Server) onRequest() func(*http.Request, *recall.Delivery) error { return qstash.OnRequest }
-
 // newAPI serves QStash's API. A bulk cancellation does not wait for messages in
 // flight itself, as the time may stand still: see settleBefore.
 func (s *Server) newAPI(w *world) http.Handler {
 	o := &qstash.Options{
-		Token: s.o.token, CurrentSigningKey: s.o.currentKey, NextSigningKey: s.o.nextKey, Logger: s.o.log,
+		Token: s.o.token, Keys: w.keys, Logger: s.o.log,
 	}
 	if !s.o.bubble {
 		o.CancelWait = -1
