@@ -62,11 +62,11 @@ type Server struct {
 
 // world is what Reset replaces.
 type world struct {
+	keys   *qstash.Keys // that deliveries are signed with
 	clock  clock
 	broker *recall.Broker
 	watch  *watch
 	api    http.Handler
-	keys   *qstash.Keys
 	dir    string
 }
 
@@ -165,9 +165,7 @@ func (s *Server) open() (*world, error) {
 // newAPI serves QStash's API. A bulk cancellation does not wait for messages in
 // flight itself, as the time may stand still: see settleBefore.
 func (s *Server) newAPI(w *world) http.Handler {
-	o := &qstash.Options{
-		Token: s.o.token, Keys: w.keys, Logger: s.o.log,
-	}
+	o := &qstash.Options{Token: s.o.token, Keys: w.keys, Logger: s.o.log}
 	if !s.o.bubble {
 		o.CancelWait = -1
 	}

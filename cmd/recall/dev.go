@@ -50,8 +50,8 @@ URL, Host header and signature stay those of the destination:
 
   recall dev --route https://api.example.com=http://127.0.0.1:3000
 
-With --test-api it is a queue of one user for test suites in any language, which
-they steer under /recall/v1/test: see docs/testing.md.`,
+With --test-api it is a queue for test suites in any language, which they steer
+under /recall/v1/test, and nothing is kept: see docs/testing.md.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.start(cmd) },
 	}

@@ -19,9 +19,6 @@ func (d *dev) runTestAPI(ctx context.Context) (err error) {
 	if d.db != "" {
 		return usagef("--test-api keeps nothing, and --db names a file to keep")
 	}
-	if len(d.routeTexts) > 0 {
-		return usagef("with --test-api an endpoint is told to forward, and --route means nothing")
-	}
 	in, err := openDoors(d.listen, d.log)
 	if err != nil {
 		return err
@@ -34,7 +31,7 @@ func (d *dev) runTestAPI(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, fake.Close()) }()
 	web := &http.Server{
-		Handler: fake.Handler(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 4 << 20,
+		Handler: fake.Handler(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: d.limits.maxHeader,
 		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, len(in))
