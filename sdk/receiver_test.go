@@ -27,7 +27,7 @@ func receiver(t *testing.T, more func(*testing.T, signed)) mark {
 		w := newWorld(t)
 		w.t = t
 		w.do("POST", "/v2/publish/https://example.com/in?a=b%20c", "grüße")
-		a := w.arrived("/in?a=b%20c")
+		a := w.arrived("POST", "/in?a=b%20c", "grüße")
 		s := signed{verified(t, a.header.Get("Upstash-Signature")), float64(time.Now().UnixMilli()) / 1000}
 		sum := sha256.Sum256([]byte(a.body))
 		hash := base64.RawURLEncoding.EncodeToString(sum[:])

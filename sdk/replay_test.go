@@ -95,18 +95,21 @@ func (w *world) receive(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// arrived returns the first delivery to the path that nobody has asked for.
-func (w *world) arrived(path string) arrival {
+// arrived returns the next delivery that is this one, and leaves out others:
+// of calls that nothing is known about here, and callbacks.
+func (w *world) arrived(method, path, body string) arrival {
 	w.t.Helper()
+	var others []string
 	late := time.After(10 * time.Second)
 	for {
 		select {
 		case a := <-w.arrivals:
-			if a.path == path {
+			if a.method == method && a.path == path && a.body == body {
 				return a
 			}
+			others = append(others, fmt.Sprintf("%s %s %q", a.method, a.path, a.body))
 		case <-late:
-			w.t.Fatalf("nothing arrived at %s", path)
+			w.t.Fatalf("no %s %s %q arrived, but %q", method, path, body, others)
 		}
 	}
 }
@@ -255,7 +258,7 @@ func twoDead(w *world) {
 func usedKey(key string) func(*world) {
 	return func(w *world) {
 		w.publish("/flow", "Upstash-Flow-Control-Key", key, "Upstash-Flow-Control-Value", "parallelism=2, rate=3, period=1m")
-		w.arrived("/flow")
+		w.arrived("POST", "/flow", "x")
 	}
 }
 
@@ -290,10 +293,7 @@ func shows(path string, want any) func(*world) {
 func receives(method, path, body string, headers ...string) func(*world) {
 	return func(w *world) {
 		w.t.Helper()
-		a := w.arrived(path)
-		if a.method != method || a.body != body {
-			w.t.Errorf("got %s %q, want %s %q", a.method, a.body, method, body)
-		}
+		a := w.arrived(method, path, body)
 		for i := 0; i < len(headers); i += 2 {
 			if got := a.header.Get(headers[i]); got != headers[i+1] {
 				w.t.Errorf("%s: got %q, want %q", headers[i], got, headers[i+1])

@@ -50,7 +50,7 @@ var javascriptRows = []row{
 	{"nextjs verifySignature", "the same"},
 	{"nextjs verifySignatureAppRouter, verifySignatureEdge", "the same"},
 	{"svelte, solidjs verifySignature…", "the same"},
-	{"h3 verifySignatureH3, nuxt verifySignatureNuxt", "the same; only that they refuse what is not signed, see below"},
+	{"h3 verifySignatureH3, nuxt verifySignatureNuxt", "the same, without a body; see below"},
 	{"new Client()", "takes `QSTASH_URL` and `QSTASH_TOKEN` from the environment"},
 	{"QSTASH_DEV", "`GET /v2/keys`, and nothing is fetched or started"},
 	{"publishJSON({api: upstash()})", "`POST /v2/publish/api/llm`: 404, language models are not served"},

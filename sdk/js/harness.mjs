@@ -55,7 +55,7 @@ const server = http.createServer(async (request, response) => {
   if (!endpoint) return response.writeHead(404).end("404 Not Found");
   endpoint.take({
     method: request.method,
-    path: request.url.slice(request.url.indexOf("/", 1)),
+    path: request.url.slice(1 + request.url.split("/")[1].length),
     headers: request.headers,
     body: Buffer.concat(chunks).toString(),
     request,

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { EventEmitter } from "node:events";
 
 import { endpoint, test } from "../harness.mjs";
 
@@ -79,22 +78,30 @@ test("svelte, solidjs verifySignature…", "Receiver", async ({ client, load }) 
 test("nextjs verifySignature", "Receiver", async ({ client, load }) => {
   const { verifySignature } = await load("nextjs.mjs");
   const { headers, body } = await delivered(client);
-  let reached;
+  let reached, status;
   const call = verifySignature((request) => { reached = request.body; }, keys);
-  const request = { headers, async *[Symbol.asyncIterator]() { yield Buffer.from(body); } };
-  const response = new EventEmitter();
-  await call(request, response);
+  const response = { status: (code) => { status = code; }, send() {}, end() {} };
+  const send = (headers, body) => call({ headers, async *[Symbol.asyncIterator]() { yield Buffer.from(body); } }, response);
+  await assert.rejects(send(headers, `${body} `), { name: "SignatureError" });
+  await send({}, body);
+  assert.deepEqual([status, reached], [400, undefined]);
+  await send(headers, body);
   assert.deepEqual(reached, { n: 1 });
 });
 
 test("h3 verifySignatureH3, nuxt verifySignatureNuxt", "Receiver", async ({ client, load }) => {
-  // They hash the body as a JSON string of itself, so whoever calls them has
-  // to sign that; what can be shown is that what bears no signature is refused.
+  // They hash a body as a JSON string of itself, which nobody signs: only what
+  // has none can be accepted.
   for (const [file, name] of [["h3.mjs", "verifySignatureH3"], ["nuxt.mjs", "verifySignatureNuxt"]]) {
     const { [name]: verify } = await load(file);
-    let reached = false;
-    const call = verify(() => { reached = true; }, keys);
-    const answer = await call({ node: { req: { headers: {}, method: "POST" } }, method: "POST" });
-    assert.deepEqual([answer.status, reached], [403, false]);
+    const { headers } = await delivered(client, "");
+    let reached = 0;
+    const call = verify(() => { reached++; }, keys);
+    const send = (headers) => call({ method: "POST", node: { req: { headers } } });
+    await send(headers);
+    assert.equal(reached, 1);
+    assert.equal((await send({})).status, 403);
+    await assert.rejects(send({ "upstash-signature": `${headers["upstash-signature"].slice(0, -4)}AAAA` }), { name: "SignatureError" });
+    assert.equal(reached, 1);
   }
 });
