@@ -79,12 +79,26 @@ func checkTable(t *testing.T, sdk string, rows []row, found *findings) {
 		return
 	}
 	if !*update {
-		t.Errorf("the table of %s in %s is not what was found; go test -update rewrites it. Found:\n%s", sdk, page, want)
+		t.Errorf("the table of %s in %s is not what was found; go test -update rewrites it. Other lines were found:\n%s", sdk, page, others(want, string(have)))
 		return
 	}
 	if err := os.WriteFile(page, bytes.Join([][]byte{before, begin, []byte(want), end, after}, nil), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// others returns the lines of one text that another has not.
+func others(of, in string) (lines string) {
+	has := map[string]bool{}
+	for line := range strings.Lines(in) {
+		has[line] = true
+	}
+	for line := range strings.Lines(of) {
+		if !has[line] {
+			lines += line
+		}
+	}
+	return lines
 }
 
 // noRow is the case that looks at all others.
