@@ -42,6 +42,31 @@ func TestJavaScript(t *testing.T) {
 	checkTable(t, "JavaScript", javascriptRows, found)
 }
 
+// TestLockfile holds the lockfile to the versions, and free of the addresses
+// that packages came from.
+func TestLockfile(t *testing.T) {
+	text, err := os.ReadFile("js/package-lock.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lock struct {
+		Packages map[string]struct{ Version, Integrity, Resolved string }
+	}
+	if err := json.Unmarshal(text, &lock); err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range versions {
+		if got := lock.Packages["node_modules/qstash-"+version].Version; got != version {
+			t.Errorf("qstash-%s is version %q", version, got)
+		}
+	}
+	for path, p := range lock.Packages {
+		if p.Resolved != "" || path != "" && p.Integrity == "" {
+			t.Errorf("%q names %q, and its hash is %q", path, p.Resolved, p.Integrity)
+		}
+	}
+}
+
 // needNode returns the path of a Node that is new enough.
 func needNode(t testing.TB) string {
 	t.Helper()
