@@ -50,11 +50,12 @@ func (m *Message) setDeduplication() {
 	}
 }
 
-// contentHash is over destination, body, and headers, the type of the content
+// contentHash is over topic, destination, body, and headers, the type of the content
 // among them. Each part has its length before it, so that none is taken for the
 // next.
 func (m *Message) contentHash() string {
 	h := sha256.New()
+	hashPart(h, []byte(m.Topic))
 	hashPart(h, []byte(m.URL))
 	hashPart(h, m.Body)
 	for _, name := range slices.Sorted(maps.Keys(m.Header)) {

@@ -30,7 +30,7 @@ type lane struct {
 type laneKey struct {
 	url      string // of a local handler or of consumers; "" for what goes over HTTP
 	priority int8
-	flow     string // if not empty: what waits for this flow-control key, whatever its URL
+	flow     string // if not empty: what waits for this flow-control key
 }
 
 // lanes are the due times of the live messages.

@@ -90,6 +90,9 @@ type turn struct {
 	objects   map[objectKey][]byte  // that publishing changes
 	taken     map[[16]byte][]uint64 // by standing cancellations
 	reserving reserving
+
+	inserts       []*insertWork // that were written
+	deletedQueues []string
 }
 
 // committer is the state of the committer goroutine.
@@ -211,6 +214,7 @@ func (c *committer) commit() {
 		return
 	}
 	c.begun, c.starts = false, starts{}
+	defer func() { clear(c.turn.inserts) }() // their memory is not the turn's to keep
 	err := c.write()
 	for err != nil && c.culprit != nil {
 		err = c.write() // without it
@@ -271,7 +275,7 @@ func (c *committer) start(tx *store.Tx) {
 	c.turn = turn{
 		e: c.e, tx: tx, head: c.e.store.Head(),
 		finished: c.turn.finished[:0], deleted: c.turn.deleted[:0],
-		retries: c.turn.retries[:0], notes: c.turn.notes[:0],
+		retries: c.turn.retries[:0], notes: c.turn.notes[:0], inserts: c.turn.inserts[:0],
 		standing: c.e.standing,
 	}
 	c.turn.head.NextSeq = max(c.turn.head.NextSeq, c.next)

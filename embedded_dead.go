@@ -1,6 +1,7 @@
 package recall
 
 import (
+	"bytes"
 	"context"
 	"math"
 	"runtime"
@@ -33,10 +34,10 @@ func newDeadRow(l Lease, f *Finish) *deadRow {
 
 func sealDead(rec store.Record, body store.Body, id [16]byte) *deadRow {
 	rec.ID = id
-	rec.Reason = rec.Reason[:min(len(rec.Reason), maxReason)]
+	rec.Reason = cutText(rec.Reason, maxReason)
 	record := store.AppendRecord(nil, &rec)
 	if over := len(record) - store.MaxRecord; over > 0 {
-		rec.Reason = rec.Reason[:max(0, len(rec.Reason)-over)]
+		rec.Reason = cutText(rec.Reason, max(0, len(rec.Reason)-over))
 		record = store.AppendRecord(nil, &rec)
 	}
 	return &deadRow{rec: rec, record: record, body: store.AppendBody(nil, &body)}
@@ -45,6 +46,9 @@ func sealDead(rec store.Record, body store.Body, id [16]byte) *deadRow {
 // maxReason is how much of it a dead letter keeps, and less beside names that
 // are as long as they may be: its record fits a page.
 const maxReason = 256
+
+// cutText cuts a text for people, and not within a character.
+func cutText(s []byte, most int) []byte { return bytes.ToValidUTF8(s[:min(len(s), most)], nil) }
 
 func (d *deadRow) size() int64 { return int64(len(d.record) + len(d.body) + 64) }
 

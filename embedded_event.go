@@ -147,7 +147,7 @@ func newFinishLog(d decision, l Lease, f *Finish) *finishLog {
 	return log
 }
 
-func boundEventReason(s string) string { return s[:min(len(s), maxEventReason)] }
+func boundEventReason(s string) string { return string(cutText([]byte(s), maxEventReason)) }
 
 // takenLog tells that a standing cancellation has taken what would be tried again.
 func takenLog(l Lease, now int64, op [16]byte) *finishLog {

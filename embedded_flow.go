@@ -36,6 +36,11 @@ type flowKey struct {
 	reserved int   // of those that may be used without being reserved first, as far as a long period goes
 	timer    int64 // ms: when it is looked at again; 0: not by time
 	dirty    bool  // what is parked may have room
+
+	// urls are those of the lanes in which messages are parked, as in a laneKey. Each
+	// is given the room of the key: what nobody asks for must not keep it from the
+	// others.
+	urls []string
 }
 
 type flows struct {
@@ -152,18 +157,28 @@ func (k *flowKey) unuse(claimed int64) {
 func (e *embedded) parkLocked(k *flowKey, en *entry, seq uint64, now int64) {
 	en.tries |= parkedBit
 	en.flags |= flagAside | flagQueued
-	e.laneOf(en).items.ReplaceOrInsert(dueItem{en.due, seq})
+	key := e.laneKeyOf(en)
+	e.lanes.at(key).items.ReplaceOrInsert(dueItem{en.due, seq})
+	if !slices.Contains(k.urls, key.url) {
+		k.urls = append(k.urls, key.url)
+	}
 	e.timeFlowLocked(k, now)
 }
 
-// timeFlowLocked has a key looked at when its period ends, if it waits for that.
+// timeFlowLocked has a key looked at when its period ends, if it waits for that. The
+// period may have become another one since the last time.
 func (e *embedded) timeFlowLocked(k *flowKey, now int64) {
-	if k.timer != 0 || k.set.Limit.Rate == 0 || k.over(now) {
+	if k.set.Limit.Rate == 0 || k.over(now) {
 		return
 	}
 	k.start = min(k.start, now)
-	k.timer = k.start + k.set.Limit.period()
-	e.flows.timers.ReplaceOrInsert(flowTimer{k.timer, k.name})
+	at := k.start + k.set.Limit.period()
+	if at == k.timer {
+		return
+	}
+	e.flows.timers.Delete(flowTimer{k.timer, k.name})
+	k.timer = at
+	e.flows.timers.ReplaceOrInsert(flowTimer{at, k.name})
 }
 
 // unparkEntryLocked says that an entry does not wait for its key.
@@ -204,9 +219,23 @@ func (e *embedded) unparkAllLocked(now int64, budget int) (more bool) {
 
 // unparkLocked does that for one key; false means that the budget was not enough.
 func (e *embedded) unparkLocked(k *flowKey, now int64, budget *int) (done bool) {
+	for _, url := range k.urls {
+		if !e.unparkLanesLocked(k, url, now, budget) {
+			return false
+		}
+	}
+	k.urls = slices.DeleteFunc(k.urls, func(url string) bool { return !e.anyParked(k, url) })
+	if len(k.urls) > 0 {
+		e.timeFlowLocked(k, now)
+	}
+	return true
+}
+
+// unparkLanesLocked does that for the lanes of one URL.
+func (e *embedded) unparkLanesLocked(k *flowKey, url string, now int64, budget *int) (done bool) {
 	room := k.room(now)
 	for _, priority := range e.lanes.priorities {
-		ln := e.lanes.byKey[laneKey{flow: k.name, priority: priority}]
+		ln := e.lanes.byKey[laneKey{url: url, flow: k.name, priority: priority}]
 		for ln != nil && room > 0 {
 			it, ok := ln.items.DeleteMin()
 			if !ok {
@@ -230,15 +259,12 @@ func (e *embedded) unparkLocked(k *flowKey, now int64, budget *int) (done bool) 
 			room--
 		}
 	}
-	if e.anyParked(k) {
-		e.timeFlowLocked(k, now)
-	}
 	return true
 }
 
-func (e *embedded) anyParked(k *flowKey) bool {
+func (e *embedded) anyParked(k *flowKey, url string) bool {
 	return slices.ContainsFunc(e.lanes.priorities, func(p int8) bool {
-		ln := e.lanes.byKey[laneKey{flow: k.name, priority: p}]
+		ln := e.lanes.byKey[laneKey{url: url, flow: k.name, priority: p}]
 		return ln != nil && ln.items.Len() > 0
 	})
 }

@@ -222,6 +222,7 @@ func (w *insertWork) write(t *turn) error {
 	}
 	t.head.LastCreated = max(t.head.LastCreated, w.now)
 	t.moved = true
+	t.inserts = append(t.inserts, w)
 	for i := range w.rows {
 		if w.isDuplicate(i) {
 			continue
@@ -363,17 +364,26 @@ func (e *embedded) laneLocked(en *entry, seq uint64) {
 	}
 }
 
-// laneOf returns the lane that an entry waits in. The name of the URL is
-// looked at only for few of them: it is far from the entry in memory.
+// laneOf returns the lane that an entry waits in.
 func (e *embedded) laneOf(en *entry) *lane {
 	if en.flags&flagAside == 0 {
 		return e.lanes.plain
 	}
+	return e.lanes.at(e.laneKeyOf(en))
+}
+
+// laneKeyOf names the lane of an entry. The name of the URL is looked at only for few
+// of them: it is far from the entry in memory.
+func (e *embedded) laneKeyOf(en *entry) laneKey {
 	key := laneKey{priority: en.priority()}
+	if en.flags&flagAside == 0 {
+		return key
+	}
 	if en.parked() {
 		key.flow = e.live.fields[fieldFlow].slab[en.values[fieldFlow]].name
-	} else if url := e.live.fields[fieldURL].slab[en.values[fieldURL]].name; isLocal(url) {
+	}
+	if url := e.live.fields[fieldURL].slab[en.values[fieldURL]].name; isLocal(url) {
 		key.url = url
 	}
-	return e.lanes.at(key)
+	return key
 }

@@ -42,13 +42,17 @@ func (e *embedded) Apply(ctx context.Context, c Change) ([]Receipt, error) {
 	if err := e.submit(ctx, w); err != nil {
 		return nil, err
 	}
+	if w.notEmpty {
+		return nil, ErrQueueNotEmpty
+	}
 	return w.insert.outcome(c.Now)
 }
 
 // objectWork changes objects, and publishes messages with that.
 type objectWork struct {
-	objects []Object
-	insert  insertWork
+	objects  []Object
+	insert   insertWork
+	notEmpty bool // a queue that is to be deleted has messages: nothing was written
 }
 
 func (w *objectWork) bound() store.Bound {
@@ -56,12 +60,18 @@ func (w *objectWork) bound() store.Bound {
 	for _, o := range w.objects {
 		b.Rows += 2 + len(o.Value)/2048
 		b.Bytes += int64(len(o.Name) + len(o.Value) + 256)
+		if o.Kind == ObjectQueue && o.Value == nil { // a message of the same commit may make it anew
+			b.Bytes += settingsRoom
+		}
 	}
 	return b
 }
 
 // write begins with the messages: without them no object is changed.
 func (w *objectWork) write(t *turn) error {
+	if w.notEmpty = slices.ContainsFunc(w.objects, t.keepsQueue); w.notEmpty {
+		return nil
+	}
 	if len(w.insert.rows) > 0 {
 		if err := w.insert.write(t); err != nil || w.insert.full {
 			return err
@@ -71,6 +81,7 @@ func (w *objectWork) write(t *turn) error {
 		var err error
 		if o.Value == nil {
 			err = t.tx.DeleteObject(byte(o.Kind), o.Name)
+			t.forgetQueue(o)
 		} else {
 			err = t.tx.PutObject(byte(o.Kind), o.Name, o.Value)
 		}
@@ -81,8 +92,45 @@ func (w *objectWork) write(t *turn) error {
 	return nil
 }
 
+// keepsQueue tells whether o would delete a queue that has messages, those included
+// that this commit publishes.
+func (t *turn) keepsQueue(o Object) bool {
+	if o.Kind != ObjectQueue || o.Value != nil {
+		return false
+	}
+	for _, w := range t.inserts {
+		if w.fills(o.Name) {
+			return true
+		}
+	}
+	t.e.lockCounted()
+	defer t.e.mu.Unlock()
+	queues := t.e.live.fields[fieldQueue]
+	n := queues.lookup(o.Name)
+	return n != 0 && queues.live[n] > 0
+}
+
+// fills tells whether w publishes to a queue.
+func (w *insertWork) fills(queue string) bool {
+	for i := range w.rows {
+		if r := &w.rows[i]; r.seq != 0 && r.taken == nil && w.msgs[i].Queue == queue {
+			return true
+		}
+	}
+	return false
+}
+
+// forgetQueue notes that this commit deletes a queue: a message behind that makes
+// it anew.
+func (t *turn) forgetQueue(o Object) {
+	if o.Kind == ObjectQueue {
+		delete(t.objects, objectKey{o.Kind, o.Name})
+		t.deletedQueues = append(t.deletedQueues, o.Name)
+	}
+}
+
 func (w *objectWork) apply(e *embedded) {
-	if w.insert.full {
+	if w.insert.full || w.notEmpty {
 		return
 	}
 	e.mu.Lock()
@@ -93,7 +141,12 @@ func (w *objectWork) apply(e *embedded) {
 	w.insert.apply(e)
 }
 
-func (w *objectWork) inserted() *insertWork { return w.insert.inserted() }
+func (w *objectWork) inserted() *insertWork {
+	if w.notEmpty {
+		return nil
+	}
+	return w.insert.inserted()
+}
 
 // objectKey names an object.
 type objectKey struct {
@@ -119,10 +172,13 @@ func (e *embedded) setObjectLocked(o Object) {
 	}
 }
 
+// settingsRoom is what the settings of a queue or a key take, with the name.
+const settingsRoom = 512
+
 // measure says how much room settings needs. What is unknown now may be known by
 // then, and no more than that.
 func (e *embedded) measure(w *insertWork) {
-	const each = 512 // a name and its settings
+	const each = settingsRoom
 	w.sets = 0
 	plain := true
 	for i := range w.msgs {
@@ -151,17 +207,10 @@ func (t *turn) settings(w *insertWork, i int) {
 	if m.Queue == "" && m.Flow == nil {
 		return
 	}
-	set := func(kind ObjectKind, name string, value []byte) {
-		if t.objects == nil {
-			t.objects = map[objectKey][]byte{}
-		}
-		t.objects[objectKey{kind, name}] = value
-	}
 	t.e.mu.Lock()
 	defer t.e.mu.Unlock()
-	if m.Queue != "" && t.e.objects[ObjectQueue][m.Queue] == nil {
-		at := time.UnixMilli(w.now)
-		set(ObjectQueue, m.Queue, encodeJSON(QueueSettings{Parallelism: 1, CreatedAt: at, UpdatedAt: at}))
+	if m.Queue != "" {
+		t.makeQueueLocked(m.Queue, w.now)
 	}
 	if m.Flow == nil {
 		return
@@ -172,6 +221,23 @@ func (t *turn) settings(w *insertWork, i int) {
 	}
 	if !have.Pinned && have.Limit != *m.Flow {
 		have.Limit = *m.Flow
-		set(ObjectFlow, m.FlowKey, encodeJSON(have))
+		t.set(ObjectFlow, m.FlowKey, encodeJSON(have))
 	}
+}
+
+// makeQueueLocked has a queue that is not there come into being.
+func (t *turn) makeQueueLocked(name string, now int64) {
+	if t.e.objects[ObjectQueue][name] != nil && !slices.Contains(t.deletedQueues, name) {
+		return
+	}
+	at := time.UnixMilli(now)
+	t.set(ObjectQueue, name, encodeJSON(QueueSettings{Parallelism: 1, CreatedAt: at, UpdatedAt: at}))
+}
+
+// set changes an object at the end of the commit.
+func (t *turn) set(kind ObjectKind, name string, value []byte) {
+	if t.objects == nil {
+		t.objects = map[objectKey][]byte{}
+	}
+	t.objects[objectKey{kind, name}] = value
 }

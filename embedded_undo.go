@@ -266,6 +266,7 @@ func (e *embedded) Restore(ctx context.Context, id OperationID, now time.Time) (
 	if len(w.parts) == 0 {
 		return e.restored(op)
 	}
+	w.queues = e.queuesOf(w.parts)
 	end, err := e.commitRestore(ctx, w)
 	for _, seq := range end {
 		// Its request holds after all, and its attempt has failed meanwhile.
@@ -408,6 +409,7 @@ type restoreWork struct {
 	op      [16]byte
 	now     int64
 	parts   []*burial
+	queues  []string // that the messages are of
 	lifted  []uint64 // requests lifted, if the commit holds
 	done    chan struct{}
 	result  RestoreResult
@@ -417,7 +419,7 @@ type restoreWork struct {
 func (b *burial) restoring() chan struct{} { return b.restore.done }
 
 func (w *restoreWork) bound() store.Bound {
-	return store.Bound{Rows: 1, Bytes: 64 << 10, Essential: true}
+	return store.Bound{Rows: 1 + len(w.queues), Bytes: 64<<10 + int64(len(w.queues))*settingsRoom, Essential: true}
 }
 
 func (w *restoreWork) write(t *turn) error {
@@ -429,9 +431,39 @@ func (w *restoreWork) write(t *turn) error {
 		w.refused = ErrUndoExpired
 	case err != nil:
 		return err
+	default:
+		t.makeQueues(w.queues, w.now)
 	}
 	w.result = RestoreResult{Restored: back, Lifted: lifted}
 	return nil
+}
+
+// makeQueues has queues that were deleted come into being again.
+func (t *turn) makeQueues(names []string, now int64) {
+	t.e.mu.Lock()
+	defer t.e.mu.Unlock()
+	for _, name := range names {
+		t.makeQueueLocked(name, now)
+	}
+}
+
+// queuesOf returns the queues of the messages in some parts, a slice of them per
+// lock hold.
+func (e *embedded) queuesOf(parts []*burial) (names []string) {
+	seen := map[uint32]bool{0: true} // 0: in no queue
+	for _, b := range parts {
+		for part := range slices.Chunk(b.seqs, applySlice) {
+			e.mu.Lock()
+			for _, seq := range part {
+				if _, en := e.live.lookup(seq); en != nil && !seen[en.values[fieldQueue]] {
+					n := en.values[fieldQueue]
+					seen[n], names = true, append(names, e.live.fields[fieldQueue].slab[n].name)
+				}
+			}
+			e.mu.Unlock()
+		}
+	}
+	return names
 }
 
 func (w *restoreWork) apply(*embedded) {}

@@ -17,13 +17,15 @@ import (
 
 func TestReference(t *testing.T) { enginetest.Run(t, referenceHarness) }
 
+// TestEmbedded runs the suite with and without syncs, at the same time: one waits
+// for the disk while the other computes.
 func TestEmbedded(t *testing.T) {
-	t.Run("SyncNever", func(t *testing.T) {
-		enginetest.Run(t, func(t *testing.T) enginetest.Harness { return fileHarness(t, recall.SyncNever) })
-	})
-	t.Run("SyncAlways", func(t *testing.T) {
-		enginetest.Run(t, func(t *testing.T) enginetest.Harness { return fileHarness(t, recall.SyncAlways) })
-	})
+	for name, d := range map[string]recall.Durability{"SyncNever": recall.SyncNever, "SyncAlways": recall.SyncAlways} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			enginetest.Run(t, func(t *testing.T) enginetest.Harness { return fileHarness(t, d) })
+		})
+	}
 }
 
 func referenceHarness(*testing.T) enginetest.Harness {

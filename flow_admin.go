@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // FlowKeys returns the flow-control keys that have a limit, are pinned or paused,
@@ -90,26 +91,14 @@ func (b *Broker) changeFlow(ctx context.Context, key string, change func(*FlowSe
 	if err := checkName("FlowKey", key); err != nil {
 		return err
 	}
-	k, err := asEngine[Keeper](b, ctx)
-	if err != nil {
-		return err
-	}
-	defer b.end()
-	b.settings.Lock()
-	defer b.settings.Unlock()
-	var s FlowSettings
-	value, err := objectValue(ctx, k, ObjectFlow, key)
-	if err != nil {
-		return err
-	}
-	if value != nil {
-		_ = json.Unmarshal(value, &s) // as the engine reads it
-	}
-	change(&s)
-	o := Object{Kind: ObjectFlow, Name: key}
-	if s != (FlowSettings{}) {
-		o.Value = encodeJSON(s)
-	}
-	_, err = k.Apply(ctx, Change{Objects: []Object{o}, Now: b.clock.Now()})
-	return err
+	return b.changeSettings(ctx, ObjectFlow, key, func(value []byte, _ time.Time) ([]byte, error) {
+		var s FlowSettings
+		if value != nil {
+			_ = json.Unmarshal(value, &s) // as the engine reads it
+		}
+		if change(&s); s == (FlowSettings{}) {
+			return nil, nil
+		}
+		return encodeJSON(s), nil
+	})
 }

@@ -74,8 +74,9 @@ func (r *Received) Fail(ctx context.Context, err error) error {
 }
 
 // DeadLetter ends the lease and moves the message to the dead letter queue at
-// once, whatever attempts it has left. The reason, for people, is cut to 1,024
-// bytes. Durable when it returns nil.
+// once, whatever attempts it has left. The reason is for people; the dead letter
+// keeps 256 bytes of it, and a failure callback tells 1,024. Durable when it returns
+// nil.
 func (r *Received) DeadLetter(ctx context.Context, reason string) error {
 	return r.end(ctx, result{failure: FailureHandler, reason: boundReason(reason), permanent: true})
 }

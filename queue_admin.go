@@ -56,27 +56,18 @@ func (b *Broker) changeQueue(ctx context.Context, name string, create bool, chan
 	if err := checkQueueName(name); err != nil {
 		return err
 	}
-	k, err := asEngine[Keeper](b, ctx)
-	if err != nil {
-		return err
-	}
-	defer b.end()
-	b.settings.Lock()
-	defer b.settings.Unlock()
-	now := time.UnixMilli(b.clock.Now().UnixMilli())
-	s, found, err := queueObject(ctx, k, name)
-	switch {
-	case err != nil:
-		return err
-	case !found && !create:
-		return fmt.Errorf("%w: queue %q", ErrNotFound, name)
-	case !found:
-		s = QueueSettings{Parallelism: 1, CreatedAt: now}
-	}
-	change(&s)
-	s.UpdatedAt = now
-	_, err = k.Apply(ctx, Change{Objects: []Object{{Kind: ObjectQueue, Name: name, Value: encodeJSON(s)}}, Now: now})
-	return err
+	return b.changeSettings(ctx, ObjectQueue, name, func(value []byte, now time.Time) ([]byte, error) {
+		s := QueueSettings{Parallelism: 1, CreatedAt: now}
+		switch {
+		case value != nil:
+			s = queueSettings(value)
+		case !create:
+			return nil, fmt.Errorf("%w: queue %q", ErrNotFound, name)
+		}
+		change(&s)
+		s.UpdatedAt = now
+		return encodeJSON(s), nil
+	})
 }
 
 func checkQueueName(name string) error {
@@ -92,17 +83,6 @@ func queueObject(ctx context.Context, k Keeper, name string) (s QueueSettings, f
 		return s, false, err
 	}
 	return queueSettings(value), true, nil
-}
-
-// objectValue returns the value of one object, nil if there is none.
-func objectValue(ctx context.Context, k Keeper, kind ObjectKind, name string) ([]byte, error) {
-	list, err := k.Objects(ctx, kind)
-	for _, o := range list {
-		if o.Name == name {
-			return o.Value, err
-		}
-	}
-	return nil, err
 }
 
 // Queue returns a queue, or [ErrNotFound]. Lag and InFlight are as exact as
@@ -152,7 +132,7 @@ func (b *Broker) Queues(ctx context.Context) ([]QueueInfo, error) {
 
 // DeleteQueue deletes a queue in which no message waits and of which none is out;
 // otherwise it is [ErrQueueNotEmpty], and nothing has changed. A message that is
-// published to it later creates it anew. It is durable when it returns; a queue
+// published to it later creates it anew, and so does one that is restored. It is durable when it returns; a queue
 // that does not exist is [ErrNotFound].
 func (b *Broker) DeleteQueue(ctx context.Context, name string) error {
 	info, err := b.Queue(ctx, name)
@@ -162,15 +142,7 @@ func (b *Broker) DeleteQueue(ctx context.Context, name string) error {
 	if info.Lag+info.InFlight > 0 {
 		return fmt.Errorf("%w: %d in %q, and %d in flight", ErrQueueNotEmpty, info.Lag, name, info.InFlight)
 	}
-	k, err := asEngine[Keeper](b, ctx)
-	if err != nil {
-		return err
-	}
-	defer b.end()
-	b.settings.Lock()
-	defer b.settings.Unlock()
-	_, err = k.Apply(ctx, Change{Objects: []Object{{Kind: ObjectQueue, Name: name}}, Now: b.clock.Now()})
-	return err
+	return b.changeSettings(ctx, ObjectQueue, name, func([]byte, time.Time) ([]byte, error) { return nil, nil })
 }
 
 // CancelQueue cancels all messages of a queue, by the rules and with the options of

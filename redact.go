@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Redaction says what of a message is not shown: events, dead letters and what
-// is read of the message show "REDACTED:" and the SHA-256 of the value, in hex,
+// Redaction says what of a message is not shown: events, dead letters, schedules
+// and what is read of the message show "REDACTED:" and the SHA-256 of the value, in hex,
 // instead; each value of a header by itself, and an empty body as it is. That
 // goes for the headers of its callbacks too. It is QStash's
 // Upstash-Redact-Fields.
@@ -68,10 +68,48 @@ func (m Message) shown() Message {
 	return m
 }
 
+const (
+	redactedPrefix = "REDACTED:"
+	redactedLength = len(redactedPrefix) + 2*sha256.Size
+)
+
 // redactedText stands for a value: whoever knows it can tell that it is the one.
 func redactedText[T ~string | ~[]byte](value T) string {
 	sum := sha256.Sum256([]byte(value))
-	return "REDACTED:" + hex.EncodeToString(sum[:])
+	return redactedPrefix + hex.EncodeToString(sum[:])
+}
+
+// isRedacted tells whether a value is one that stands for another.
+func isRedacted[T ~string | ~[]byte](value T) bool {
+	sum, found := strings.CutPrefix(string(value[:min(len(value), redactedLength+1)]), redactedPrefix)
+	_, err := hex.DecodeString(sum)
+	return found && err == nil && len(value) == redactedLength
+}
+
+// checkNotRedacted refuses a message that was read: what is hidden of it would be
+// lost if it took the place of the one that it was read from.
+func checkNotRedacted(m *Message) error {
+	const why = "it is redacted; the real thing is wanted"
+	if m.Redact != nil && isRedacted(m.Body) {
+		return invalid("Body", why)
+	}
+	if m.Redact != nil && (anyRedacted(m.Header) || m.Callback.isRedacted() || m.FailureCallback.isRedacted()) {
+		return invalid("Header", why)
+	}
+	return nil
+}
+
+func anyRedacted(h http.Header) bool {
+	for _, values := range h {
+		if slices.ContainsFunc(values, isRedacted[string]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Callback) isRedacted() bool {
+	return c != nil && (anyRedacted(c.Header) || c.Callback.isRedacted() || c.FailureCallback.isRedacted())
 }
 
 // header returns h with the values that may be shown.

@@ -170,3 +170,54 @@ func TestRedactionOfNothing(t *testing.T) {
 		t.Errorf("got %+v, %v", m, err)
 	}
 }
+
+// TestScheduleIsRedacted: a schedule is shown redacted, publishes the real thing, and
+// is not replaced by what is shown of it.
+func TestScheduleIsRedacted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newFileBroker(t, nil)
+		var got string
+		handle(t, b, "local:h", func(_ context.Context, d *recall.Delivery) error {
+			got = string(d.Body) + d.Header.Get("Authorization")
+			return nil
+		})
+		redact := &recall.Redaction{Body: true, Header: []string{"authorization"}}
+		m := secret(redact)
+		m.Header = http.Header{"Authorization": {"token-1", "token-2"}, "X-Plain": {"plain"}}
+		set, err := b.SetSchedule(t.Context(), recall.Schedule{ID: "s", Cron: "* * * * *", Message: m})
+		if err != nil {
+			t.Fatal(err)
+		}
+		one, err := b.Schedule(t.Context(), "s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := b.Schedules(t.Context())
+		if err != nil || len(all) != 1 {
+			t.Fatalf("Schedules: %v, %v", all, err)
+		}
+		for how, s := range map[string]recall.Schedule{"SetSchedule": set, "Schedule": one, "Schedules": all[0]} {
+			wantShown(t, how, s.Message, true, true, false)
+		}
+		sleep(time.Minute)
+		if got != "bodytoken-1" {
+			t.Errorf("delivered %q", got)
+		}
+		refused := func(what, field string) {
+			t.Helper()
+			var invalid *recall.InvalidError
+			if _, err := b.SetSchedule(t.Context(), one); !errors.As(err, &invalid) || invalid.Field != field {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		refused("all that is shown", "Body")
+		one.Message.Body = []byte("new")
+		refused("the headers that are shown", "Header")
+		one.Message.Header = m.Header
+		refused("the headers that are shown of callbacks", "Header")
+		one.Message.Callback, one.Message.FailureCallback = m.Callback, m.FailureCallback
+		if _, err := b.SetSchedule(t.Context(), one); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -71,7 +71,9 @@ type Schedule struct {
 	Cron string
 	// Message is what is published: to its URL, or to the endpoints of its Topic
 	// if the URL is empty, as in [Broker.PublishTopic]. Its Delay counts from each
-	// time; NotBefore must be zero, and ScheduleID is ignored.
+	// time; NotBefore must be zero, and ScheduleID is ignored. What of it is not to be
+	// shown is redacted in schedules that are read, see [Redaction], and refused in
+	// those that are set: who changes a schedule has to give the real thing again.
 	Message Message
 	// CatchUp says what becomes of times that were missed.
 	CatchUp CatchUp
@@ -156,7 +158,7 @@ func (b *Broker) Schedule(ctx context.Context, id string) (Schedule, error) {
 	if err != nil {
 		return Schedule{}, err
 	}
-	return s.public()
+	return s.shown()
 }
 
 // Schedules returns all schedules in the order of their ids. Those that cannot be
@@ -172,7 +174,7 @@ func (b *Broker) Schedules(ctx context.Context) ([]Schedule, error) {
 	list, fault := b.schedules.all()
 	out := make([]Schedule, len(list))
 	for i, s := range list {
-		if out[i], err = s.public(); err != nil {
+		if out[i], err = s.shown(); err != nil {
 			return nil, err
 		}
 	}
@@ -184,26 +186,18 @@ func (b *Broker) Schedules(ctx context.Context) ([]Schedule, error) {
 // [Filter.Schedules] takes that back. It is durable when it returns. Errors:
 // [ErrNoSchedule], and those of [Broker.SetSchedule]. Safe for concurrent use.
 func (b *Broker) DeleteSchedule(ctx context.Context, id string) error {
-	if err := checkScheduleID(id); err != nil {
+	return b.changeSchedule(ctx, id, func(k Keeper) error {
+		if _, found, _ := b.schedules.find(id); !found {
+			return noSchedule(id)
+		}
+		_, err := k.Apply(ctx, Change{
+			Objects: []Object{{Kind: ObjectSchedule, Name: id}, {Kind: ObjectScheduleTime, Name: id}}, Now: b.clock.Now(),
+		})
+		if err == nil {
+			b.schedules.forget(id)
+		}
 		return err
-	}
-	k, err := b.beginSchedules(ctx)
-	if err != nil {
-		return err
-	}
-	defer b.end()
-	b.schedules.turn.Lock()
-	defer b.schedules.turn.Unlock()
-	if _, found, _ := b.schedules.find(id); !found {
-		return noSchedule(id)
-	}
-	_, err = k.Apply(ctx, Change{
-		Objects: []Object{{Kind: ObjectSchedule, Name: id}, {Kind: ObjectScheduleTime, Name: id}}, Now: b.clock.Now(),
 	})
-	if err == nil {
-		b.schedules.forget(id)
-	}
-	return err
 }
 
 // PauseSchedule stops a schedule from publishing until it is resumed; to pause
@@ -220,6 +214,25 @@ func (b *Broker) ResumeSchedule(ctx context.Context, id string) error {
 }
 
 func (b *Broker) pauseSchedule(ctx context.Context, id string, paused bool) error {
+	return b.changeSchedule(ctx, id, func(k Keeper) error {
+		old, err := b.findSchedule(id)
+		if err != nil || old.stored.Paused == paused {
+			return err
+		}
+		now := milliseconds(b.clock.Now())
+		s := *old
+		s.stored.Paused, s.stored.Updated = paused, now.UnixMilli()
+		s.next, s.owed = time.Time{}, time.Time{}
+		if !paused {
+			s.next = s.after(now)
+		}
+		_, err = b.storeSchedule(ctx, k, &s, now, true)
+		return err
+	})
+}
+
+// changeSchedule calls change while nothing else changes a schedule.
+func (b *Broker) changeSchedule(ctx context.Context, id string, change func(Keeper) error) error {
 	if err := checkScheduleID(id); err != nil {
 		return err
 	}
@@ -230,19 +243,7 @@ func (b *Broker) pauseSchedule(ctx context.Context, id string, paused bool) erro
 	defer b.end()
 	b.schedules.turn.Lock()
 	defer b.schedules.turn.Unlock()
-	old, err := b.findSchedule(id)
-	if err != nil || old.stored.Paused == paused {
-		return err
-	}
-	now := milliseconds(b.clock.Now())
-	s := *old
-	s.stored.Paused, s.stored.Updated = paused, now.UnixMilli()
-	s.next, s.owed = time.Time{}, time.Time{}
-	if !paused {
-		s.next = s.after(now)
-	}
-	_, err = b.storeSchedule(ctx, k, &s, now, true)
-	return err
+	return change(k)
 }
 
 // check checks what the program set, but for the message.
@@ -259,6 +260,9 @@ func (s *Schedule) check() (*cron.Line, error) {
 	}
 	if !s.Message.NotBefore.IsZero() {
 		return nil, inMessage(invalid("NotBefore", "a schedule has times of its own; use Delay"))
+	}
+	if err := checkNotRedacted(&s.Message); err != nil {
+		return nil, inMessage(err)
 	}
 	return line, nil
 }

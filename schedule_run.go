@@ -170,11 +170,11 @@ func (s *scheduler) publish(ctx context.Context, id string) error {
 	}
 	b.topics.turn.RLock()
 	defer b.topics.turn.RUnlock()
-	public, err := one.public()
+	whole, err := one.whole()
 	if err != nil {
 		return err
 	}
-	msgs, err := b.scheduled(&public, now)
+	msgs, err := b.scheduled(&whole, now)
 	if err == nil {
 		_, err = b.storeSchedule(ctx, s.keeper, &then, now, false, msgs...)
 	}

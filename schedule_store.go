@@ -72,8 +72,15 @@ func (s *schedule) after(t time.Time) time.Time {
 	return s.line.Next(t, time.UnixMilli(s.stored.Since))
 }
 
-// public returns s as programs see it.
-func (s *schedule) public() (Schedule, error) {
+// shown returns s as programs see it.
+func (s *schedule) shown() (Schedule, error) {
+	out, err := s.whole()
+	out.Message = out.Message.shown()
+	return out, err
+}
+
+// whole is that with what is not to be shown.
+func (s *schedule) whole() (Schedule, error) {
 	m, err := loadMessage(s.stored.Message)
 	if err != nil {
 		return Schedule{}, fmt.Errorf("schedule %q: %w: %w", clip(s.id), ErrCorrupt, err)
@@ -103,7 +110,7 @@ func (b *Broker) storeSchedule(
 	if whole && b.scheduler != nil {
 		b.scheduler.hint()
 	}
-	return s.public()
+	return s.shown()
 }
 
 func (b *Broker) fillSchedules(ctx context.Context, k Keeper) error {

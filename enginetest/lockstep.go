@@ -269,7 +269,8 @@ func (p *pair) finish(t *rapid.T) {
 	l := p.leases[len(p.leases)-1-rapid.IntRange(0, min(5, len(p.leases)-1)).Draw(t, "lease")]
 	f := p.x.ending(rapid.SampledFrom([]recall.Outcome{recall.Delivered, recall.Retry, recall.Dead, recall.Release}).Draw(t, "outcome"))
 	f.Due = p.now().Add(genDelay.Draw(t, "backoff"))
-	f.Durable = f.Outcome == recall.Dead || rapid.Bool().Draw(t, "durable")
+	// A queue goes on when the end is durable, and the engines take their time for that.
+	f.Durable = f.Outcome == recall.Dead || l.x.Message.Queue != "" || rapid.Bool().Draw(t, "durable")
 	p.same("Finish", answer(p.ref.e.Finish(p.ref.ctx, l.ref, f), nil), answer(p.x.e.Finish(p.x.ctx, l.x, f), nil))
 }
 

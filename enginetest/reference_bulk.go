@@ -320,6 +320,7 @@ func (r *Reference) Restore(ctx context.Context, id recall.OperationID, now time
 	}
 	for _, e := range op.took {
 		r.byID[e.m.ID] = e
+		r.makeQueue(e.m.Queue, now)
 	}
 	r.live = append(r.live, op.took...)
 	slices.SortFunc(r.live, func(a, b *entry) int { return int(a.seq) - int(b.seq) })

@@ -31,7 +31,7 @@ func (r *Reference) logOutcome(e *entry, f recall.Finish) {
 		ev.Status = f.Response.Status
 	}
 	failed := ev
-	failed.Reason = f.Reason[:min(len(f.Reason), maxReason)]
+	failed.Reason = strings.ToValidUTF8(f.Reason[:min(len(f.Reason), maxReason)], "")
 	plain := recall.Event{Attempt: e.m.Attempts}
 	switch {
 	case f.Outcome == recall.Delivered:

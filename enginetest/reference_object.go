@@ -35,6 +35,9 @@ func (r *Reference) Apply(ctx context.Context, c recall.Change) ([]recall.Receip
 		return nil, err
 	}
 	defer r.mu.Unlock()
+	if slices.ContainsFunc(c.Objects, r.keepsQueue) {
+		return nil, recall.ErrQueueNotEmpty
+	}
 	for _, o := range c.Objects {
 		at := objectName{o.Kind, o.Name}
 		if o.Value == nil {
@@ -46,4 +49,10 @@ func (r *Reference) Apply(ctx context.Context, c recall.Change) ([]recall.Receip
 	r.commits++
 	hint(r.claim)
 	return r.insert(c.Messages, c.Now), nil
+}
+
+// keepsQueue tells whether o would delete a queue that has messages.
+func (r *Reference) keepsQueue(o recall.Object) bool {
+	return o.Kind == recall.ObjectQueue && o.Value == nil &&
+		slices.ContainsFunc(r.live, func(e *entry) bool { return e.m.Queue == o.Name })
 }

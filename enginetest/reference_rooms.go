@@ -18,16 +18,21 @@ type flowUse struct {
 
 // arriveSettings notes what a publication changes beside it.
 func (r *Reference) arriveSettings(m *recall.Message, now time.Time) {
-	queue := objectName{recall.ObjectQueue, m.Queue}
-	if m.Queue != "" && r.objects[queue] == nil {
-		r.objects[queue] = asJSON(recall.QueueSettings{Parallelism: 1, CreatedAt: millis(now), UpdatedAt: millis(now)})
-	}
+	r.makeQueue(m.Queue, now)
 	if m.Flow == nil {
 		return
 	}
 	if s := r.flowSettings(m.FlowKey); !s.Pinned {
 		s.Limit = *m.Flow
 		r.objects[objectName{recall.ObjectFlow, m.FlowKey}] = asJSON(s)
+	}
+}
+
+// makeQueue has a queue that is not there come into being.
+func (r *Reference) makeQueue(name string, now time.Time) {
+	queue := objectName{recall.ObjectQueue, name}
+	if name != "" && r.objects[queue] == nil {
+		r.objects[queue] = asJSON(recall.QueueSettings{Parallelism: 1, CreatedAt: millis(now), UpdatedAt: millis(now)})
 	}
 }
 

@@ -107,6 +107,25 @@ var queueTests = slices.Concat(
 				x.Fatalf("objects: %v", list)
 			}
 		}},
+		{"a queue with messages is not deleted, and an empty one is there again when they are back", func(x *fixture) {
+			x.publishDue(2, queue("q"), label("l"))
+			gone := recall.Change{Objects: []recall.Object{{Kind: recall.ObjectQueue, Name: "q"}}, Now: x.now}
+			_, err := can[recall.Keeper](x).Apply(x.ctx, gone)
+			x.wantError(err, recall.ErrQueueNotEmpty, "Apply")
+			op := x.cancelMatching(byLabel("l"), 2).Operation
+			x.apply(gone.Objects)
+			x.wantObjects(recall.ObjectQueue)
+			if _, can := x.e.(recall.Restorer); can {
+				x.wantRestored(op, 2, 0)
+			} else {
+				x.publish(queue("q"))
+			}
+			list, err := can[recall.Keeper](x).Objects(x.ctx, recall.ObjectQueue)
+			x.check(err, "Objects")
+			if len(list) != 1 || list[0].Name != "q" {
+				x.Fatalf("objects: %v", list)
+			}
+		}},
 		{"a held head blocks, a cancelled one does not", func(x *fixture) {
 			ids := x.publishDue(3, queue("q"))
 			x.hold(byID(ids[0]), 1)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"strings"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -277,7 +278,10 @@ func (w *eventWriter) event(ev *Event, reason int) {
 			has |= bit
 		}
 	}
-	cut := ev.Reason[:min(len(ev.Reason), reason)]
+	cut := ev.Reason
+	if len(cut) > reason {
+		cut = strings.ToValidUTF8(cut[:reason], "")
+	}
 	note(ev.Attempt != 0, hasAttempt)
 	note(ev.Status != 0, hasStatus)
 	note(ev.Due != 0, hasDue)

@@ -187,7 +187,9 @@ func element(low, high int) *rapid.Generator[string] {
 		case 1:
 			return fmt.Sprintf("*/%d", rapid.IntRange(1, high-low).Draw(t, "step"))
 		case 2:
-			return fmt.Sprintf("%d-%d", a, b)
+			if a < b { // the other parser takes "0-0" for every day of the week
+				return fmt.Sprintf("%d-%d", a, b)
+			}
 		case 3:
 			if b-a > 1 {
 				return fmt.Sprintf("%d-%d/%d", a, b, rapid.IntRange(1, b-a).Draw(t, "step"))
@@ -289,7 +291,7 @@ func TestAgainstAnotherParser(t *testing.T) {
 				return
 			}
 			if len(want) == 0 || !now.Equal(want[0]) {
-				t.Fatalf("%q in %s after %v: got %v, want %v", fields, name, from.In(loc), now.In(loc), want)
+				t.Fatalf("%q in %s after %v: got %v, want %v", fields, name, from.In(loc), now.In(loc), want[:min(3, len(want))])
 			}
 			want = want[1:]
 		}
