@@ -141,6 +141,7 @@ const cases = [];
 
 // test adds a case. The name is that of a row of the matrix, which may be
 // followed by a colon and what is special. uses names a method, like
-// "Messages.cancel": a version that lacks it has no such case.
+// "Messages.cancel": a version that lacks it has no such case. Nor has one for
+// which run returns "absent".
 export const test = (name, uses, run) => cases.push({ name, uses, run });
 export { cases };

@@ -24,7 +24,7 @@ const { QSTASH_URL: url, QSTASH_TOKEN: token } = process.env;
 const retry = { retries: 0 };
 const client = new sdk.Client({ baseUrl: url, token, retry });
 const methods = watch(sdk, client);
-const at = (major, minor) => {
+const since = (major, minor) => {
   const [a, b] = version.split(".").map(Number);
   return a > major || (a === major && b >= minor);
 };
@@ -33,8 +33,8 @@ for (const file of fs.readdirSync(new URL("cases", import.meta.url)).sort()) awa
 
 async function outcome(run) {
   try {
-    await within("the end of the case", run({ sdk, client, load, url, token, retry, at }), 30_000);
-    return { outcome: "pass" };
+    const said = await within("the end of the case", run({ sdk, client, load, url, token, retry, since }), 30_000);
+    return { outcome: said ?? "pass" };
   } catch (error) {
     return { outcome: "fail", error: `${error.stack}${error.cause ? `\ncause: ${error.cause.stack}` : ""}` };
   }

@@ -74,9 +74,9 @@ test("dlq.delete(id)", "DLQ.delete", async ({ sdk, client }) => {
   await fails(sdk, 404, /./, () => client.dlq.delete(id));
 });
 
-test("dlq.deleteMany", "DLQ.deleteMany", async ({ client, at }) => {
+test("dlq.deleteMany", "DLQ.deleteMany", async ({ client, since }) => {
   const { at: { url }, ids: [a, b, c] } = await dead(client, 3);
-  const [line, body] = at(2, 10) ? [`DELETE /v2/dlq?dlqIds=${a}&dlqIds=${b}`, ""] : ["DELETE /v2/dlq", { dlqIds: [a, b] }];
+  const [line, body] = since(2, 10) ? [`DELETE /v2/dlq?dlqIds=${a}&dlqIds=${b}`, ""] : ["DELETE /v2/dlq", { dlqIds: [a, b] }];
   assert.deepEqual(await sends(line, body, () => client.dlq.deleteMany({ dlqIds: [a, b] })), { deleted: 2 });
   assert.deepEqual(await left(client, url), [c]);
   assert.deepEqual(await client.dlq.deleteMany({ dlqIds: [a, c] }), { deleted: 1 });

@@ -37,7 +37,7 @@ test("logs: delivered and cancelled", "Client.logs", async ({ client }) => {
   assert.equal(logs.length, 1);
 });
 
-test("logs: pages", "Client.logs", async ({ client, at: since }) => {
+test("logs: pages", "Client.logs", async ({ client, since }) => {
   const at = endpoint();
   const { messageId } = await client.publish({ url: at.url });
   const whole = (await logged(client, messageId, "DELIVERED")).reverse();
@@ -55,8 +55,8 @@ test("logs: pages", "Client.logs", async ({ client, at: since }) => {
   assert.deepEqual(logs, whole);
 });
 
-test("logs: by messageIds", "Client.logs", async ({ client, at }) => {
-  if (!at(2, 10)) return;
+test("logs: by messageIds", "Client.logs", async ({ client, since }) => {
+  if (!since(2, 10)) return "absent";
   const to = endpoint();
   const ids = [];
   for (const _ of [1, 2, 3]) ids.push((await client.publish({ url: to.url })).messageId);

@@ -62,9 +62,9 @@ test("messages.delete(id)", "Messages.delete", async ({ sdk, client }) => {
   await fails(sdk, 404, /./, () => client.messages.delete(id));
 });
 
-test("messages.deleteMany", "Messages.deleteMany", async ({ sdk, client, at }) => {
+test("messages.deleteMany", "Messages.deleteMany", async ({ sdk, client, since }) => {
   const [a, b, c] = await waiting(client, {}, {}, {});
-  const [line, body] = at(2, 10)
+  const [line, body] = since(2, 10)
     ? [`DELETE /v2/messages?messageIds=${a}&messageIds=${b}&messageIds=msg_none`]
     : ["DELETE /v2/messages", { messageIds: [a, b, "msg_none"] }];
   assert.equal(await sends(line, body, () => client.messages.deleteMany([a, b, "msg_none"])), 2);
@@ -73,16 +73,16 @@ test("messages.deleteMany", "Messages.deleteMany", async ({ sdk, client, at }) =
   await client.messages.delete(c);
 });
 
-test("messages.deleteMany: of none", "Messages.deleteMany", async ({ client, at }) => {
+test("messages.deleteMany: of none", "Messages.deleteMany", async ({ client, since }) => {
   const [id] = await waiting(client, {});
-  if (at(2, 10)) assert.equal(await client.messages.deleteMany([]), 0);
+  if (since(2, 10)) assert.equal(await client.messages.deleteMany([]), 0);
   else assert.equal(await sends("DELETE /v2/messages", { messageIds: [] }, () => client.messages.deleteMany([])), 1);
-  assert.equal(await client.messages.deleteMany([id]), at(2, 10) ? 1 : 0);
+  assert.equal(await client.messages.deleteMany([id]), since(2, 10) ? 1 : 0);
 });
 
-test("messages.deleteAll", "Messages.deleteAll", async ({ client, at }) => {
+test("messages.deleteAll", "Messages.deleteAll", async ({ client, since }) => {
   await waiting(client, {}, {});
-  const line = at(2, 10) ? "DELETE /v2/messages?count=100" : "DELETE /v2/messages";
+  const line = since(2, 10) ? "DELETE /v2/messages?count=100" : "DELETE /v2/messages";
   assert.equal(await sends(line, "", () => client.messages.deleteAll()), 2);
   assert.equal(await client.messages.deleteAll(), 0);
 });

@@ -4,7 +4,7 @@ import { endpoint, fails, lastHeaders, sends, test } from "../harness.mjs";
 
 const yearly = "0 0 1 1 *";
 
-test("schedules.create", "Schedules.create", async ({ sdk, client, at }) => {
+test("schedules.create", "Schedules.create", async ({ sdk, client, since }) => {
   const to = endpoint();
   const destination = `${to.url}/yearly`;
   const created = await sends(`POST /v2/schedules/${destination}`, "happy", () => client.schedules.create({
@@ -18,8 +18,8 @@ test("schedules.create", "Schedules.create", async ({ sdk, client, at }) => {
   assert.deepEqual([s.cron, s.destination, s.body, s.method, s.retries, s.delay], [`CRON_TZ=Europe/Berlin ${yearly}`, destination, "happy", "PUT", 1, 60]);
   assert.deepEqual([s.callback, s.failureCallback, s.flowControlKey, s.ratePerSecond], [`${to.url}/callback`, `${to.url}/failed`, "sdk-scheduled", 5]);
   assert.deepEqual(s.header, { "Content-Type": ["text/plain"], "X-One": ["1"] });
-  if (at(2, 8)) assert.equal(s.queueName, "sdk-scheduled");
-  if (at(2, 9)) assert.equal(s.label, "sdk-scheduled");
+  if (since(2, 8)) assert.equal(s.queueName, "sdk-scheduled");
+  if (since(2, 9)) assert.equal(s.label, "sdk-scheduled");
   await client.schedules.delete("sdk-create");
   await fails(sdk, 400, /cron/i, () => client.schedules.create({ destination, cron: "never" }));
 });
