@@ -14,9 +14,10 @@ async function environment(variables, run) {
   }
 }
 
-test("QSTASH_DEV", "startDevServer", ({ sdk, url }) =>
+test("QSTASH_DEV", "startDevServer", ({ sdk, url, load }) =>
   environment({ QSTASH_DEV: "true", QSTASH_DEV_PORT: new URL(url).port }, async () => {
     await sdk.startDevServer();
+    await (await load("nextjs.mjs")).registerQStashDev();
     const at = endpoint();
     const { messageId } = await new sdk.Client().publishJSON({ url: at.url, body: { dev: true } });
     const { headers, body } = await at.next();

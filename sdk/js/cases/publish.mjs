@@ -140,6 +140,15 @@ test("publishJSON", "Client.publishJSON", async ({ client }) => {
   assert.equal(got.headers["upstash-message-id"], messageId);
 });
 
+test("publishJSON: an e-mail provider", "Client.publishJSON", async ({ sdk, client }) => {
+  const provider = sdk.resend({ token: "mail-token" });
+  const { messageId } = await client.publishJSON({ api: { name: "email", provider }, body: { subject: "s" }, delay: "1h" });
+  const m = await client.messages.get(messageId); // it is not to go out
+  await client.messages.delete(messageId);
+  assert.equal(m.url, "https://api.resend.com/emails");
+  assert.deepEqual(m.header.Authorization, ["Bearer mail-token"]);
+});
+
 test("batch", "Client.batch", async ({ client }) => {
   const [a, b] = [endpoint(), endpoint()];
   await client.urlGroups.addEndpoints({ name: "sdk-batch", endpoints: [{ url: a.url }, { url: b.url }] });
