@@ -294,6 +294,14 @@ func New(engine Engine, opts *Options) (*Broker, error) {
 	return start(engine, o), nil
 }
 
+// Options returns the options that the broker goes by, with the defaults filled
+// in. Changing them changes nothing. It answers after Close too.
+func (b *Broker) Options() Options {
+	o := *b.opts
+	o.Retries = Retries(*o.Retries)
+	return o
+}
+
 func start(engine Engine, o *Options) *Broker {
 	b := &Broker{engine: engine, opts: o, clock: o.Clock, log: o.Logger}
 	b.upkeepRate.Store(int64(o.UpkeepRate))

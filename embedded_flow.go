@@ -69,10 +69,7 @@ func (e *embedded) setFlowLocked(name string, value []byte) {
 		e.flows.byName[name] = k
 		e.countFlowLocked(k)
 	}
-	k.set = FlowSettings{}
-	if value != nil {
-		_ = json.Unmarshal(value, &k.set)
-	}
+	k.set = flowSettings(value)
 	if k.reserved < k.used {
 		k.reserved = k.used
 	}

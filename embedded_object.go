@@ -93,7 +93,7 @@ func (w *objectWork) write(t *turn) error {
 }
 
 // keepsQueue tells whether o would delete a queue that has messages, those included
-// that this commit publishes.
+// that this commit publishes. Those whose last attempt runs do not count.
 func (t *turn) keepsQueue(o Object) bool {
 	if o.Kind != ObjectQueue || o.Value != nil {
 		return false
@@ -219,9 +219,8 @@ func (t *turn) settings(w *insertWork, i int) {
 	if k := t.e.flows.byName[m.FlowKey]; k != nil {
 		have = k.set
 	}
-	if !have.Pinned && have.Limit != *m.Flow {
-		have.Limit = *m.Flow
-		t.set(ObjectFlow, m.FlowKey, encodeJSON(have))
+	if after := have.After(*m.Flow); after != have {
+		t.set(ObjectFlow, m.FlowKey, encodeJSON(after))
 	}
 }
 

@@ -3,6 +3,7 @@ package recall
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"time"
 )
 
@@ -23,9 +24,37 @@ func (l FlowLimit) period() int64 { return cmp.Or(l.Period.Milliseconds(), time.
 
 // FlowSettings are what is set of a flow-control key.
 type FlowSettings struct {
-	Limit  FlowLimit `json:"limit"`            // the zero FlowLimit is none
-	Pinned bool      `json:"pinned,omitempty"` // messages do not change Limit
-	Paused bool      `json:"paused,omitempty"` // nothing of it is delivered
+	Limit FlowLimit `json:"limit"` // the zero FlowLimit is none
+	// PinnedRate: messages do not change Limit.Rate and Limit.Period, and
+	// PinnedParallelism: nor Limit.Parallelism.
+	PinnedRate        bool `json:"pinnedRate,omitempty"`
+	PinnedParallelism bool `json:"pinnedParallelism,omitempty"`
+	Paused            bool `json:"paused,omitempty"` // nothing of it is delivered
+}
+
+// After returns what the settings are after a message that brings a limit: it is
+// that of the message, but for what is pinned.
+func (s FlowSettings) After(l FlowLimit) FlowSettings {
+	if !s.PinnedRate {
+		s.Limit.Rate, s.Limit.Period = l.Rate, l.Period
+	}
+	if !s.PinnedParallelism {
+		s.Limit.Parallelism = l.Parallelism
+	}
+	return s
+}
+
+// flowSettings reads the value of an object; what cannot be read is none. Older
+// files say "pinned" for both.
+func flowSettings(value []byte) (s FlowSettings) {
+	var older struct {
+		Pinned bool `json:"pinned"`
+	}
+	if json.Unmarshal(value, &s) != nil || json.Unmarshal(value, &older) != nil {
+		return FlowSettings{}
+	}
+	s.PinnedRate, s.PinnedParallelism = s.PinnedRate || older.Pinned, s.PinnedParallelism || older.Pinned
+	return s
 }
 
 // FlowState is a flow-control key as it is.

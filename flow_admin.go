@@ -2,8 +2,8 @@ package recall
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -34,9 +34,32 @@ func (b *Broker) FlowKey(ctx context.Context, key string) (FlowState, error) {
 	return FlowState{}, err
 }
 
+// FlowPart is a part of a [FlowLimit] that can be pinned by itself.
+type FlowPart uint8
+
+// The parts of a limit.
+const (
+	FlowRate        FlowPart = iota + 1 // Rate and Period
+	FlowParallelism                     // Parallelism
+)
+
+func checkParts(parts []FlowPart) error {
+	for _, p := range parts {
+		if p != FlowRate && p != FlowParallelism {
+			return invalid("FlowPart", "%d is unknown", uint8(p))
+		}
+	}
+	return nil
+}
+
+// isOneOf tells whether a list of parts means p; an empty one means all.
+func (p FlowPart) isOneOf(parts []FlowPart) bool { return len(parts) == 0 || slices.Contains(parts, p) }
+
 // PinFlow sets the limit of a key, and keeps messages from changing it, as QStash's
 // pin does. A lower limit counts at once for what waits, also for what is due
-// already; attempts that run go on. The zero FlowLimit lifts the limit.
+// already; attempts that run go on. The zero FlowLimit lifts the limit. With parts,
+// only those of limit count: the others stay as they are, and follow messages
+// unless they are pinned already.
 //
 // A rate counts attempts that begin, retries included, in fixed periods of which
 // one begins with the first attempt after the last. It is not exceeded across a
@@ -45,19 +68,35 @@ func (b *Broker) FlowKey(ctx context.Context, key string) (FlowState, error) {
 //
 // The change is durable when PinFlow returns. Errors: [ErrInvalid],
 // [ErrUnsupported], [ErrFull], [ErrFailed], [ErrClosed].
-func (b *Broker) PinFlow(ctx context.Context, key string, limit FlowLimit) error {
+func (b *Broker) PinFlow(ctx context.Context, key string, limit FlowLimit, parts ...FlowPart) error {
+	if err := checkParts(parts); err != nil {
+		return err
+	}
 	if limit != (FlowLimit{}) {
 		if err := checkFlow(key, &limit); err != nil {
 			return err
 		}
 	}
-	return b.changeFlow(ctx, key, func(s *FlowSettings) { s.Limit, s.Pinned = limit, true })
+	return b.changeFlow(ctx, key, func(s *FlowSettings) {
+		if FlowRate.isOneOf(parts) {
+			s.Limit.Rate, s.Limit.Period, s.PinnedRate = limit.Rate, limit.Period, true
+		}
+		if FlowParallelism.isOneOf(parts) {
+			s.Limit.Parallelism, s.PinnedParallelism = limit.Parallelism, true
+		}
+	})
 }
 
-// UnpinFlow lets the next message that brings a limit set it again. Until then
-// the limit stays.
-func (b *Broker) UnpinFlow(ctx context.Context, key string) error {
-	return b.changeFlow(ctx, key, func(s *FlowSettings) { s.Pinned = false })
+// UnpinFlow lets the next message that brings a limit set it again, or the given
+// parts of it. Until then the limit stays.
+func (b *Broker) UnpinFlow(ctx context.Context, key string, parts ...FlowPart) error {
+	if err := checkParts(parts); err != nil {
+		return err
+	}
+	return b.changeFlow(ctx, key, func(s *FlowSettings) {
+		s.PinnedRate = s.PinnedRate && !FlowRate.isOneOf(parts)
+		s.PinnedParallelism = s.PinnedParallelism && !FlowParallelism.isOneOf(parts)
+	})
 }
 
 // PauseFlow keeps messages of a key from going out until [Broker.ResumeFlow],
@@ -92,10 +131,7 @@ func (b *Broker) changeFlow(ctx context.Context, key string, change func(*FlowSe
 		return err
 	}
 	return b.changeSettings(ctx, ObjectFlow, key, func(value []byte, _ time.Time) ([]byte, error) {
-		var s FlowSettings
-		if value != nil {
-			_ = json.Unmarshal(value, &s) // as the engine reads it
-		}
+		s := flowSettings(value)
 		if change(&s); s == (FlowSettings{}) {
 			return nil, nil
 		}

@@ -32,7 +32,8 @@ type Keeper interface {
 	// Objects returns the objects of one kind in the order of their names.
 	Objects(ctx context.Context, kind ObjectKind) ([]Object, error)
 	// Apply changes objects and inserts messages as one durable unit, under the
-	// rules of [Engine.Insert]. A queue that has messages is not deleted: that is
+	// rules of [Engine.Insert]. A queue that has messages, those aside whose last
+	// attempt runs, is not deleted: that is
 	// ErrQueueNotEmpty, and nothing has changed. A message that is published to a
 	// queue without an object, or restored to one, makes the object.
 	Apply(ctx context.Context, c Change) ([]Receipt, error)

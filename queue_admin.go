@@ -36,7 +36,29 @@ func (b *Broker) SetQueue(ctx context.Context, name string, parallelism int) err
 	if parallelism < 1 || parallelism > MaxParallelism {
 		return invalid("Parallelism", "%d is not between 1 and %d", parallelism, MaxParallelism)
 	}
-	return b.changeQueue(ctx, name, true, func(s *QueueSettings) { s.Parallelism = parallelism })
+	return b.UpdateQueue(ctx, name, QueueUpdate{Parallelism: parallelism})
+}
+
+// QueueUpdate says what [Broker.UpdateQueue] changes.
+type QueueUpdate struct {
+	Parallelism int   // as in [Broker.SetQueue]; 0: it stays as it is
+	Paused      *bool // nil: it stays as it is
+}
+
+// UpdateQueue is [Broker.SetQueue], [Broker.PauseQueue] and [Broker.ResumeQueue] as
+// one change: a queue that it creates paused has never been anything else.
+func (b *Broker) UpdateQueue(ctx context.Context, name string, u QueueUpdate) error {
+	if u.Parallelism < 0 || u.Parallelism > MaxParallelism {
+		return invalid("Parallelism", "%d is not between 1 and %d", u.Parallelism, MaxParallelism)
+	}
+	return b.changeQueue(ctx, name, true, func(s *QueueSettings) {
+		if u.Parallelism > 0 {
+			s.Parallelism = u.Parallelism
+		}
+		if u.Paused != nil {
+			s.Paused = *u.Paused
+		}
+	})
 }
 
 // PauseQueue keeps messages of a queue from going out until [Broker.ResumeQueue].
@@ -77,14 +99,6 @@ func checkQueueName(name string) error {
 	return checkName("Queue", name)
 }
 
-func queueObject(ctx context.Context, k Keeper, name string) (s QueueSettings, found bool, err error) {
-	value, err := objectValue(ctx, k, ObjectQueue, name)
-	if value == nil || err != nil {
-		return s, false, err
-	}
-	return queueSettings(value), true, nil
-}
-
 // Queue returns a queue, or [ErrNotFound]. Lag and InFlight are as exact as
 // [Broker.Count].
 func (b *Broker) Queue(ctx context.Context, name string) (QueueInfo, error) {
@@ -93,14 +107,14 @@ func (b *Broker) Queue(ctx context.Context, name string) (QueueInfo, error) {
 		return QueueInfo{}, err
 	}
 	defer b.end()
-	s, found, err := queueObject(ctx, k, name)
+	value, err := objectValue(ctx, k, ObjectQueue, name)
 	switch {
 	case err != nil:
 		return QueueInfo{}, err
-	case !found:
+	case value == nil:
 		return QueueInfo{}, fmt.Errorf("%w: queue %q", ErrNotFound, name)
 	}
-	return b.queueInfo(ctx, name, s)
+	return b.queueInfo(ctx, name, queueSettings(value))
 }
 
 func (b *Broker) queueInfo(ctx context.Context, name string, s QueueSettings) (QueueInfo, error) {
@@ -132,8 +146,8 @@ func (b *Broker) Queues(ctx context.Context) ([]QueueInfo, error) {
 
 // DeleteQueue deletes a queue in which no message waits and of which none is out;
 // otherwise it is [ErrQueueNotEmpty], and nothing has changed. A message that is
-// published to it later creates it anew, and so does one that is restored. It is durable when it returns; a queue
-// that does not exist is [ErrNotFound].
+// published to it later creates it anew, and so does one that is restored. It is
+// durable when it returns; a queue that does not exist is [ErrNotFound].
 func (b *Broker) DeleteQueue(ctx context.Context, name string) error {
 	info, err := b.Queue(ctx, name)
 	if err != nil {
@@ -142,25 +156,37 @@ func (b *Broker) DeleteQueue(ctx context.Context, name string) error {
 	if info.Lag+info.InFlight > 0 {
 		return fmt.Errorf("%w: %d in %q, and %d in flight", ErrQueueNotEmpty, info.Lag, name, info.InFlight)
 	}
+	return b.forgetQueue(ctx, name)
+}
+
+// forgetQueue deletes what is set of a queue.
+func (b *Broker) forgetQueue(ctx context.Context, name string) error {
 	return b.changeSettings(ctx, ObjectQueue, name, func([]byte, time.Time) ([]byte, error) { return nil, nil })
 }
 
 // CancelQueue cancels all messages of a queue, by the rules and with the options of
 // [Broker.CancelMatching], and then deletes it: the operation can be undone with
 // [Broker.Restore], which brings the messages back, and with them a queue with the
-// settings of a new one. If the cancellation stops at a message in flight, or is
-// refused, the queue stays. What is published meanwhile goes to the queue as it
-// is then.
+// settings of a new one. With [DryRun] nothing happens. If the cancellation stops at
+// a message in flight, or is refused, the queue stays, and so it does while
+// messages that [Skip] has left alone are in flight. With [Sticky] and [Abort] it is deleted although their
+// last attempts still run. What is published meanwhile goes to the queue as it is
+// then, which stays if that is found in it.
 func (b *Broker) CancelQueue(ctx context.Context, name string, opts ...CancelOption) (CancelResult, error) {
 	if _, err := b.Queue(ctx, name); err != nil {
+		return CancelResult{}, err
+	}
+	o, err := collectCancel(opts)
+	if err != nil {
 		return CancelResult{}, err
 	}
 	res, err := b.CancelMatching(ctx, Filter{Queues: []string{name}}, opts...)
 	if err != nil {
 		return res, err
 	}
-	if err := b.DeleteQueue(ctx, name); err != nil && !errors.Is(err, ErrQueueNotEmpty) {
+	info, err := b.Queue(ctx, name)
+	if err != nil || o.dryRun || info.Lag > 0 || info.InFlight > 0 && !o.policy.asks() {
 		return res, err
 	}
-	return res, nil
+	return res, b.forgetQueue(ctx, name)
 }

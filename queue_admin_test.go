@@ -133,6 +133,17 @@ func TestCancelQueue(t *testing.T) {
 		if back, err := b.Restore(ctx, res.Operation); err != nil || back.Restored != 5 {
 			t.Fatalf("Restore: %+v, %v", back, err)
 		}
+		if q, err := b.Queue(ctx, "q"); err != nil || q.Lag != 5 || q.Parallelism != 1 || q.Paused {
+			t.Errorf("the queue that is back: %+v, %v", q, err)
+		}
+		for _, change := range []func(context.Context, string) error{b.PauseQueue, b.ResumeQueue} {
+			if err := change(ctx, "q"); err != nil {
+				t.Error(err)
+			}
+		}
+		if q, err := b.Queue(ctx, "q"); err != nil || !q.CreatedAt.Equal(time.Now()) {
+			t.Errorf("the queue that was set: %+v, %v", q, err)
+		}
 		r := &recorder{}
 		handle(t, b, "local:later", r.handle)
 		sleep(time.Minute)
@@ -140,6 +151,76 @@ func TestCancelQueue(t *testing.T) {
 			t.Errorf("delivered %d, %d at a time", got, r.top)
 		}
 	})
+}
+
+// TestCancelQueueInFlight cancels a queue of which one message is out.
+func TestCancelQueueInFlight(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		opts []recall.CancelOption
+		gone bool
+	}{
+		{"stop", nil, false},
+		{"skip", []recall.CancelOption{recall.Skip}, false},
+		{"sticky", []recall.CancelOption{recall.Sticky}, true},
+		{"abort", []recall.CancelOption{recall.Abort}, true},
+		{"dry run", []recall.CancelOption{recall.Skip, recall.DryRun()}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBroker(t, nil)
+				ctx := t.Context()
+				r := &recorder{takes: time.Minute, fail: map[string]int{"first": 9}}
+				handle(t, b, "local:r", r.handle)
+				for _, body := range []string{"first", "second"} {
+					publish(t, b, recall.Message{URL: "local:r", Queue: "q", Body: []byte(body)})
+				}
+				sleep(time.Second)
+				res, err := b.CancelQueue(ctx, "q", test.opts...)
+				if stopped := errors.Is(err, recall.ErrNotCancellable); stopped != (test.opts == nil) || !stopped && err != nil {
+					t.Fatalf("got %+v, %v", res, err)
+				}
+				if _, err := b.Queue(ctx, "q"); errors.Is(err, recall.ErrNotFound) != test.gone {
+					t.Errorf("the queue: %v", err)
+				}
+				if !test.gone {
+					return
+				}
+				sleep(24 * time.Hour) // its last attempt has failed
+				checkCount(t, b, recall.Count{})
+				publish(t, b, recall.Message{URL: "local:r", Queue: "q"})
+				sleep(time.Hour)
+				checkCount(t, b, recall.Count{})
+			})
+		})
+	}
+}
+
+func TestUpdateQueue(t *testing.T) {
+	b := newBroker(t, &recall.Options{NoDispatch: true})
+	ctx, yes, no := t.Context(), true, false
+	for _, step := range []struct {
+		update      recall.QueueUpdate
+		parallelism int
+		paused      bool
+	}{
+		{recall.QueueUpdate{Paused: &yes}, 1, true},
+		{recall.QueueUpdate{Parallelism: 7}, 7, true},
+		{recall.QueueUpdate{}, 7, true},
+		{recall.QueueUpdate{Parallelism: 2, Paused: &no}, 2, false},
+	} {
+		if err := b.UpdateQueue(ctx, "q", step.update); err != nil {
+			t.Fatal(err)
+		}
+		if q, err := b.Queue(ctx, "q"); err != nil || q.Parallelism != step.parallelism || q.Paused != step.paused {
+			t.Errorf("after %+v: %+v, %v", step.update, q, err)
+		}
+	}
+	for _, bad := range []int{-1, recall.MaxParallelism + 1} {
+		if err := b.UpdateQueue(ctx, "q", recall.QueueUpdate{Parallelism: bad}); !errors.Is(err, recall.ErrInvalid) {
+			t.Errorf("%d: %v", bad, err)
+		}
+	}
 }
 
 func TestFlowKeys(t *testing.T) {

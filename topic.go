@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 )
@@ -31,6 +32,10 @@ type Endpoint struct {
 type Topic struct {
 	Name      string
 	Endpoints []Endpoint // in the order in which they were added
+	// Defaults are kept for who publishes to the topic over HTTP: package qstash
+	// puts them beneath the headers of a request. PublishTopic and schedules do
+	// not look at them. See [Broker.SetTopicDefaults].
+	Defaults  http.Header
 	CreatedAt time.Time
 	UpdatedAt time.Time
 }
@@ -311,7 +316,7 @@ func (e Endpoint) isNamed(by Endpoint) bool {
 
 func (t *Topic) clone() Topic {
 	c := *t
-	c.Endpoints = slices.Clone(t.Endpoints)
+	c.Endpoints, c.Defaults = slices.Clone(t.Endpoints), cloneHeader(t.Defaults)
 	return c
 }
 
@@ -383,13 +388,14 @@ func (b *Broker) storeTopic(ctx context.Context, k Keeper, t *Topic, now time.Ti
 
 // storedTopic is the value of a topic's object. Times are in milliseconds.
 type storedTopic struct {
-	Endpoints []Endpoint `json:"endpoints"`
-	Created   int64      `json:"created"`
-	Updated   int64      `json:"updated"`
+	Endpoints []Endpoint  `json:"endpoints"`
+	Defaults  http.Header `json:"defaults,omitempty"`
+	Created   int64       `json:"created"`
+	Updated   int64       `json:"updated"`
 }
 
 func encodeTopic(t *Topic) []byte {
-	return encodeJSON(storedTopic{t.Endpoints, t.CreatedAt.UnixMilli(), t.UpdatedAt.UnixMilli()})
+	return encodeJSON(storedTopic{t.Endpoints, t.Defaults, t.CreatedAt.UnixMilli(), t.UpdatedAt.UnixMilli()})
 }
 
 func decodeTopic(o Object) (*Topic, error) {
@@ -401,6 +407,7 @@ func decodeTopic(o Object) (*Topic, error) {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return &Topic{
-		Name: o.Name, Endpoints: s.Endpoints, CreatedAt: time.UnixMilli(s.Created), UpdatedAt: time.UnixMilli(s.Updated),
+		Name: o.Name, Endpoints: s.Endpoints, Defaults: s.Defaults,
+		CreatedAt: time.UnixMilli(s.Created), UpdatedAt: time.UnixMilli(s.Updated),
 	}, nil
 }

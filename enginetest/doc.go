@@ -4,7 +4,7 @@
 //
 // An engine's own test hands over a function that opens one:
 //
-//	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return fileHarness(t, recall.SyncNever) })
+//	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return fileHarness(t, d) })
 //
 // The suite reads no clock and never sleeps: it passes fixed times to the
 // engine. With the environment variable RECALL_SOAK set, its concurrent and

@@ -188,7 +188,10 @@ func (p *pair) settings(t *rapid.T) {
 	paused := rapid.IntRange(0, 3).Draw(t, "paused") == 0
 	if rapid.Bool().Draw(t, "flow") {
 		o = recall.Object{Kind: recall.ObjectFlow, Name: rapid.SampledFrom([]string{"f1", "f2"}).Draw(t, "key")}
-		o.Value = asJSON(recall.FlowSettings{Limit: *genLimit.Draw(t, "limit"), Pinned: rapid.Bool().Draw(t, "pinned"), Paused: paused})
+		o.Value = asJSON(recall.FlowSettings{
+			Limit: *genLimit.Draw(t, "limit"), PinnedRate: rapid.Bool().Draw(t, "pinned rate"),
+			PinnedParallelism: rapid.Bool().Draw(t, "pinned"), Paused: paused,
+		})
 	} else {
 		o.Value = asJSON(recall.QueueSettings{Parallelism: rapid.IntRange(1, 3).Draw(t, "parallelism"), Paused: paused})
 	}

@@ -51,8 +51,9 @@ func (r *Reference) Apply(ctx context.Context, c recall.Change) ([]recall.Receip
 	return r.insert(c.Messages, c.Now), nil
 }
 
-// keepsQueue tells whether o would delete a queue that has messages.
+// keepsQueue tells whether o would delete a queue that has messages. Those whose
+// last attempt runs do not count.
 func (r *Reference) keepsQueue(o recall.Object) bool {
 	return o.Kind == recall.ObjectQueue && o.Value == nil &&
-		slices.ContainsFunc(r.live, func(e *entry) bool { return e.m.Queue == o.Name })
+		slices.ContainsFunc(r.live, func(e *entry) bool { return e.m.Queue == o.Name && !e.requested })
 }

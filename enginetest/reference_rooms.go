@@ -22,8 +22,8 @@ func (r *Reference) arriveSettings(m *recall.Message, now time.Time) {
 	if m.Flow == nil {
 		return
 	}
-	if s := r.flowSettings(m.FlowKey); !s.Pinned {
-		s.Limit = *m.Flow
+	s := r.flowSettings(m.FlowKey).After(*m.Flow)
+	if s != (recall.FlowSettings{}) {
 		r.objects[objectName{recall.ObjectFlow, m.FlowKey}] = asJSON(s)
 	}
 }

@@ -278,7 +278,7 @@ var flowTests = slices.Concat(
 			ids := x.publishDue(5, flow("k", &recall.FlowLimit{Parallelism: 1}))
 			x.claimOne(ids[0])
 			x.wantClaim(9)
-			x.setFlow(recall.FlowSettings{Limit: recall.FlowLimit{Parallelism: 3}, Pinned: true})
+			x.setFlow(recall.FlowSettings{Limit: recall.FlowLimit{Parallelism: 3}, PinnedRate: true, PinnedParallelism: true})
 			x.wantClaim(9, ids[1:3]...)
 			last := x.publish(flow("k", &recall.FlowLimit{Parallelism: 9})) // it is pinned
 			x.wantClaim(9)

@@ -1,10 +1,12 @@
 package qstash
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/recallmq/recall"
@@ -56,35 +58,82 @@ func (h *handler) batch(w http.ResponseWriter, r *http.Request, _ string) error 
 	if err != nil {
 		return err
 	}
-	answers := make([]any, len(items))
-	var msgs []recall.Message
-	var slots []int
+	b := batchOf{h: h, answers: make([]any, len(items)), groups: map[string]batchGroup{}}
 	for i, item := range items {
-		m, err := h.batchMessage(item, r)
-		var group errUnknownGroup
-		var own *statusError
+		m, err := b.message(item, r)
 		switch {
-		case errors.As(err, &group), errors.As(err, &own) && own.status == http.StatusRequestEntityTooLarge:
-			answers[i] = map[string]string{"error": err.Error()}
+		case isSlotError(err):
+			b.refuse(i, err)
+		case isBadRequest(err):
+			return badRequest("item %d: %s", i, text(err))
 		case err != nil:
-			return badRequest("item %d: %v", i, err)
+			return err
 		default:
-			msgs, slots = append(msgs, m), append(slots, i)
+			b.msgs, b.slots = append(b.msgs, m), append(b.slots, i)
 		}
 	}
-	receipts, err := h.b.PublishBatch(r.Context(), msgs)
-	var bad *recall.BatchError
-	if errors.As(err, &bad) {
-		return badRequest("item %d: %s", slots[bad.Index], text(bad.Err))
-	}
-	if err != nil {
+	if err := b.publish(r.Context()); err != nil {
 		return err
 	}
-	for i, receipt := range receipts {
-		answers[slots[i]] = published{receipt.ID, receipt.Deduplicated, msgs[i].URL}
-	}
-	answer(w, http.StatusOK, answers)
+	answer(w, http.StatusOK, b.answers)
 	return nil
+}
+
+// batchOf is a batch on its way.
+type batchOf struct {
+	h       *handler
+	answers []any // in the order of the items
+	msgs    []recall.Message
+	slots   []int // the item of each of msgs
+	groups  map[string]batchGroup
+}
+
+// batchGroup is a URL group as the batch has found it.
+type batchGroup struct {
+	defaults http.Header
+	err      error
+}
+
+// isSlotError tells what concerns one item only.
+func isSlotError(err error) bool {
+	var own *statusError
+	return errors.Is(err, errUnknownGroup{}) || errors.As(err, &own) && own.status == http.StatusRequestEntityTooLarge
+}
+
+// isBadRequest tells what is the fault of an item.
+func isBadRequest(err error) bool {
+	var own *statusError
+	return errors.As(err, &own) || errors.Is(err, recall.ErrInvalid)
+}
+
+func (b *batchOf) refuse(slot int, err error) {
+	b.answers[slot] = map[string]string{"error": err.Error()}
+}
+
+// publish publishes what was accepted. A group that has gone meanwhile is like one
+// that was never there.
+func (b *batchOf) publish(ctx context.Context) error {
+	for {
+		lists, err := b.h.b.PublishMixed(ctx, b.msgs)
+		var bad *recall.BatchError
+		switch {
+		case errors.As(err, &bad) && errors.Is(err, recall.ErrNoTopic):
+			b.refuse(b.slots[bad.Index], errUnknownGroup{b.msgs[bad.Index].Topic})
+			b.msgs, b.slots = slices.Delete(b.msgs, bad.Index, bad.Index+1), slices.Delete(b.slots, bad.Index, bad.Index+1)
+			continue
+		case bad != nil:
+			return badRequest("item %d: %s", b.slots[bad.Index], text(bad.Err))
+		case err != nil:
+			return err
+		}
+		for i, receipts := range lists {
+			all := publishedAll(receipts)
+			if b.answers[b.slots[i]] = all; b.msgs[i].Topic == "" {
+				b.answers[b.slots[i]] = all[0]
+			}
+		}
+		return nil
+	}
 }
 
 func readBatch(r *http.Request) ([]batchItem, error) {
@@ -131,26 +180,27 @@ func noArray(err error) error {
 	return badRequest("the body is not a JSON array")
 }
 
-// batchMessage makes the message of an item.
-func (h *handler) batchMessage(item batchItem, r *http.Request) (m recall.Message, err error) {
+// message makes the message of an item. What is wrong with the item itself comes
+// before a group that does not exist.
+func (b *batchOf) message(item batchItem, r *http.Request) (m recall.Message, err error) {
 	if item.Destination == nil {
 		return m, noDestination(nil, nil, nil, "")
 	}
-	header := http.Header{}
-	for name, values := range item.Headers {
-		if len(values) == 0 {
-			continue
-		}
-		if !isHeaderName(name) {
-			return m, badRequest("%.100q is not the name of a header", name)
-		}
-		key := http.CanonicalHeaderKey(name)
-		if header[key] != nil {
-			return m, badRequest("the header %s is given twice", key)
-		}
-		header[key] = values
+	isGroup, err := b.h.checkDestination(*item.Destination)
+	if err != nil {
+		return m, err
+	}
+	s := settings{authorization: true}
+	if s.header, err = item.header(); err != nil {
+		return m, err
 	}
 	m = recall.Message{URL: *item.Destination, CallerIP: callerIP(r)}
+	var group batchGroup
+	if isGroup {
+		m.URL, m.Topic = "", m.URL
+		group = b.group(r.Context(), m.Topic)
+		s.defaults = group.defaults
+	}
 	if item.Queue != nil && *item.Queue != "" {
 		if m.Queue = *item.Queue; !isName(m.Queue) {
 			return m, badQueue(m.Queue)
@@ -159,11 +209,43 @@ func (h *handler) batchMessage(item batchItem, r *http.Request) (m recall.Messag
 	if item.Body != nil {
 		m.Body = []byte(*item.Body)
 	}
-	if err := h.configure(settings{header: header, authorization: true}, &m); err != nil {
+	if err := b.h.configure(s, &m); err != nil {
 		return m, err
 	}
-	if len(m.Body) > h.o.MaxBody {
-		return m, httpError(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", h.o.MaxBody)
+	if s.get("Cron") != "" || s.get("Schedule-Id") != "" {
+		return m, badRequest("a batch makes no schedules: Upstash-Cron and Upstash-Schedule-Id are for a request by itself")
 	}
-	return m, h.checkDestination(m.URL)
+	if len(m.Body) > b.h.o.MaxBody {
+		return m, httpError(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", b.h.o.MaxBody)
+	}
+	return m, group.err
+}
+
+// group looks a URL group up once.
+func (b *batchOf) group(ctx context.Context, name string) batchGroup {
+	g, known := b.groups[name]
+	if !known {
+		g.defaults, g.err = b.h.groupDefaults(ctx, name)
+		b.groups[name] = g
+	}
+	return g
+}
+
+// header returns the headers of an item by their canonical names.
+func (item *batchItem) header() (http.Header, error) {
+	header := http.Header{}
+	for name, values := range item.Headers {
+		if len(values) == 0 {
+			continue
+		}
+		if !isHeaderName(name) {
+			return nil, badRequest("%.100q is not the name of a header", name)
+		}
+		key := http.CanonicalHeaderKey(name)
+		if header[key] != nil {
+			return nil, badRequest("the header %s is given twice", key)
+		}
+		header[key] = values
+	}
+	return header, nil
 }

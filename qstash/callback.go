@@ -1,7 +1,6 @@
 package qstash
 
 import (
-	"net/http"
 	"strings"
 
 	"github.com/recallmq/recall"
@@ -49,16 +48,19 @@ func (h *handler) callback(s settings, name string) (c *recall.Callback, err err
 
 // below returns the settings whose names begin with one, without it.
 func (s settings) below(name string) settings {
-	cut := settings{header: http.Header{}, query: map[string][]string{}}
-	for key, values := range s.header {
-		if rest, ok := strings.CutPrefix(key, prefix+name); ok {
-			cut.header[prefix+rest] = values
-		}
-	}
 	lower := strings.ToLower(prefix)
-	for key, values := range s.query {
-		if rest, ok := strings.CutPrefix(key, lower+strings.ToLower(name)); ok {
-			cut.query[lower+rest] = values
+	return settings{
+		header:   below(s.header, prefix, name),
+		query:    below(s.query, lower, strings.ToLower(name)),
+		defaults: below(s.defaults, prefix, name),
+	}
+}
+
+func below(given map[string][]string, prefix, name string) map[string][]string {
+	cut := map[string][]string{}
+	for key, values := range given {
+		if rest, ok := strings.CutPrefix(key, prefix+name); ok {
+			cut[prefix+rest] = values
 		}
 	}
 	return cut

@@ -10,11 +10,10 @@
 //	return http.ListenAndServe("127.0.0.1:8080", qstash.NewHandler(b, &qstash.Options{Token: token}))
 //
 // It covers publishing, enqueueing, batches, reading and cancelling messages,
-// bulk cancellation in every shape that the SDKs send, and the signing keys.
-// What QStash has and Recall does not yet is refused with status 400 and a
-// text that names it: a setting that is ignored in silence would be worse. The
-// limits of flow control are the exception: they are checked, and the log says
-// that nothing enforces them.
+// bulk cancellation in every shape that the SDKs send, queues, URL groups,
+// schedules, flow control, and the signing keys. What QStash has and Recall does
+// not is refused with a text that names it: a setting that is ignored in silence
+// would be worse.
 //
 // Recall's own endpoints stand beside it, under /recall/v1, for the same token:
 // count and explain; cancel, with every policy and guard that

@@ -29,6 +29,8 @@ var statusOf = []struct {
 	{recall.ErrFull, http.StatusInsufficientStorage},
 	{recall.ErrClosed, http.StatusServiceUnavailable},
 	{recall.ErrUnsupported, http.StatusNotImplemented},
+	{recall.ErrNoTopic, http.StatusNotFound},
+	{recall.ErrNoSchedule, http.StatusNotFound},
 	{errUnknownGroup{}, http.StatusNotFound},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable},
 	{context.Canceled, http.StatusServiceUnavailable},
@@ -43,6 +45,8 @@ var wireNames = map[string]string{
 	"Callback": "Upstash-Callback", "FailureCallback": "Upstash-Failure-Callback", "Redact": "Upstash-Redact-Fields",
 	"NotBefore": "Upstash-Not-Before", "Timeout": "Upstash-Timeout", "Retries": "Upstash-Retries", "RetryDelay": "Upstash-Retry-Delay",
 	"Filter.CallerIPs": "callerIP", "Filter.States": "states", "Policy": "policy", "OperationID": "operation",
+	"Cron": "Upstash-Cron", "ID": "Upstash-Schedule-Id", "Flow": "Upstash-Flow-Control-Value", "Topic": "the URL group",
+	"Defaults": "headers", "Endpoints": "endpoints", "Parallelism": "parallelism",
 	"Reason": "reason", "ExpectAtMost": "expectAtMost", "ExpectExactly": "expectExactly",
 }
 

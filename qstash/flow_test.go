@@ -2,36 +2,52 @@ package qstash_test
 
 import (
 	"net/url"
-	"strings"
+	"reflect"
 	"testing"
 )
 
-// TestFlowControl has limits as SDKs write them. The key is kept, and the log
-// says once that nothing enforces the limits.
+// TestFlowControl has limits as SDKs write them. They are those of the key from
+// then on, and shown with the message.
 func TestFlowControl(t *testing.T) {
 	const target, header = "/v2/publish/https://example.com", "Upstash-Flow-Control-Value"
-	for _, value := range []string{
-		"parallelism=1", "rate=3", "parallelism=2, rate=3, period=60s", "period=1h30m3s,rate=1", " rate = 5 ", "rate=1, period=1",
-		"rate=1, period=7d", "",
+	type limit struct{ Rate, Parallelism, Period *int }
+	n := func(n int) *int { return &n }
+	for value, want := range map[string]limit{
+		"parallelism=1":                     {nil, n(1), n(1)},
+		"rate=3":                            {n(3), nil, n(1)},
+		"parallelism=2, rate=3, period=60s": {n(3), n(2), n(60)},
+		"period=1h30m3s,rate=1":             {n(1), nil, n(5403)},
+		" rate = 5 ":                        {n(5), nil, n(1)},
+		"rate=1, period=1":                  {n(1), nil, n(1)},
+		"rate=1, period=7d":                 {n(1), nil, n(7 * 24 * 3600)},
+		"parallelism=4, period=60s":         {nil, n(4), n(1)},
+		"":                                  {nil, nil, n(1)},
 	} {
 		t.Run(value, func(t *testing.T) {
 			s := newServer(t, nil)
-			for range 2 {
-				w := s.call("POST", target, "", "Upstash-Flow-Control-Key", "tenant/1", header, value)
-				checkStatus(t, w, 200)
-				if got := decode[message](t, s.call("GET", "/v2/messages/"+decode[slotID](t, w).MessageID, "")).FlowControlKey; got != "tenant/1" {
-					t.Errorf("key: got %q", got)
-				}
+			w := s.call("POST", target, "", "Upstash-Flow-Control-Key", "tenant/1", header, value)
+			checkStatus(t, w, 200)
+			w = s.call("GET", "/v2/messages/"+decode[slotID](t, w).MessageID, "")
+			if got := decode[message](t, w).FlowControlKey; got != "tenant/1" {
+				t.Errorf("key: got %q", got)
 			}
-			want := 1
-			if value == "" {
-				want = 0
+			if got := decode[limit](t, w); !reflect.DeepEqual(got, want) {
+				t.Errorf("limit: got %s", w.Body)
 			}
-			if got := strings.Count(s.log.String(), "not enforced yet"); got != want {
-				t.Errorf("warnings: got %d, want %d: %s", got, want, s.log)
+			w = s.call("GET", "/v2/flowControl/tenant/1", "")
+			checkStatus(t, w, 200)
+			rate, parallelism := 0, 0
+			if want.Rate != nil {
+				rate = *want.Rate
 			}
-			w := s.call("DELETE", "/v2/messages?flowControlKey=tenant/1", "")
-			checkBody(t, w, `{"cancelled":2}`)
+			if want.Parallelism != nil {
+				parallelism = *want.Parallelism
+			}
+			if got := decode[flowKey](t, w); got.RateMax != rate || got.ParallelismMax != parallelism || rate > 0 && got.RatePeriod != *want.Period {
+				t.Errorf("key: got %s", w.Body)
+			}
+			w = s.call("DELETE", "/v2/messages?flowControlKey=tenant/1", "")
+			checkBody(t, w, `{"cancelled":1}`)
 		})
 	}
 	for value, err := range map[string]string{

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/recallmq/recall"
 )
 
 // FuzzDuration checks that a duration is read as package time reads it, where
@@ -48,22 +50,22 @@ func FuzzLimits(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		l, err := parseLimits(s)
+		l, err := parseLimit(s)
 		if err != nil {
 			return
 		}
-		if l.parallelism < 0 || l.rate < 0 || l.parallelism+l.rate == 0 || l.period < time.Second || l.period > maxPeriod {
+		if l.Parallelism < 0 || l.Rate < 0 || l.Parallelism+l.Rate == 0 || l.Period < 0 || l.Period > recall.MaxFlowPeriod ||
+			(l.Period == 0) != (l.Rate == 0) {
 			t.Errorf("%q: got %+v", s, l)
 		}
 		var parts []string
-		if l.parallelism > 0 {
-			parts = append(parts, fmt.Sprintf("parallelism=%d", l.parallelism))
+		if l.Parallelism > 0 {
+			parts = append(parts, fmt.Sprintf("parallelism=%d", l.Parallelism))
 		}
-		if l.rate > 0 {
-			parts = append(parts, fmt.Sprintf("rate=%d", l.rate))
+		if l.Rate > 0 {
+			parts = append(parts, fmt.Sprintf("rate=%d", l.Rate), fmt.Sprintf("period=%d", l.Period/time.Second))
 		}
-		parts = append(parts, fmt.Sprintf("period=%d", l.period/time.Second))
-		if again, err := parseLimits(strings.Join(parts, ",")); err != nil || again != l {
+		if again, err := parseLimit(strings.Join(parts, ",")); err != nil || again != l {
 			t.Errorf("%q: got %+v, then %+v, %v", s, l, again, err)
 		}
 	})
@@ -229,8 +231,14 @@ func FuzzDestination(f *testing.F) {
 				t.Errorf("query %q: %q is left", raw, part)
 			}
 		}
-		dest, err := h.destination(rest, query)
+		dest, group, err := h.destination(rest, query)
 		if err != nil {
+			return
+		}
+		if group != "" {
+			if dest != "" || !isName(group) || query != "" || group != strings.TrimSuffix(rest, "/") {
+				t.Errorf("%q: got %q and the group %q", rest, dest, group)
+			}
 			return
 		}
 		want := rest

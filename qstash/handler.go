@@ -4,7 +4,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/recallmq/recall"
@@ -82,8 +81,6 @@ func NewHandler(b *recall.Broker, o *Options) http.Handler {
 type handler struct {
 	b *recall.Broker
 	o Options
-
-	warnLimits sync.Once
 }
 
 // ServeHTTP implements http.Handler.

@@ -1,6 +1,7 @@
 package qstash
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,10 +13,12 @@ import (
 )
 
 // settings are the configuration of one message: the headers of a request or
-// of a batch item, with the query parameters of the same names beneath them.
+// of a batch item, beneath them the query parameters of the same names, and
+// beneath those the defaults of the URL group that it is for.
 type settings struct {
-	header http.Header
-	query  url.Values // names in lower case
+	header   http.Header
+	query    url.Values // names in lower case
+	defaults http.Header
 
 	// authorization: the header of that name is the message's, and not the one
 	// that let the request in.
@@ -25,46 +28,41 @@ type settings struct {
 const prefix = "Upstash-"
 
 // get returns a setting. A header that is empty counts as not given, and leaves
-// it to the parameter.
+// it to the parameter, and that to the default.
 func (s settings) get(name string) string {
-	if v := joined(s.header[prefix+name]); v != "" {
-		return v
-	}
-	return joined(s.query[strings.ToLower(prefix+name)])
+	name = prefix + name
+	return cmp.Or(joined(s.header[name]), joined(s.query[strings.ToLower(name)]), joined(s.defaults[name]))
 }
 
 func joined(values []string) string { return strings.TrimSpace(strings.Join(values, ",")) }
 
-// unsupported are settings of QStash that Recall does not have yet. Publishing
-// as if they were not there would break their users without a word.
-var unsupported = []string{
-	"Cron", "Schedule-Id", "Queue-Name",
-}
-
-func (s settings) checkSupported() error {
-	for _, name := range unsupported {
-		if s.get(name) != "" {
-			return badRequest("%s%s is not supported yet", prefix, name)
-		}
-	}
-	return nil
-}
-
 // configure sets what the headers ask for on a message.
 func (h *handler) configure(s settings, m *recall.Message) error {
-	if err := s.checkSupported(); err != nil {
-		return err
-	}
 	m.Method = strings.ToUpper(s.get("Method"))
 	m.Labels = s.labels()
 	for _, set := range []func(*recall.Message) error{
-		s.setHeader, s.setTimes, s.setRetries, s.setDeduplication, h.setCallbacks(s), s.setRedaction,
+		s.setQueue, s.setHeader, s.setTimes, s.setRetries, s.setDeduplication, h.setCallbacks(s), s.setRedaction, s.setFlow,
 	} {
 		if err := set(m); err != nil {
 			return err
 		}
 	}
-	return h.setFlow(s, m)
+	return nil
+}
+
+// setQueue reads the queue, unless the address names one: two are one too many.
+func (s settings) setQueue(m *recall.Message) error {
+	name := s.get("Queue-Name")
+	switch {
+	case name == "" || name == m.Queue:
+		return nil
+	case !isName(name):
+		return badQueue(name)
+	case m.Queue != "":
+		return badRequest("Upstash-Queue-Name: %.100q is another queue than %.100q", name, m.Queue)
+	}
+	m.Queue = name
+	return nil
 }
 
 func (s settings) setTimes(m *recall.Message) (err error) {
@@ -145,13 +143,19 @@ func (s settings) setHeader(m *recall.Message) error {
 }
 
 // forwarded returns the headers that the message is delivered with; all: also
-// those without prefix. What is forwarded by its name wins over those, and a
-// header over a parameter.
+// those without prefix. What is forwarded by its name wins over those, a header
+// over a parameter, and either over a default.
 func (s settings) forwarded(all bool) http.Header {
 	const forward = prefix + "Forward-"
 	out := http.Header{}
+	for name, values := range s.defaults {
+		if isPlain(name) && (name == "Content-Type" || all && !slices.Contains(notForwarded, name)) {
+			out[name] = values
+		}
+	}
+	forwardByName(out, s.defaults, forward)
 	for name, values := range s.header {
-		if !strings.HasPrefix(name, prefix) && (name == "Content-Type" || all && s.forwardable(name)) {
+		if isPlain(name) && (name == "Content-Type" || all && s.forwardable(name)) {
 			out[name] = values
 		}
 	}
@@ -159,6 +163,9 @@ func (s settings) forwarded(all bool) http.Header {
 	forwardByName(out, s.header, forward)
 	return out
 }
+
+// isPlain tells whether a header is not one of QStash's.
+func isPlain(name string) bool { return !strings.HasPrefix(name, prefix) }
 
 // forwardByName sets the headers that others name behind a prefix, but not the
 // type: clients that prefix every header would overwrite it.

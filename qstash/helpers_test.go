@@ -30,9 +30,30 @@ type server struct {
 
 func newServer(t *testing.T, o *qstash.Options) *server {
 	t.Helper()
+	return newServerOn(t, recall.Options{NoDispatch: true}, o)
+}
+
+// newDispatching is one that delivers and runs schedules; endpoints take a minute,
+// and all of them answer 200.
+func newDispatching(t *testing.T) *server {
+	t.Helper()
+	return newServerOn(t, recall.Options{Transport: slowly{}}, nil)
+}
+
+// slowly is a transport of which every answer takes a minute.
+type slowly struct{}
+
+func (slowly) RoundTrip(r *http.Request) (*http.Response, error) {
+	time.Sleep(time.Minute)
+	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+}
+
+func newServerOn(t *testing.T, with recall.Options, o *qstash.Options) *server {
+	t.Helper()
 	s := &server{t: t, engine: enginetest.NewReference(), ids: map[string]recall.MessageID{}, log: &strings.Builder{}}
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
-	b, err := recall.New(s.engine, &recall.Options{NoDispatch: true, Logger: logger})
+	with.Logger = logger
+	b, err := recall.New(s.engine, &with)
 	if err != nil {
 		t.Fatal(err)
 	}

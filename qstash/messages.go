@@ -1,10 +1,12 @@
 package qstash
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/recallmq/recall"
@@ -18,23 +20,24 @@ var messageRoutes = []route{
 // message is what GET returns. Some facts go by two names, because clients
 // differ.
 type message struct {
-	MessageID      recall.MessageID `json:"messageId"`
-	URL            string           `json:"url"`
-	Method         string           `json:"method"`
-	Header         http.Header      `json:"header"`
-	Body           *string          `json:"body,omitempty"`
-	BodyBase64     []byte           `json:"bodyBase64,omitempty"`
-	MaxRetries     int              `json:"maxRetries"`
-	RetryDelay     string           `json:"retryDelayExpression,omitempty"`
-	NotBefore      int64            `json:"notBefore"`
-	CreatedAt      int64            `json:"createdAt"`
-	TopicName      string           `json:"topicName,omitempty"`
-	URLGroup       string           `json:"urlGroup,omitempty"`
-	QueueName      string           `json:"queueName,omitempty"`
-	ScheduleID     string           `json:"scheduleId,omitempty"`
-	CallerIP       string           `json:"callerIP,omitempty"`
-	CallerIp       string           `json:"callerIp,omitempty"` //nolint:staticcheck // the wire has both spellings
-	FlowControlKey string           `json:"flowControlKey,omitempty"`
+	MessageID    recall.MessageID `json:"messageId"`
+	URL          string           `json:"url"`
+	Method       string           `json:"method"`
+	Header       http.Header      `json:"header"`
+	Body         *string          `json:"body,omitempty"`
+	BodyBase64   []byte           `json:"bodyBase64,omitempty"`
+	MaxRetries   int              `json:"maxRetries"`
+	RetryDelay   string           `json:"retryDelayExpression,omitempty"`
+	NotBefore    int64            `json:"notBefore"`
+	CreatedAt    int64            `json:"createdAt"`
+	TopicName    string           `json:"topicName,omitempty"`
+	URLGroup     string           `json:"urlGroup,omitempty"`
+	EndpointName string           `json:"endpointName,omitempty"`
+	QueueName    string           `json:"queueName,omitempty"`
+	ScheduleID   string           `json:"scheduleId,omitempty"`
+	CallerIP     string           `json:"callerIP,omitempty"`
+	CallerIp     string           `json:"callerIp,omitempty"` //nolint:staticcheck // the wire has both spellings
+	flowLimit
 
 	Callback              string      `json:"callback,omitempty"`
 	CallbackHeader        http.Header `json:"callbackHeader,omitempty"`
@@ -44,6 +47,30 @@ type message struct {
 	Label  string   `json:"label,omitempty"`
 	Labels []string `json:"labels,omitempty"`
 }
+
+// flowLimit is the flow control of a message, or of a schedule. A rate or a
+// parallelism that is not there is no limit; the period is always.
+type flowLimit struct {
+	FlowControlKey string `json:"flowControlKey,omitempty"`
+	Rate           int    `json:"rate,omitempty"`
+	Parallelism    int    `json:"parallelism,omitempty"`
+	Period         int64  `json:"period,omitempty"` // s
+}
+
+func flowLimitOf(m *recall.Message) flowLimit {
+	if m.FlowKey == "" {
+		return flowLimit{}
+	}
+	out := flowLimit{FlowControlKey: m.FlowKey, Period: seconds(defaultPeriod)}
+	if l := m.Flow; l != nil {
+		out.Rate, out.Parallelism, out.Period = l.Rate, l.Parallelism, seconds(cmp.Or(l.Period, defaultPeriod))
+	}
+	return out
+}
+
+// seconds is how answers write a duration; a part of a second counts as a whole
+// one.
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 func (h *handler) getMessage(w http.ResponseWriter, r *http.Request, rest string) error {
 	id, err := messageID(rest)
@@ -63,8 +90,9 @@ func messageBody(m *recall.Message) message {
 		MessageID: m.ID, URL: m.URL, Method: m.Method, Header: m.Header, MaxRetries: *m.Retries,
 		RetryDelay: m.RetryDelay,
 		NotBefore:  m.DueAt.UnixMilli(), CreatedAt: m.CreatedAt.UnixMilli(), TopicName: m.Topic, URLGroup: m.Topic,
-		QueueName: m.Queue, ScheduleID: m.ScheduleID, CallerIP: m.CallerIP, CallerIp: m.CallerIP,
-		FlowControlKey: m.FlowKey, Labels: m.Labels,
+		EndpointName: m.Endpoint,
+		QueueName:    m.Queue, ScheduleID: m.ScheduleID, CallerIP: m.CallerIP, CallerIp: m.CallerIP,
+		flowLimit: flowLimitOf(m), Labels: m.Labels,
 	}
 	if out.Header == nil {
 		out.Header = http.Header{} // clients want an object

@@ -1,6 +1,7 @@
 package qstash
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -49,31 +50,82 @@ func badQueue(name string) error {
 	return badRequest("%.100q cannot be the name of the queue: letters, digits and -_. make a name", name)
 }
 
+// publishTo publishes, or, with a line of cron, makes a schedule that will.
 func (h *handler) publishTo(w http.ResponseWriter, r *http.Request, queue, rest string) error {
-	query, params, err := splitQuery(r.URL.RawQuery)
-	if err != nil {
+	m, s, err := h.readMessage(r, queue, rest)
+	switch {
+	case err != nil:
 		return err
-	}
-	dest, err := h.destination(rest, query)
-	if err != nil {
-		return err
-	}
-	if r.URL.ForceQuery { // a "?" with nothing behind it is part of the text, too
-		dest += "?"
-	}
-	m := recall.Message{URL: dest, Queue: queue, CallerIP: callerIP(r)}
-	if err := h.configure(settings{r.Header, params, !h.bears(r)}, &m); err != nil {
-		return err
-	}
-	if m.Body, err = h.readBody(r); err != nil {
-		return err
+	case s.get("Cron") != "":
+		return h.setSchedule(w, r, s, m)
+	case s.get("Schedule-Id") != "":
+		return badRequest("Upstash-Schedule-Id needs an Upstash-Cron")
+	case m.Topic != "":
+		return h.publishToGroup(w, r, m)
 	}
 	receipt, err := h.b.Publish(r.Context(), m)
 	if err != nil {
 		return err
 	}
-	answer(w, statusOfReceipt(receipt), published{receipt.ID, receipt.Deduplicated, dest})
+	answer(w, statusOfReceipt(receipt), published{receipt.ID, receipt.Deduplicated, m.URL})
 	return nil
+}
+
+// publishToGroup answers with an array and nothing around it.
+func (h *handler) publishToGroup(w http.ResponseWriter, r *http.Request, m recall.Message) error {
+	receipts, err := h.b.PublishTopic(r.Context(), m.Topic, m)
+	if err != nil {
+		return groupNotFound(m.Topic, err)
+	}
+	status := http.StatusAccepted // if all are duplicates
+	for _, receipt := range receipts {
+		if !receipt.Deduplicated {
+			status = http.StatusOK
+		}
+	}
+	answer(w, status, publishedAll(receipts))
+	return nil
+}
+
+func publishedAll(receipts []recall.TopicReceipt) []published {
+	out := make([]published, len(receipts))
+	for i, receipt := range receipts {
+		out[i] = published{receipt.ID, receipt.Deduplicated, receipt.Endpoint.URL}
+	}
+	return out
+}
+
+// readMessage makes the message that a request describes, for a URL or a URL
+// group, and returns what it was configured by too.
+func (h *handler) readMessage(r *http.Request, queue, rest string) (m recall.Message, s settings, err error) {
+	query, params, err := splitQuery(r.URL.RawQuery)
+	if err != nil {
+		return m, s, err
+	}
+	m = recall.Message{Queue: queue, CallerIP: callerIP(r)}
+	if m.URL, m.Topic, err = h.destination(rest, query); err != nil {
+		return m, s, err
+	}
+	if r.URL.ForceQuery && m.URL != "" { // a "?" with nothing behind it is part of the text, too
+		m.URL += "?"
+	}
+	s = settings{header: r.Header, query: params, authorization: !h.bears(r)}
+	if m.Topic != "" {
+		if s.defaults, err = h.groupDefaults(r.Context(), m.Topic); err != nil {
+			return m, s, err
+		}
+	}
+	if err := h.configure(s, &m); err != nil {
+		return m, s, err
+	}
+	m.Body, err = h.readBody(r)
+	return m, s, err
+}
+
+// groupDefaults returns the settings beneath those of who publishes to a group.
+func (h *handler) groupDefaults(ctx context.Context, group string) (http.Header, error) {
+	t, err := h.b.Topic(ctx, group)
+	return t.Defaults, groupNotFound(group, err)
 }
 
 func (h *handler) readBody(r *http.Request) ([]byte, error) {
@@ -122,32 +174,41 @@ func splitQuery(raw string) (rest string, ours url.Values, err error) {
 }
 
 // destination puts the URL together as it was written: what is signed and
-// filtered is this very text. One that is escaped as a whole is unescaped.
-func (h *handler) destination(rest, query string) (string, error) {
-	if lower := strings.ToLower(rest); strings.HasPrefix(lower, "http%3a") || strings.HasPrefix(lower, "https%3a") {
-		text, err := url.PathUnescape(rest)
-		if err != nil {
-			return "", badRequest("the destination has a bad escape")
+// filtered is this very text. One that is escaped as a whole is unescaped. What is
+// no URL is the name of a URL group.
+func (h *handler) destination(rest, query string) (dest, group string, err error) {
+	if isEscapedURL(rest) {
+		if rest, err = url.PathUnescape(rest); err != nil {
+			return "", "", badRequest("the destination has a bad escape")
 		}
-		rest = text
 	}
 	if rest == "" || rest == "/" {
-		return "", noDestination(nil, nil, nil, "")
+		return "", "", noDestination(nil, nil, nil, "")
 	}
 	if !isURL(rest) && !strings.HasPrefix(rest, "local:") {
 		rest = strings.TrimSuffix(rest, "/")
 	}
-	if err := h.checkDestination(rest); err != nil {
-		return "", err
-	}
+	isGroup, err := h.checkDestination(rest)
 	switch {
+	case err != nil:
+		return "", "", err
+	case isGroup && query != "":
+		return "", "", badRequest("a URL group has no query: there is nothing to do with %.100q", query)
+	case isGroup:
+		return "", rest, nil
 	case query == "":
 	case strings.Contains(rest, "?"): // it was escaped with its own query
 		rest += "&" + query
 	default:
 		rest += "?" + query
 	}
-	return rest, nil
+	return rest, "", nil
+}
+
+// isEscapedURL tells whether a destination is percent-encoded as a whole.
+func isEscapedURL(dest string) bool {
+	lower := strings.ToLower(dest)
+	return strings.HasPrefix(lower, "http%3a") || strings.HasPrefix(lower, "https%3a")
 }
 
 func isURL(dest string) bool {
@@ -166,19 +227,30 @@ func (e errUnknownGroup) Is(target error) bool {
 	return ok
 }
 
-// checkDestination tells URLs from names of URL groups, of which there are
-// none yet.
-func (h *handler) checkDestination(dest string) error {
+// groupNotFound says which group was not found.
+func groupNotFound(name string, err error) error {
+	if errors.Is(err, recall.ErrNoTopic) {
+		return errUnknownGroup{name}
+	}
+	return err
+}
+
+// checkDestination tells URLs from names of URL groups.
+func (h *handler) checkDestination(dest string) (isGroup bool, err error) {
 	switch {
 	case dest == "":
-		return noDestination(nil, nil, nil, "")
+		return false, noDestination(nil, nil, nil, "")
 	case isURL(dest):
-		return nil
+		return false, nil
 	case strings.HasPrefix(dest, "local:") && h.o.AllowLocal:
-		return nil
+		return false, nil
 	case isName(dest):
-		return errUnknownGroup{dest}
+		return true, nil
 	}
+	return false, badURL()
+}
+
+func badURL() error {
 	return badRequest("invalid destination url: endpoint has invalid scheme, add http:// or https://")
 }
 

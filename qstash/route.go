@@ -26,6 +26,10 @@ var routes = slices.Concat(
 	keyRoutes,
 	bulkRoutes,
 	operationRoutes,
+	queueRoutes,
+	groupRoutes,
+	scheduleRoutes,
+	flowRoutes,
 )
 
 // find matches the path without cleaning it: a destination is part of it, byte

@@ -1,0 +1,100 @@
+package recall
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// PublishMixed is [Broker.PublishBatch] for messages of which some are for
+// topics: one with a Topic and without a URL goes to every endpoint, as in
+// [Broker.PublishTopic]. All of it is one unit. The result has for each of msgs
+// the receipts of what was made of it, in the order of the endpoints; a message
+// with a URL of its own has one, whose Endpoint is that URL.
+//
+// A message that cannot be published refuses the whole with a *[BatchError],
+// which wraps [ErrNoTopic] if its topic does not exist. More than
+// Options.MaxBatch messages, each endpoint counted, are [ErrInvalid]. Otherwise
+// it is like the other two.
+func (b *Broker) PublishMixed(ctx context.Context, msgs []Message) ([][]TopicReceipt, error) {
+	if !slices.ContainsFunc(msgs, Message.isForTopic) {
+		receipts, err := b.PublishBatch(ctx, msgs)
+		return each(msgs, receipts), err
+	}
+	if _, err := b.beginTopics(ctx); err != nil {
+		return nil, err
+	}
+	defer b.end()
+	b.topics.turn.RLock()
+	defer b.topics.turn.RUnlock()
+	now := b.clock.Now()
+	all, sizes, err := b.resolveMixed(msgs, now)
+	if err != nil {
+		return nil, err
+	}
+	receipts, err := b.engine.Insert(ctx, all, now)
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]TopicReceipt, 0, len(msgs))
+	for _, n := range sizes {
+		out = append(out, receiptsOf(all[:n], receipts[:n]))
+		all, receipts = all[n:], receipts[n:]
+	}
+	return out, nil
+}
+
+// isForTopic tells whether m goes to the endpoints of its topic.
+func (m Message) isForTopic() bool { return m.URL == "" && m.Topic != "" }
+
+// resolveMixed returns msgs as engines want them, one behind the other, and how
+// many each has become.
+func (b *Broker) resolveMixed(msgs []Message, now time.Time) (all []Message, sizes []int, err error) {
+	for i, m := range msgs {
+		list := []Message{m}
+		if m.isForTopic() {
+			list, err = b.fanOut(m, now)
+		} else {
+			list[0], err = m.resolve(b.opts, now)
+		}
+		if err != nil {
+			return nil, nil, &BatchError{Index: i, Err: err}
+		}
+		if all = append(all, list...); len(all) > b.opts.MaxBatch {
+			return nil, nil, invalid("batch", "the messages to all endpoints are more than the limit of %d", b.opts.MaxBatch)
+		}
+		sizes = append(sizes, len(list))
+	}
+	return all, sizes, nil
+}
+
+func (b *Broker) fanOut(m Message, now time.Time) ([]Message, error) {
+	if err := checkTopic(m.Topic); err != nil {
+		return nil, err
+	}
+	t, err := b.findTopic(m.Topic)
+	if err != nil {
+		return nil, err
+	}
+	return t.fan(m, b.opts, now)
+}
+
+// each gives every message a list of its own.
+func each(msgs []Message, receipts []Receipt) [][]TopicReceipt {
+	if receipts == nil {
+		return nil
+	}
+	out := make([][]TopicReceipt, len(receipts))
+	for i := range receipts {
+		out[i] = receiptsOf(msgs[i:i+1], receipts[i:i+1])
+	}
+	return out
+}
+
+func receiptsOf(msgs []Message, receipts []Receipt) []TopicReceipt {
+	out := make([]TopicReceipt, len(receipts))
+	for i, r := range receipts {
+		out[i] = TopicReceipt{Receipt: r, Endpoint: Endpoint{Name: msgs[i].Endpoint, URL: msgs[i].URL}}
+	}
+	return out
+}
