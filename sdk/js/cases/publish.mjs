@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 
-import { answering, endpoint, eventually, fails, lastHeaders, sends, test } from "../harness.mjs";
+import { answering, endpoint, fails, lastHeaders, sends, test } from "../harness.mjs";
 
 test("publish", "Client.publish", async ({ client }) => {
   const at = endpoint();
