@@ -96,8 +96,10 @@ type Options struct {
 	// folding cancelled messages away and giving back their room. Default no
 	// limit; see [Broker.SetUpkeepRate].
 	UpkeepRate int
-	// Transport makes the HTTP requests. The default keeps as many idle
-	// connections per host as there are slots and follows HTTP_PROXY.
+	// Transport makes the HTTP requests. The default is [NewTransport]: it keeps
+	// as many idle connections per host as there are slots and follows
+	// HTTP_PROXY. An error wrapped by [Permanent] makes the message a dead letter
+	// at once. Package egress has one for servers that strangers publish to.
 	Transport http.RoundTripper
 	// OnRequest, if set, is called for each HTTP attempt before it is sent; it
 	// may add headers, such as a signature. An error fails the attempt.

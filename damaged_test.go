@@ -231,6 +231,9 @@ func TestDamagedPage(t *testing.T) {
 		if err := change(s); !errors.Is(err, recall.ErrFailed) || !errors.Is(err, recall.ErrCorrupt) {
 			t.Errorf("%s: got %v, want ErrFailed and ErrCorrupt", name, err)
 		}
+		if !e.Stats().Broken {
+			t.Errorf("%s: the failure is not told", name)
+		}
 		if err := s.insert("c1"); !errors.Is(err, recall.ErrFailed) {
 			t.Errorf("%s: publishing after it: %v", name, err)
 		}

@@ -76,7 +76,7 @@ func (d *dispatcher) deliverHTTP(ctx context.Context, m *Message) result {
 		return result{failure: FailureNetwork, reason: boundReason(err.Error()), permanent: true}
 	}
 	if hook := d.broker.opts.OnRequest; hook != nil {
-		if err := hook(req, &Delivery{Message: *m, Attempt: m.Attempts}); err != nil {
+		if err := hook(req, d.broker.delivery(m)); err != nil {
 			return ownError(err)
 		}
 	}
@@ -163,7 +163,8 @@ func noAnswer(ctx context.Context, err error, timeout time.Duration) result {
 	if ctx.Err() == context.DeadlineExceeded {
 		return result{failure: FailureTimeout, reason: fmt.Sprintf("no answer within %v", timeout)}
 	}
-	return result{failure: FailureNetwork, reason: boundReason(errorText(err))}
+	p := (*permanentError)(nil) // of a transport that knows better than to try again
+	return result{failure: FailureNetwork, reason: boundReason(errorText(err)), permanent: errors.As(err, &p)}
 }
 
 // answer reads a response and judges it. The status decides: what becomes of
@@ -246,8 +247,13 @@ func statusReason(status int) string {
 	return text
 }
 
-// newTransport returns the transport of a broker that was given none. It keeps
-// a connection per slot: the two per host of http.DefaultTransport make a busy
+// NewTransport returns the transport of a broker that was given none, with room
+// for an attempt in each slot, to build one of one's own from: set what should
+// be different, and give it to Options.Transport. slots should be Options.Slots.
+// Package egress does so to keep deliveries out of private networks.
+func NewTransport(slots int) *http.Transport { return newTransport(slots) }
+
+// newTransport keeps a connection per slot: the two per host of http.DefaultTransport make a busy
 // endpoint three times slower, as most attempts connect anew. A host gets no more
 // than that: an attempt that finds none idle waits for one of those that others
 // are giving back, and as it has a slot itself there is one to come.

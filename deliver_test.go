@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -144,6 +145,21 @@ func TestOnRequestFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTransportRefuses has a transport that says that more attempts would not
+// help.
+func TestTransportRefuses(t *testing.T) {
+	refused := fmt.Errorf("wrapped: %w", recall.Permanent(errors.New("not there")))
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, &recall.Options{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, refused })})
+		publish(t, b, recall.Message{URL: endpoint})
+		synctest.Wait()
+		d := onlyDead(t, b)
+		if d.Reason != refused.Error() || d.Attempts != 1 {
+			t.Errorf("got %q after %d attempts", d.Reason, d.Attempts)
+		}
+	})
 }
 
 func TestStatus(t *testing.T) {

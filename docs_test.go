@@ -15,7 +15,10 @@ func TestDocsShowTheExamples(t *testing.T) {
 		"doc.go":            "example_test.go",
 		"enginetest/doc.go": "engine_test.go",
 		"qstash/doc.go":     "qstash/example_test.go",
+		"egress/doc.go":     "egress/example_test.go",
 		"docs/http.md":      "qstash/example_test.go",
+		"docs/signing.md":   "qstash/example*_test.go",
+		"docs/server.md":    "egress/example_test.go",
 		"docs/delivery.md":  "example*_test.go",
 	} {
 		compiled := flat(readFiles(t, source))

@@ -191,7 +191,7 @@ func (e *embedded) Stats() EngineStats {
 	inFlight := e.inFlightLocked(nil)
 	events, _ := e.store.Log()
 	return EngineStats{
-		Events:  events,
+		Events: events, Broken: e.store.Err() != nil,
 		Pending: e.live.live - inFlight, InFlight: inFlight, DeadLetters: e.dead.live,
 		Commits: e.stats.commits, FileBytes: disk.FileBytes, FreeBytes: disk.FreeBytes,
 		Backlog: e.backlogLocked(), Undoable: e.undo.undoable, UndoBytes: e.undo.bytes, Segments: disk.Segments, ClockClamp: e.stats.clamp,

@@ -320,4 +320,5 @@ type EngineStats struct {
 	DeduplicationIDs  int           // that are reserved, those included whose room is not given back yet
 	Events            int           // kept in the log
 	ClockClamp        time.Duration // largest step back of the clock that ids have absorbed
+	Broken            bool          // a commit has failed: every change is refused with ErrFailed until the next open
 }

@@ -2,7 +2,6 @@ package recall
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/recallmq/recall/store"
 )
@@ -23,9 +22,6 @@ func OpenFaulty(path string, opts *Options, before, after func() error) (Engine,
 	}
 	return e, nil
 }
-
-// NewTransport is the transport of a broker that was given none.
-func NewTransport(slots int) *http.Transport { return newTransport(slots) }
 
 // Settle waits until everything that was queued is in the file. Unlike a
 // commit it leaves claims unnoted.

@@ -17,7 +17,13 @@ import (
 // see it.
 type Delivery struct {
 	Message
-	Attempt int // 1 for the first
+	Attempt   int       // 1 for the first
+	StartedAt time.Time // when the attempt began, by Options.Clock
+}
+
+// delivery is an attempt at m that begins now.
+func (b *Broker) delivery(m *Message) *Delivery {
+	return &Delivery{Message: *m, Attempt: m.Attempts, StartedAt: b.clock.Now()}
 }
 
 // Handler takes messages in process. Returning nil means delivered; an error,
@@ -171,7 +177,7 @@ func (d *dispatcher) deliverLocal(ctx context.Context, m *Message) result {
 	if h == nil { // unregistered since the claim, which will not find it again
 		return result{released: true, reason: "the handler is not registered any more"}
 	}
-	err := h(ctx, &Delivery{Message: *m, Attempt: m.Attempts})
+	err := h(ctx, d.broker.delivery(m))
 	if err == nil {
 		return result{}
 	}

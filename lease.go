@@ -205,7 +205,7 @@ func (c *consumers) received(l Lease, now time.Time) *Received {
 	ctx, cancel := context.WithCancelCause(context.WithValue(context.Background(), attemptKey{},
 		&attemptMark{broker: c.broker, id: m.ID, pulled: true}))
 	return &Received{
-		Delivery:  Delivery{Message: *m, Attempt: m.Attempts},
+		Delivery:  Delivery{Message: *m, Attempt: m.Attempts, StartedAt: now},
 		consumers: c, lease: l, began: now, ctx: ctx, cancel: cancel,
 	}
 }

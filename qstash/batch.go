@@ -194,7 +194,7 @@ func (b *batchOf) message(item batchItem, r *http.Request) (m recall.Message, er
 	if s.header, err = item.header(); err != nil {
 		return m, err
 	}
-	m = recall.Message{URL: *item.Destination, CallerIP: callerIP(r)}
+	m = recall.Message{URL: *item.Destination, CallerIP: b.h.callerIP(r)}
 	var group batchGroup
 	if isGroup {
 		m.URL, m.Topic = "", m.URL

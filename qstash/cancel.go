@@ -51,7 +51,7 @@ func inPart(err error, res recall.CancelResult) error {
 // logAll says who emptied the queue: it may have been a mistake.
 func (h *handler) logAll(r *http.Request, limit int, res recall.CancelResult, err error) {
 	text, attrs := "qstash: all messages were cancelled", []any{
-		"cancelled", res.Cancelled, "operation", res.Operation, "from", r.RemoteAddr, "user_agent", r.UserAgent(),
+		"cancelled", res.Cancelled, "operation", res.Operation, "from", h.from(r), "user_agent", r.UserAgent(),
 	}
 	if limit > 0 {
 		text, attrs = "qstash: the oldest messages were cancelled", append(attrs, "limit", limit)
@@ -59,7 +59,7 @@ func (h *handler) logAll(r *http.Request, limit int, res recall.CancelResult, er
 	if err != nil {
 		text, attrs = "qstash: a cancellation of all messages ended early", append(attrs, "error", err)
 	}
-	h.o.Logger.Info(text, attrs...)
+	h.o.Logger.InfoContext(r.Context(), text, attrs...)
 }
 
 // cancelOne takes back one message. QStash's answer is yes also for one in

@@ -130,10 +130,10 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &blocked) && facts == nil:
 		body = blockedBody(blocked)
 	case errors.As(err, &crash):
-		h.o.Logger.Error("qstash: a request panicked", "path", r.URL.Path, "panic", crash.value, "stack", string(crash.stack))
+		h.o.Logger.ErrorContext(r.Context(), "qstash: a request panicked", "path", r.URL.Path, "panic", crash.value, "stack", string(crash.stack))
 	}
 	if status == http.StatusInternalServerError && crash == nil {
-		h.o.Logger.Error("qstash: a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		h.o.Logger.ErrorContext(r.Context(), "qstash: a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	answer(w, status, body)
 }

@@ -71,13 +71,15 @@ func ExampleNewHandler() {
 
 // A program that serves the API until it is stopped.
 func ExampleNewHandler_listen() {
-	serve := func(ctx context.Context, token string) error {
-		b, err := recall.Open("queue.db", &recall.Options{OnRequest: qstash.OnRequest})
+	serve := func(ctx context.Context, token, currentKey, nextKey string) error {
+		keys := qstash.NewKeys(currentKey, nextKey)
+		b, err := recall.Open("queue.db", &recall.Options{OnRequest: keys.OnRequest})
 		if err != nil {
 			return err
 		}
 		defer b.Close(ctx)
-		return http.ListenAndServe("127.0.0.1:8080", qstash.NewHandler(b, &qstash.Options{Token: token}))
+		return http.ListenAndServe("127.0.0.1:8080", qstash.NewHandler(b, &qstash.Options{Token: token, Keys: keys}))
 	}
-	log.Fatal(serve(context.Background(), os.Getenv("QSTASH_TOKEN")))
+	log.Fatal(serve(context.Background(), os.Getenv("QSTASH_TOKEN"),
+		os.Getenv("QSTASH_CURRENT_SIGNING_KEY"), os.Getenv("QSTASH_NEXT_SIGNING_KEY")))
 }

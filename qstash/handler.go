@@ -1,20 +1,14 @@
 package qstash
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/recallmq/recall"
-)
-
-// What a local QStash is known by: the SDKs connect to it with no settings.
-// These are public. A server that others can reach needs a token of its own.
-const (
-	DevToken             = "eyJVc2VySUQiOiJkZWZhdWx0VXNlciIsIlBhc3N3b3JkIjoiZGVmYXVsdFBhc3N3b3JkIn0="
-	DevCurrentSigningKey = "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r"
-	DevNextSigningKey    = "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs"
 )
 
 // DefaultCancelWait is how long a bulk cancellation waits for messages in
@@ -24,11 +18,23 @@ const DefaultCancelWait = 300 * time.Millisecond
 // Options configure a handler. The zero value of a field means its default;
 // nil options are all defaults.
 type Options struct {
-	// Token is what requests must bear. Default DevToken.
-	Token string
-	// CurrentSigningKey and NextSigningKey are what GET /v2/keys returns.
-	// Default those of the dev server.
-	CurrentSigningKey, NextSigningKey string
+	// Token is what requests must bear, and Tokens are others that do as well.
+	// Default, if there is no token at all, DevToken. An empty text among several
+	// is none.
+	Token  string
+	Tokens []string
+	// ReadOnlyTokens let their bearers read messages, lists and records, and
+	// nothing else: the rest is 403, and so are the signing keys. A token that is
+	// also one of the others is for reading only.
+	ReadOnlyTokens []string
+	// Keys sign deliveries, are what GET /v2/keys returns, and can be rotated.
+	// Give their OnRequest to the broker. Default those of the dev server, with
+	// which nothing is signed.
+	Keys *Keys
+	// AllowedOrigins are the web pages that may call this server from a browser,
+	// such as "https://console.upstash.com", or "*" for all. Default none. A page
+	// still needs the token; but that of a local server is public.
+	AllowedOrigins []string
 	// CancelWait is how long a bulk cancellation waits for messages in flight
 	// in total. Default DefaultCancelWait; negative: it does not wait.
 	CancelWait time.Duration
@@ -41,7 +47,16 @@ type Options struct {
 	// MaxBody is the largest message body; it should be that of the broker.
 	// Default recall.DefaultMaxBody.
 	MaxBody int
-	// Logger receives what people should know. Default slog.Default.
+	// Limit, if set, is asked about each request with a right token before it is
+	// served, with the context of the request and that token. What it does not
+	// allow is 429, with the headers that the SDKs read. It is called by many
+	// goroutines at once. Default: no limit.
+	Limit func(ctx context.Context, token string) Quota
+	// TrustedProxies are the addresses of proxies in front of this handler, whose
+	// X-Forwarded-For is believed: see [CallerIP]. Default none.
+	TrustedProxies []netip.Prefix
+	// Logger receives what people should know, with the context of the request.
+	// Default slog.Default.
 	Logger *slog.Logger
 }
 
@@ -50,14 +65,11 @@ func (o *Options) withDefaults() Options {
 	if o != nil {
 		c = *o
 	}
-	if c.Token == "" {
+	if c.Token == "" && len(c.Tokens)+len(c.ReadOnlyTokens) == 0 {
 		c.Token = DevToken
 	}
-	if c.CurrentSigningKey == "" {
-		c.CurrentSigningKey = DevCurrentSigningKey
-	}
-	if c.NextSigningKey == "" {
-		c.NextSigningKey = DevNextSigningKey
+	if c.Keys == nil {
+		c.Keys = NewKeys(DevCurrentSigningKey, DevNextSigningKey)
 	}
 	if c.CancelWait == 0 {
 		c.CancelWait = DefaultCancelWait
@@ -74,18 +86,31 @@ func (o *Options) withDefaults() Options {
 // NewHandler returns a handler that serves QStash's API on b. Nothing that
 // cleans paths may stand before it, such as http.ServeMux: destinations have
 // "//" in them.
+//
+// It panics if Options.Keys belong to another broker.
 func NewHandler(b *recall.Broker, o *Options) http.Handler {
-	return &handler{b: b, o: o.withDefaults()}
+	return newHandler(b, o.withDefaults())
+}
+
+func newHandler(b *recall.Broker, o Options) *handler {
+	if err := o.Keys.Bind(b); err != nil {
+		panic(err)
+	}
+	return &handler{b: b, o: o, tokens: tokensOf(&o)}
 }
 
 type handler struct {
-	b *recall.Broker
-	o Options
+	b      *recall.Broker
+	o      Options
+	tokens tokens
 }
 
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.recovered(w, r)
+	if h.cors(w, r) {
+		return
+	}
 	if err := h.serve(w, r); err != nil {
 		h.fail(w, r, err)
 	}
@@ -96,8 +121,11 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !h.authorized(r) {
-		return httpError(http.StatusUnauthorized, "missing or wrong token")
+	if err := h.limit(w, r); err != nil {
+		return err
+	}
+	if err := h.admit(r); err != nil {
+		return err
 	}
 	return call(h, w, r, rest)
 }

@@ -285,17 +285,3 @@ func TestBody(t *testing.T) {
 		t.Errorf("left: got %q, want %q", got, before)
 	}
 }
-
-func TestCallerIP(t *testing.T) {
-	for addr, want := range map[string]string{
-		"192.0.2.1:1234": "192.0.2.1", "[2001:db8::1]:80": "2001:db8::1", "[fe80::1%eth0]:80": "fe80::1", "@": "", "": "", "host:80": "",
-	} {
-		s := newServer(t, nil)
-		r := request("POST", "/v2/publish/https://example.com", "", "X-Forwarded-For", "10.9.9.9")
-		r.RemoteAddr = addr
-		checkStatus(t, s.do(r), 200)
-		if got := s.only().CallerIP; got != want {
-			t.Errorf("%q: got %q, want %q", addr, got, want)
-		}
-	}
-}

@@ -9,7 +9,8 @@ import (
 
 // OnRequest gives a delivery the headers that QStash's have: it is for
 // [recall.Options].OnRequest. Recall's own headers stay, and so does a
-// User-Agent that the publisher had forwarded.
+// User-Agent that the publisher had forwarded. It does not sign: see
+// [Keys.OnRequest], which does both.
 func OnRequest(r *http.Request, d *recall.Delivery) error {
 	if _, own := d.Header["User-Agent"]; !own {
 		r.Header.Set("User-Agent", "Upstash-QStash")
@@ -20,6 +21,7 @@ func OnRequest(r *http.Request, d *recall.Delivery) error {
 		"Upstash-Topic-Name":  d.Topic,
 		"Upstash-Schedule-Id": d.ScheduleID,
 		"Upstash-Caller-Ip":   d.CallerIP,
+		headerSignature:       "",
 	} {
 		r.Header.Del(name) // a publisher can forward a header of any name
 		if value != "" {

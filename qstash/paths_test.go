@@ -190,7 +190,10 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/v2/", 404, ""},
 		{"GET", "/v1/keys", 404, ""},
 		{"GET", "/v2/keys//", 404, ""},
-		{"GET", "/v2/keys/rotate", 404, ""},
+		{"GET", "/v2/keys/rotate", 405, "POST"},
+		{"POST", "/V2/keys/Rotate/", 200, ""},
+		{"POST", "/v2/rotate", 200, ""},
+		{"GET", "/v2/rotate", 405, "POST"},
 		{"POST", "/v2/publishing", 404, ""},
 		{"POST", "/v2%2Fpublish/https://example.com", 404, ""},
 		{"DELETE", "/v2/message", 404, ""},
@@ -256,6 +259,6 @@ func TestToken(t *testing.T) {
 func TestKeys(t *testing.T) {
 	checkBody(t, newServer(t, nil).call("GET", "/v2/keys", ""),
 		`{"current":"`+qstash.DevCurrentSigningKey+`","next":"`+qstash.DevNextSigningKey+`"}`)
-	s := newServer(t, &qstash.Options{CurrentSigningKey: "sig_1", NextSigningKey: "sig_2"})
+	s := newServer(t, &qstash.Options{Keys: qstash.NewKeys("sig_1", "sig_2")})
 	checkBody(t, s.call("GET", "/v2/keys", ""), `{"current":"sig_1","next":"sig_2"}`)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -102,7 +101,7 @@ func (h *handler) readMessage(r *http.Request, queue, rest string) (m recall.Mes
 	if err != nil {
 		return m, s, err
 	}
-	m = recall.Message{Queue: queue, CallerIP: callerIP(r)}
+	m = recall.Message{Queue: queue, CallerIP: h.callerIP(r)}
 	if m.URL, m.Topic, err = h.destination(rest, query); err != nil {
 		return m, s, err
 	}
@@ -262,17 +261,4 @@ func isName(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-// callerIP is the address of the client, as the connection knows it.
-func callerIP(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	host, _, _ = strings.Cut(host, "%") // a zone means nothing elsewhere
-	if net.ParseIP(host) == nil {
-		return ""
-	}
-	return host
 }

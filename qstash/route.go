@@ -21,6 +21,7 @@ type route struct {
 // routes are matched in order, in any letter case. Each file that serves some
 // lists its own.
 var routes = slices.Concat(
+	modelRoutes,
 	publishRoutes,
 	messageRoutes,
 	keyRoutes,
@@ -30,13 +31,14 @@ var routes = slices.Concat(
 	groupRoutes,
 	scheduleRoutes,
 	flowRoutes,
+	workflowRoutes,
 )
 
 // find matches the path without cleaning it: a destination is part of it, byte
 // for byte. Leading slashes count as one, because a base URL that ends in a
 // slash doubles it.
 func find(r *http.Request) (call, string, error) {
-	path := strings.TrimLeft(rawPath(r.URL), "/")
+	path := routePath(r)
 	for _, route := range routes {
 		rest, ok := match(route.path, path)
 		if !ok {
@@ -53,6 +55,8 @@ func find(r *http.Request) (call, string, error) {
 	}
 	return nil, "", notFound("no such endpoint: %.200s", r.URL.Path)
 }
+
+func routePath(r *http.Request) string { return strings.TrimLeft(rawPath(r.URL), "/") }
 
 // rawPath is the path as the client wrote it. EscapedPath alone escapes a path
 // anew when it holds a character that should have been escaped, such as "{",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/qstash"
 )
 
 // demo does the main job in front of the user: a child process publishes,
@@ -62,7 +66,9 @@ In the end it stays up as recall dev on that file.`,
 			if err := d.size.validate(); err != nil {
 				return err
 			}
-			d.attach(cmd, slog.LevelWarn)
+			if err := d.attach(cmd, slog.LevelWarn); err != nil {
+				return err
+			}
 			return d.start(cmd.Context())
 		},
 	}
@@ -120,7 +126,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 // is delivered meanwhile, so that what is counted stands still.
 func (d *demo) afterCrash(ctx context.Context) (sample, error) {
 	begun := time.Now()
-	broker, err := d.open(true)
+	broker, err := recall.Open(d.db, &recall.Options{Logger: d.log, NoDispatch: true})
 	if err != nil {
 		return sample{}, err
 	}
@@ -140,16 +146,22 @@ func (d *demo) stayUp(ctx context.Context, found sample) error {
 	if err != nil {
 		return err
 	}
-	broker, err := d.open(false)
-	if err != nil {
+	d.users = devUsers(cmp.Or(d.token, qstash.DevToken), d.db)[:1] // there is one file to show
+	if err := d.openUsers(); err != nil {
 		in.close()
 		return err
 	}
 	d.receiver.show(d.out)
 	d.say("")
-	err = d.serve(ctx, broker, in, func() {
+	err = d.serve(ctx, in, func() {
 		d.announce(in)
 		d.printCurl(in.url(), found)
 	})
-	return errors.Join(err, closeBroker(broker))
+	return errors.Join(err, d.closeUsers())
+}
+
+func closeBroker(b *recall.Broker) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return b.Close(ctx)
 }

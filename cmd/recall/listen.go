@@ -65,13 +65,16 @@ func isInUse(err error) bool {
 	return errors.Is(err, syscall.EADDRINUSE) || runtime.GOOS == "windows" && errors.Is(err, wsaAddressInUse)
 }
 
-// url is where a client of this machine finds the server.
-func (d doors) url() string {
+// url is where a client of this machine finds a server that speaks plain HTTP.
+func (d doors) url() string { return "http://" + d.host() }
+
+// host is host and port for a client of this machine.
+func (d doors) host() string {
 	at, ok := d[0].Addr().(*net.TCPAddr)
 	if ok && at.IP.IsUnspecified() {
-		return "http://" + net.JoinHostPort("localhost", strconv.Itoa(at.Port))
+		return net.JoinHostPort("localhost", strconv.Itoa(at.Port))
 	}
-	return "http://" + d[0].Addr().String()
+	return d[0].Addr().String()
 }
 
 // local tells whether only this machine can come in.

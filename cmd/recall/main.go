@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -62,6 +63,9 @@ func exitStatus(err error) int {
 	return 1
 }
 
+// vendorFlags are those of QStash's own dev server, as its users write them.
+var vendorFlags = []string{"-port", "-log-port", "-quota"}
+
 // singleDash lets "recall dev -port 8080" through, as QStash's own dev server
 // is started: the parser would take it for four flags of one letter.
 func singleDash(args []string) []string {
@@ -73,7 +77,8 @@ func singleDash(args []string) []string {
 		if arg == "--" {
 			break
 		}
-		if arg == "-port" || strings.HasPrefix(arg, "-port=") {
+		name, _, _ := strings.Cut(arg, "=")
+		if slices.Contains(vendorFlags, name) {
 			fixed[i] = "-" + arg
 		}
 	}

@@ -42,6 +42,7 @@ func TestSingleDash(t *testing.T) {
 		{[]string{"dev", "-port", "1"}, []string{"dev", "--port", "1"}},
 		{[]string{"dev", "-port=1", "--db", "x"}, []string{"dev", "--port=1", "--db", "x"}},
 		{[]string{"dev", "--port", "1"}, []string{"dev", "--port", "1"}},
+		{[]string{"dev", "-log-port", "2", "-quota=pro"}, []string{"dev", "--log-port", "2", "--quota=pro"}},
 		{[]string{"dev", "-portal"}, []string{"dev", "-portal"}},
 		{[]string{"dev", "--", "-port"}, []string{"dev", "--", "-port"}},
 		{[]string{"serve", "-port", "1"}, []string{"serve", "-port", "1"}},

@@ -92,6 +92,11 @@ func (p *program) stop(sig os.Signal) (int, error) {
 	if err := p.cmd.Process.Signal(sig); err != nil {
 		return 0, err
 	}
+	return p.end()
+}
+
+// end waits for the end, and returns the exit status.
+func (p *program) end() (int, error) {
 	select {
 	case <-p.done:
 	case <-time.After(patienceOfTests):

@@ -1,18 +1,23 @@
 package main
 
 import (
+	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -24,7 +29,11 @@ func TestScripts(t *testing.T) {
 		Condition:           condition,
 		Setup: func(env *testscript.Env) error {
 			env.Values[programsKey{}] = map[string]*program{}
-			return nil
+			env.Values[arrivalsKey{}] = make(chan string, 100)
+			home := filepath.Join(env.WorkDir, "home")
+			env.Setenv("HOME", home)
+			env.Setenv("XDG_STATE_HOME", filepath.Join(home, "state"))
+			return os.Mkdir(home, 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"recall": recallCommand,
@@ -33,6 +42,10 @@ func TestScripts(t *testing.T) {
 			"end":    endCommand,
 			"http":   httpCommand,
 			"empty":  emptyCommand,
+			"port":   portCommand,
+			"target": targetCommand,
+			"arrive": arriveCommand,
+			"cert":   certCommand,
 		},
 	})
 }
@@ -67,7 +80,10 @@ func check(ts *testscript.TestScript, neg bool, ok bool, usage string) {
 // environment is that of the script, without what could be set outside.
 func environment(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "RECALL_TOKEN", "QSTASH_TOKEN", "QSTASH_DEV_PORT"} {
+	for _, name := range []string{
+		"PATH", "HOME", "XDG_STATE_HOME", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "RECALL_TOKEN", "RECALL_READ_ONLY_TOKEN", "QSTASH_TOKEN",
+		"QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "QSTASH_DEV_PORT", "QSTASH_DEV_LOG_PORT", "QSTASH_DEV_QUOTA", "HTTP_PROXY",
+	} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}
@@ -136,26 +152,94 @@ func emptyCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// http METHOD URL TOKEN [BODY] sends a request and prints status and answer.
+// http METHOD URL TOKEN [BODY [HEADER...]] sends a request, with headers such as
+// "Name: value". It prints status and answer, and the headers of the answer as
+// standard error. Any certificate will do.
 func httpCommand(ts *testscript.TestScript, neg bool, args []string) {
-	check(ts, neg, len(args) == 3 || len(args) == 4, "http METHOD URL TOKEN [BODY]")
-	status, text, err := send(args[0], args[1], args[2], strings.Join(args[3:], ""))
+	check(ts, neg, len(args) >= 3, "http METHOD URL TOKEN [BODY [HEADER...]]")
+	body := ""
+	if len(args) > 3 {
+		body = args[3]
+	}
+	resp, text, err := request(args[0], args[1], args[2], body, args[min(4, len(args)):]...)
 	ts.Check(err)
-	_, err = fmt.Fprintf(ts.Stdout(), "%d %s\n", status, text)
+	_, err = fmt.Fprintf(ts.Stdout(), "%d %s\n", resp.StatusCode, text)
 	ts.Check(err)
+	ts.Check(resp.Header.Write(ts.Stderr()))
 }
 
 func send(method, url, token, body string) (int, string, error) {
-	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	resp, text, err := request(method, url, token, body)
 	if err != nil {
 		return 0, "", err
 	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	resp, err := http.DefaultClient.Do(req)
+	return resp.StatusCode, text, nil
+}
+
+// testClient takes any certificate.
+var testClient = &http.Client{Transport: &http.Transport{
+	TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+}}
+
+func request(method, url, token, body string, headers ...string) (*http.Response, string, error) {
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
-		return 0, "", err
+		return nil, "", err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ":")
+		req.Header.Add(name, strings.TrimSpace(value))
+	}
+	resp, err := testClient.Do(req)
+	if err != nil {
+		return nil, "", err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(text), err
+	return resp, string(text), err
+}
+
+// port sets $PORT to one that is free, and was taken by nobody a moment ago.
+func portCommand(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, len(args) == 0, "port")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	ts.Check(err)
+	ts.Check(l.Close())
+	ts.Setenv("PORT", port)
+}
+
+type arrivalsKey struct{}
+
+// target sets $TARGET to the address of an endpoint.
+func targetCommand(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, len(args) == 0, "target")
+	arrivals := ts.Value(arrivalsKey{}).(chan string)
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		claims, _ := base64.RawURLEncoding.DecodeString(strings.Split(r.Header.Get("Upstash-Signature")+"..", ".")[1])
+		arrivals <- fmt.Sprintf("%s %s%s %s\nsigned %s\ncaller %s\n", r.Method, r.Host, r.RequestURI, body, claims, r.Header.Get("Upstash-Caller-Ip"))
+	}))
+	ts.Defer(s.Close)
+	ts.Setenv("TARGET", s.URL)
+}
+
+// arrive waits until something arrives at the target, and prints it.
+func arriveCommand(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, len(args) == 0, "arrive")
+	select {
+	case text := <-ts.Value(arrivalsKey{}).(chan string):
+		_, err := io.WriteString(ts.Stdout(), text)
+		ts.Check(err)
+	case <-time.After(patienceOfTests):
+		ts.Fatalf("nothing arrived in %v", patienceOfTests)
+	}
+}
+
+// cert makes a certificate for the loopback and its key.
+func certCommand(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, len(args) == 2, "cert CERT KEY")
+	ts.Check(writeCertificate(ts.MkAbs(args[0]), ts.MkAbs(args[1])))
 }

@@ -1,62 +1,136 @@
 package main
 
 import (
-	"cmp"
 	"log/slog"
+	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
-	"github.com/recallmq/recall/qstash"
+	"github.com/recallmq/recall/egress"
 )
 
+// serve is a server for production.
+type serve struct {
+	server
+	credentials   credentials
+	usersFile     string
+	data          string
+	trusted       []string
+	allowPrivate  bool
+	allowedRanges []string
+}
+
 func serveCommand() *cobra.Command {
-	s := &server{}
+	s := &serve{}
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Run the server with a file, a token and keys of your own",
-		Long: `Run the server for production: with a file that stays, and a token that only you
-know. The token is that of --token, or of RECALL_TOKEN, or of QSTASH_TOKEN in
-the environment; a command line can be read by other users of the machine, so
-the environment is the better place. The same goes for the signing keys, which
-are QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY there.
+		Short: "Run the server with files, tokens and keys of your own",
+		Long: `Run the server for production.
 
-It speaks plain HTTP. Put what ends TLS before it if others are to reach it.`,
+For one user, --db names the file. The tokens are those of --token and
+--token-file, or else RECALL_TOKEN or QSTASH_TOKEN in the environment; a command
+line can be read by other users of the machine, so a file or the environment is
+the better place. A file of tokens has one a line. Tokens of
+--read-only-token-file, or RECALL_READ_ONLY_TOKEN, may look and change nothing.
+The signing keys are QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY
+there; without them a pair is made up and kept in the file.
+
+For several users, --users names a file that lists them, and --data the folder
+with a file for each. Nothing that one does is seen by another:
+
+  {"users": [
+    {"name": "shop", "tokens": ["..."], "readOnlyTokens": ["..."],
+     "currentSigningKey": "sig_...", "nextSigningKey": "sig_..."},
+    {"name": "mail", "tokenFile": "mail.tokens"}
+  ]}
+
+Deliveries go to public addresses only, which is checked at every connection.
+--allow-private allows private networks and the loopback, --allow-cidr a range.
+
+GET /healthz and GET /readyz need no token. SIGTERM ends the server in order;
+/readyz says no from then on, for --drain-delay before connections are refused.
+
+It speaks plain HTTP unless it has a certificate: --tls-cert and --tls-key. Both
+files are read again when they change.`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s.attach(cmd, slog.LevelInfo)
-			s.readEnvironment()
-			if err := s.checkProduction(); err != nil {
-				return err
-			}
-			return s.run(cmd.Context())
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return s.start(cmd) },
 	}
-	s.addFlags(cmd, "file that keeps the messages", "token that requests must bear")
-	cmd.Flags().StringVar(&s.currentKey, "current-signing-key", "", "signing key that GET /v2/keys names")
-	cmd.Flags().StringVar(&s.nextKey, "next-signing-key", "", "signing key that will follow it")
+	s.addFlags(cmd, "file that keeps the messages of the only user", "token that requests must bear")
+	f := cmd.Flags()
+	s.credentials.addFlags(cmd)
+	f.StringVar(&s.usersFile, "users", "", "file that lists several users, in JSON")
+	f.StringVar(&s.data, "data", "", "folder with a file for each of --users")
+	f.StringSliceVar(&s.trusted, "trusted-proxies", nil, "addresses or ranges of proxies whose X-Forwarded-For is believed (repeatable)")
+	f.BoolVar(&s.allowPrivate, "allow-private", false, "deliver to private networks and the loopback, too")
+	f.StringSliceVar(&s.allowedRanges, "allow-cidr", nil, "deliver to this range of addresses, too (repeatable)")
+	s.limits.addFlags(cmd)
+	s.tls.addFlags(cmd)
+	s.logs.addFlags(cmd)
 	return cmd
 }
 
-func (s *server) readEnvironment() {
-	s.token = cmp.Or(s.token, os.Getenv("RECALL_TOKEN"), os.Getenv("QSTASH_TOKEN"))
-	s.currentKey = cmp.Or(s.currentKey, os.Getenv("QSTASH_CURRENT_SIGNING_KEY"))
-	s.nextKey = cmp.Or(s.nextKey, os.Getenv("QSTASH_NEXT_SIGNING_KEY"))
+func (s *serve) start(cmd *cobra.Command) error {
+	if err := s.attach(cmd, slog.LevelInfo); err != nil {
+		return err
+	}
+	s.access = slog.LevelInfo
+	for _, step := range []func() error{s.limits.check, s.tls.check, s.readAddresses, s.chooseUsers} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return s.run(cmd.Context())
 }
 
-// checkProduction refuses what would be open to everybody.
-func (s *server) checkProduction() error {
-	switch {
-	case s.token == "":
-		return usagef("serve needs a token: --token, or RECALL_TOKEN or QSTASH_TOKEN in the environment")
-	case s.token == qstash.DevToken:
-		return usagef("serve needs a token of your own: this one is the public token of recall dev")
-	case s.db == "":
-		return usagef("serve needs a file: --db")
-	case (s.currentKey == "") != (s.nextKey == ""):
-		return usagef("serve needs both signing keys, or none")
-	case s.currentKey == "":
-		s.log.Warn("no signing keys given: GET /v2/keys names the public ones of recall dev")
+// readAddresses reads the flags that are ranges.
+func (s *serve) readAddresses() (err error) {
+	if s.proxies, err = parseRanges("--trusted-proxies", s.trusted); err != nil {
+		return err
+	}
+	allowed, err := parseRanges("--allow-cidr", s.allowedRanges)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(allowed, everything4) && slices.Contains(allowed, everything6) {
+		return nil // no policy, so that a proxy for deliveries can be used
+	}
+	s.policy = &egress.Policy{AllowPrivate: s.allowPrivate, Allow: allowed}
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
+		if os.Getenv(name) != "" {
+			s.log.Warn("deliveries use no proxy, since nobody sees where it connects to; allow 0.0.0.0/0 and ::/0 to use it", "ignored", name)
+		}
 	}
 	return nil
+}
+
+var (
+	everything4 = netip.MustParsePrefix("0.0.0.0/0")
+	everything6 = netip.MustParsePrefix("::/0")
+)
+
+// parseRanges reads addresses and ranges of them.
+func parseRanges(flag string, texts []string) (list []netip.Prefix, err error) {
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			a, fault := netip.ParseAddr(text)
+			if fault != nil {
+				return nil, usagef("%s: %q is neither an address nor a range such as 10.0.0.0/8", flag, text)
+			}
+			p = netip.PrefixFrom(a.WithZone(""), a.BitLen())
+		}
+		list = append(list, plainRange(p))
+	}
+	return list, nil
+}
+
+// plainRange is a range of IPv4 in its own spelling, without bits behind it.
+func plainRange(p netip.Prefix) netip.Prefix {
+	const mapped = 96 // bits before the address of IPv4
+	if p.Addr().Is4In6() && p.Bits() >= mapped {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped)
+	}
+	return p.Masked()
 }

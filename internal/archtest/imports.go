@@ -31,7 +31,8 @@ var allowed = []struct {
 	{"store", []string{"go.etcd.io/bbolt", "go.etcd.io/bbolt/*", "golang.org/x/sys/*"}},
 	{"internal/cron", []string{cronParser}},
 	{"internal/*", []string{"internal/*", "github.com/google/btree"}},
-	{"qstash", []string{"", "internal/*"}},
+	{"qstash", []string{"", "internal/*", jwtLibrary}},
+	{"egress", []string{""}},
 	{"dashboard", []string{"", "internal/*"}},
 	{"enginetest", []string{"", "github.com/oklog/ulid/v2", "pgregory.net/rapid", porcupine}},
 	{"recalltest", []string{"", "qstash"}},
@@ -44,6 +45,9 @@ var allowed = []struct {
 // cronParser reads lines of cron. Only internal/cron knows it, which says by
 // itself when a line is due.
 const cronParser = "github.com/netresearch/go-cron"
+
+// jwtLibrary makes and checks the signatures of deliveries.
+const jwtLibrary = "github.com/golang-jwt/jwt/v5"
 
 // porcupine searches for an order in which concurrent calls make sense. The
 // model that it needs is the contract of an engine, and that is in enginetest
