@@ -116,13 +116,13 @@ export function within(what, promise, ms = patience) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-// eventually repeats a check until it no longer throws.
+// eventually repeats a check as long as an assertion of it fails.
 export async function eventually(check) {
   for (const end = Date.now() + patience; ; ) {
     try {
       return await check();
     } catch (error) {
-      if (Date.now() > end) throw error;
+      if (Date.now() > end || error.code !== "ERR_ASSERTION") throw error;
     }
     await new Promise((r) => setTimeout(r, 20));
   }
