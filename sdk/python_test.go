@@ -81,7 +81,7 @@ var pythonCalls = []call{
 				"method": "PATCH", "maxRetries": 2, "retryDelayExpression": "max(1000, pow(2, retried) * 100)", "body": "later",
 				"callback": "https://example.com/ok?c=1", "failureCallback": "https://example.com/ok?f=1", "label": "py-label",
 				"flowControlKey": "py-settings", "parallelism": 2, "rate": 3, "period": 5403, "callerIP": "127.0.0.1",
-				"header": object{"Content-Type": each{"text/plain"}, "X-One": each{"1"}},
+				"header":         object{"Content-Type": each{"text/plain"}, "X-One": each{"1"}},
 				"callbackHeader": headers, "failureCallbackHeader": headers,
 			}))(w)
 		},
