@@ -2,8 +2,10 @@ package recall
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -92,6 +94,13 @@ type Options struct {
 	// NoEvents writes none. Those that are in the file can be read, and are
 	// dropped as ever.
 	NoEvents bool
+	// DeliveredRetention is how long messages can be read after their delivery, see
+	// [Broker.Delivered]. Default 0: not at all, and it costs nothing. They stay in
+	// memory until then.
+	DeliveredRetention time.Duration
+	// DeliveredBytes bounds the memory for that, in bytes; the oldest give way, and
+	// a message that is larger is not kept. Default 16 MiB.
+	DeliveredBytes int64
 	// UpkeepRate bounds the commits per second that background work makes:
 	// folding cancelled messages away and giving back their room. Default no
 	// limit; see [Broker.SetUpkeepRate].
@@ -111,6 +120,12 @@ type Options struct {
 	// NoDispatch opens the file without delivering anything: to look, to
 	// publish and to cancel.
 	NoDispatch bool
+	// Random is where ids have their random bits from: those of schedules and
+	// operations, and the key of a new file, which tells ids of its messages from
+	// guessed ones. Whoever knows it can guess ids, so it is for tests that want
+	// the same ids in each run. It must be safe for concurrent use and not fail.
+	// Default crypto/rand.
+	Random io.Reader
 	// Clock is the source of time. Default package time.
 	Clock Clock
 	// Logger receives what people should know. Default slog.Default.
@@ -134,6 +149,7 @@ const (
 	DefaultMaxDeadLetters      = 1_000_000
 	DefaultEventRetention      = 3 * 24 * time.Hour
 	DefaultMaxEvents           = 1_000_000
+	DefaultDeliveredBytes      = 16 << 20
 
 	maxSlots     = 1 << 16
 	maxBodyBound = 16 << 20
@@ -163,6 +179,7 @@ func (o *Options) withDefaults() *Options {
 	setDefault(&c.MaxDeadLetters, DefaultMaxDeadLetters)
 	setDefault(&c.EventRetention, DefaultEventRetention)
 	setDefault(&c.MaxEvents, DefaultMaxEvents)
+	setDefault(&c.DeliveredBytes, DefaultDeliveredBytes)
 	if c.Retries == nil {
 		c.Retries = Retries(DefaultRetries)
 	} else {
@@ -170,6 +187,9 @@ func (o *Options) withDefaults() *Options {
 	}
 	if c.Backoff == nil {
 		c.Backoff = DefaultBackoff
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
 	}
 	if c.Clock == nil {
 		c.Clock = systemClock{}
@@ -214,6 +234,7 @@ func (o *Options) validate() error {
 		"MaxFileSize": o.MaxFileSize, "UndoBytes": o.UndoBytes,
 		"AuditRetention": int64(o.AuditRetention), "UpkeepRate": int64(o.UpkeepRate),
 		"EventRetention": int64(o.EventRetention), "MaxEvents": int64(o.MaxEvents),
+		"DeliveredRetention": int64(o.DeliveredRetention), "DeliveredBytes": o.DeliveredBytes,
 	} {
 		if n < 0 {
 			errs = append(errs, invalid("Options."+field, "%d is negative", n))
@@ -250,6 +271,7 @@ type Broker struct {
 	settings sync.Mutex // of queues and flow-control keys: held from reading to writing them
 
 	outcomes  outcomes
+	kept      *deliveredMessages // nil: none are
 	reach     reach
 	consumers *consumers
 	hints     *hintSpreader
@@ -308,6 +330,7 @@ func start(engine Engine, o *Options) *Broker {
 	b := &Broker{engine: engine, opts: o, clock: o.Clock, log: o.Logger}
 	b.upkeepRate.Store(int64(o.UpkeepRate))
 	b.outcomes.broker = b
+	b.kept = newDeliveredMessages(o)
 	b.upkeep = startUpkeep(b)
 	b.consumers = startConsumers(b)
 	b.hints = newHintSpreader(b)
@@ -381,6 +404,7 @@ func (b *Broker) Close(ctx context.Context) error {
 	b.life.Unlock()
 	b.upkeep.stop()
 	b.inCalls.Wait()
+	b.kept.close()
 	return b.engine.Close()
 }
 

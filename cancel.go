@@ -43,7 +43,7 @@ func (p Policy) asks() bool { return p == Sticky || p == Abort }
 
 // CancelOption changes how a cancellation, or another bulk change, treats what
 // it meets: a [Policy] or [Wait], of which a call takes one, [ExpectAtMost],
-// [ExpectExactly], [Limit], [DryRun] or [Reason].
+// [ExpectExactly], [Limit], [DryRun], [Reason] or [Started].
 type CancelOption interface{ applyCancel(*cancelOptions) }
 
 type cancelOptions struct {
@@ -54,6 +54,7 @@ type cancelOptions struct {
 	guard    Guard
 	dryRun   bool
 	reason   string
+	started  func(OperationID)
 	err      error
 }
 
@@ -138,6 +139,17 @@ func Reason(text string) CancelOption {
 	})
 }
 
+// Started calls f once, when it is settled which messages a bulk call is about –
+// what is published from then on is not touched – and before it changes anything,
+// with the id that the record of the operation will have. A call that takes
+// nothing leaves no record. f is called by the goroutine of the call, must return
+// at once, and must not call the broker; a call that is refused for its arguments
+// does not call it. With it a caller can let the call go on by itself, and answer
+// meanwhile.
+func Started(f func(OperationID)) CancelOption {
+	return cancelOptionFunc(func(o *cancelOptions) { o.started = f })
+}
+
 // fail keeps the first thing that is wrong.
 func (o *cancelOptions) fail(err error) {
 	if o.err == nil {
@@ -172,6 +184,8 @@ func (o *cancelOptions) single() error {
 		return refuse("Expect")
 	case o.dryRun:
 		return refuse("DryRun")
+	case o.started != nil:
+		return refuse("Started")
 	case o.policy == Skip:
 		return refuse("Policy")
 	}
@@ -282,6 +296,6 @@ func (b *Broker) cancelMatching(ctx context.Context, req CancelMatchingRequest, 
 // fill completes a request with the options of its call.
 func (b *Broker) fill(ctx context.Context, req *CancelMatchingRequest, o *cancelOptions) {
 	req.Policy, req.Reason, req.Limit, req.Guard, req.DryRun = o.policy, o.reason, o.limit, o.guard, o.dryRun
-	req.Now, req.Self = b.clock.Now(), attemptOf(ctx)
+	req.Now, req.Self, req.Started = b.clock.Now(), attemptOf(ctx), o.started
 	req.Elapsed = func() time.Duration { return b.clock.Now().Sub(req.Now) }
 }

@@ -19,6 +19,19 @@ type Clock interface {
 	AfterFunc(d time.Duration, f func()) (stop func() bool)
 }
 
+// AlarmClock is a [Clock] that can be told the time of a call instead of how long
+// it is until then. It is for clocks that jump: a broker that asks what time it is
+// and then for a call in so long would ask for the wrong time if the clock moved
+// in between, and it would look at such a clock once a minute, as it does at that
+// of a machine, which may be suspended. At is for waking up the broker's own
+// goroutines; a call that comes early is harmless.
+type AlarmClock interface {
+	Clock
+	// At calls f in its own goroutine when Now has reached t, and returns a
+	// function that prevents that and reports whether it did.
+	At(t time.Time, f func()) (stop func() bool)
+}
+
 type systemClock struct{}
 
 func (systemClock) Now() time.Time { return time.Now() }
@@ -63,13 +76,14 @@ func (a *alarm) set(at time.Time) {
 		return
 	}
 	a.at = at
-	a.stop = a.clock.AfterFunc(min(max(0, at.Sub(a.clock.Now())), maxNap), func() {
-		select {
-		case a.C <- struct{}{}:
-		default:
-		}
-	})
+	if c, ok := a.clock.(AlarmClock); ok {
+		a.stop = c.At(at, a.ring)
+		return
+	}
+	a.stop = a.clock.AfterFunc(min(max(0, at.Sub(a.clock.Now())), maxNap), a.ring)
 }
+
+func (a *alarm) ring() { hint(a.C) }
 
 // rang must be called after a ring. It reports whether the time has come, and
 // sets the alarm again if it has not.

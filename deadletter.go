@@ -62,15 +62,7 @@ func (d *DeadLetter) size() int {
 func (b *Broker) DeadLetters(ctx context.Context, f Filter) iter.Seq2[DeadLetter, error] {
 	return func(yield func(DeadLetter, error) bool) {
 		paged(func(after DeadLetterID) ([]DeadLetter, error) {
-			if err := b.checkRead(ctx, f); err != nil {
-				return nil, err
-			}
-			defer b.end()
-			page, err := b.engine.ListDead(ctx, f.normalise(), after, listPage)
-			for i := range page {
-				page[i].Message = page[i].Message.shown()
-			}
-			return page, err
+			return b.deadPage(ctx, f, after, listPage)
 		}, func(d *DeadLetter) DeadLetterID { return d.ID }, yield)
 	}
 }
@@ -149,7 +141,7 @@ func (b *Broker) eachDead(
 		return 0, ErrEmptyFilter
 	case err != nil:
 		return 0, err
-	case o.policies > 0 || o.guard.Set || o.dryRun || o.reason != "":
+	case o.policies > 0 || o.guard.Set || o.dryRun || o.reason != "" || o.started != nil:
 		return 0, invalid("CancelOption", "dead letters take only Limit")
 	}
 	if err := b.checkRead(ctx, f); err != nil {

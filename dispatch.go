@@ -34,6 +34,7 @@ type dispatcher struct {
 	running sync.WaitGroup // attempts; only loop adds
 	freed   chan struct{}  // one hint: a slot was freed
 	wake    chan struct{}  // one hint: the set of handlers changed
+	lookout lookout
 	hint    <-chan struct{}
 	alarm   *alarm // owned by loop
 
@@ -54,6 +55,7 @@ func startDispatch(b *Broker, claimable <-chan struct{}) *dispatcher {
 		outcomes: &b.outcomes,
 		freed:    make(chan struct{}, 1),
 		wake:     make(chan struct{}, 1),
+		lookout:  newLookout(),
 		hint:     claimable,
 		alarm:    newAlarm(b.clock),
 		done:     make(chan struct{}),
@@ -106,6 +108,7 @@ func (d *dispatcher) loop(claiming, attempts context.Context) {
 	for more := true; claiming.Err() == nil; {
 		free := d.broker.opts.Slots - int(d.busy.Load())
 		if !more || free <= 0 {
+			d.lookout.reply(d.next(more), nil)
 			d.wait(claiming, more)
 			more = true
 			continue
@@ -120,10 +123,19 @@ func (d *dispatcher) loop(claiming, attempts context.Context) {
 			return
 		default:
 			d.broker.log.Error("recall: claiming failed, trying again later", "error", err)
-			pause(claiming, d.alarm, faults)
+			d.lookout.reply(time.Time{}, err)
+			d.lookout.pause(claiming, d.alarm, faults)
 			faults++
 		}
 	}
+}
+
+// next is when something will be due that no slot is missing for.
+func (d *dispatcher) next(more bool) time.Time {
+	if more {
+		return time.Time{}
+	}
+	return d.alarm.at
 }
 
 // wait sleeps until claiming may succeed. With something to claim only a slot
@@ -133,6 +145,8 @@ func (d *dispatcher) wait(claiming context.Context, more bool) {
 		select {
 		case <-claiming.Done():
 		case <-d.freed:
+		case q := <-d.lookout.questions:
+			d.lookout.note(q)
 		}
 		return
 	}
@@ -143,6 +157,9 @@ func (d *dispatcher) wait(claiming context.Context, more bool) {
 		case <-d.hint:
 			return
 		case <-d.wake:
+			return
+		case q := <-d.lookout.questions:
+			d.lookout.note(q)
 			return
 		case <-d.alarm.C:
 			rang = d.alarm.rang()
@@ -241,7 +258,11 @@ func (d *outcomes) end(l *Lease, r result, started time.Time) error {
 	}
 	f.Now, f.Durable = now, r.durable
 	f.addCallbacks(&l.Message, r.truncated, d.broker.opts)
+	if f.Outcome == Delivered {
+		d.broker.kept.put(&l.Message, now)
+	}
 	if err := d.finish(l, f); err != nil {
+		d.broker.kept.takeBack(l.Message.ID)
 		return err
 	}
 	switch f.Outcome {
@@ -316,6 +337,12 @@ func (d *outcomes) logLost(err error) {
 // pause waits for the clock to move, longer after each fault in a row, or for
 // ctx.
 func pause(ctx context.Context, a *alarm, faults int) {
+	var never lookout
+	never.pause(ctx, a, faults)
+}
+
+// pause is ended by a question, too: who asks does not wait for the clock.
+func (l *lookout) pause(ctx context.Context, a *alarm, faults int) {
 	a.off()
 	select {
 	case <-a.C: // a ring of before
@@ -325,6 +352,8 @@ func pause(ctx context.Context, a *alarm, faults int) {
 	select {
 	case <-ctx.Done():
 	case <-a.C:
+	case q := <-l.questions:
+		l.note(q)
 	}
 	a.off()
 }

@@ -20,6 +20,8 @@ func TestDocsShowTheExamples(t *testing.T) {
 		"docs/signing.md":   "qstash/example*_test.go",
 		"docs/server.md":    "egress/example_test.go",
 		"docs/delivery.md":  "example*_test.go",
+		"docs/testing.md":   "recalltest/example_test.go",
+		"recalltest/doc.go": "recalltest/example_test.go",
 	} {
 		compiled := flat(readFiles(t, source))
 		blocks := goBlocks(doc, readFile(t, doc))

@@ -107,7 +107,7 @@ func OpenEngine(path string, opts *Options) (Engine, error) {
 }
 
 func openEmbedded(path string, o *Options) (Engine, error) {
-	s, err := store.Open(path, &store.Options{NoSync: o.Durability == SyncNever, MaxSize: o.MaxFileSize})
+	s, err := store.Open(path, &store.Options{NoSync: o.Durability == SyncNever, MaxSize: o.MaxFileSize, Random: o.Random})
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
 		closing: make(chan struct{}), committed: make(chan struct{}),
 		live: newIndex(true), dead: newIndex(false), lanes: newLanes(),
 		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention, opts: o,
-		logs:    newLogOptions(o),
+		opIDs: opIDs{random: o.Random}, logs: newLogOptions(o),
 		objects: map[ObjectKind]map[string][]byte{}, queues: newQueues(), flows: newFlows(), reserved: newReservedIDs(o),
 		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1),
 	}

@@ -2,8 +2,8 @@ package recall
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -50,6 +50,8 @@ func (e *embedded) newOperation(kind verb, now time.Time, reason, filter string)
 // when its call commits: that of a long call may appear behind who reads them
 // page by page.
 type opIDs struct {
+	random io.Reader
+
 	mu   sync.Mutex
 	last ulid.ULID
 }
@@ -57,9 +59,9 @@ type opIDs struct {
 func (o *opIDs) next(now time.Time) ulid.ULID {
 	var id ulid.ULID
 	_ = id.SetTime(uint64(now.UnixMilli()))
-	_, _ = rand.Read(id[6:]) // never fails
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	_, _ = io.ReadFull(o.random, id[6:]) // bits are missing at worst, and ids differ all the same
 	if id.Time() <= o.last.Time() {
 		id = o.last
 		for i := len(id) - 1; i >= 6; i-- {

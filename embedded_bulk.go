@@ -55,6 +55,9 @@ func (e *embedded) newBulk(req CancelMatchingRequest, kind verb) *bulk {
 	c.walk, c.op.AsOf = e.planWalk(f, req.Now)
 	c.result.Index = c.walk.src.name
 	c.op.Index = []byte(c.walk.src.name)
+	if req.Started != nil {
+		req.Started(operationID(c.op.ID))
+	}
 	return c
 }
 

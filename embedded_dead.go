@@ -270,11 +270,19 @@ func (e *embedded) DeleteDead(ctx context.Context, ids []DeadLetterID) (int, err
 
 // RetryDead implements [Engine].
 func (e *embedded) RetryDead(ctx context.Context, ids []DeadLetterID, now time.Time) ([]Receipt, error) {
+	return e.RetryDeadWith(ctx, ids, now, nil)
+}
+
+// RetryDeadWith implements [Redriver].
+func (e *embedded) RetryDeadWith(ctx context.Context, ids []DeadLetterID, now time.Time, change func(*Message) error) ([]Receipt, error) {
 	if err := e.checkOpen(ctx); err != nil {
 		return nil, err
 	}
 	taken := e.takeDead(ids)
 	msgs, err := e.readRedrive(taken, now)
+	if err == nil && change != nil {
+		err = changeEach(msgs, change)
+	}
 	if err != nil || len(msgs) == 0 {
 		e.giveBackDead(taken, nil)
 		return nil, err
@@ -309,6 +317,15 @@ func (e *embedded) readRedrive(seqs []uint64, now time.Time) (msgs []Message, er
 		return nil
 	})
 	return msgs, err
+}
+
+func changeEach(msgs []Message, change func(*Message) error) error {
+	for i := range msgs {
+		if err := change(&msgs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // takeDead marks the dead letters that ids name, so that no other call takes

@@ -220,7 +220,7 @@ func (t *turn) settings(w *insertWork, i int) {
 		have = k.set
 	}
 	if after := have.After(*m.Flow); after != have {
-		t.set(ObjectFlow, m.FlowKey, encodeJSON(after))
+		t.noteObject(ObjectFlow, m.FlowKey, encodeJSON(after))
 	}
 }
 
@@ -230,11 +230,11 @@ func (t *turn) makeQueueLocked(name string, now int64) {
 		return
 	}
 	at := time.UnixMilli(now)
-	t.set(ObjectQueue, name, encodeJSON(QueueSettings{Parallelism: 1, CreatedAt: at, UpdatedAt: at}))
+	t.noteObject(ObjectQueue, name, encodeJSON(QueueSettings{Parallelism: 1, CreatedAt: at, UpdatedAt: at}))
 }
 
-// set changes an object at the end of the commit.
-func (t *turn) set(kind ObjectKind, name string, value []byte) {
+// noteObject changes an object at the end of the commit.
+func (t *turn) noteObject(kind ObjectKind, name string, value []byte) {
 	if t.objects == nil {
 		t.objects = map[objectKey][]byte{}
 	}

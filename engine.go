@@ -109,6 +109,16 @@ type Auditor interface {
 	WhoCancelled(ctx context.Context, id MessageID) (Operation, error)
 }
 
+// Redriver is an [Engine] that lets dead letters be changed while it publishes
+// them again, as [Broker.RetryDeadLettersWith] describes.
+type Redriver interface {
+	// RetryDeadWith is Engine.RetryDead, with change called for each message before
+	// it is stored, in the order of the queue and while no lock is held. It leaves
+	// messages as Insert wants them, or returns an error, which ends the call with
+	// nothing changed.
+	RetryDeadWith(ctx context.Context, ids []DeadLetterID, now time.Time, change func(*Message) error) ([]Receipt, error)
+}
+
 // Changer is an [Engine] that can change many messages by a filter, other than
 // by cancelling them.
 type Changer interface {
@@ -283,6 +293,11 @@ type CancelMatchingRequest struct {
 	// Asked, if not nil, is called with the messages in flight whose
 	// cancellation was requested, once that is durable.
 	Asked func([]MessageID)
+	// Started, if not nil, is called once with the id that the record of the
+	// operation will have if it takes something, when what is published from then
+	// on is not touched any more, and before anything is changed. It returns at
+	// once, and calls nothing of the engine.
+	Started func(OperationID)
 }
 
 // Guard is what a bulk call expects: refuse it, before anything is changed,

@@ -154,6 +154,7 @@ type consumers struct {
 	stopped chan struct{} // closed by stop
 	done    chan struct{} // closed when watch has ended
 	sooner  chan struct{} // one hint: a lease expires before all others
+	lookout lookout
 
 	mu     sync.Mutex // guards everything below
 	closed bool
@@ -167,6 +168,7 @@ func startConsumers(b *Broker) *consumers {
 		stopped: make(chan struct{}),
 		done:    make(chan struct{}),
 		sooner:  make(chan struct{}, 1),
+		lookout: newLookout(),
 		lines:   map[string]line{},
 		out: btree.NewG(32, func(a, b *Received) bool {
 			return a.expires.Before(b.expires) ||
@@ -265,9 +267,12 @@ func (c *consumers) watch() {
 			continue
 		}
 		alarm.set(next)
+		c.lookout.reply(next, nil)
 		select {
 		case <-c.stopped:
 			return
+		case q := <-c.lookout.questions:
+			c.lookout.note(q)
 		case <-c.sooner:
 		case <-alarm.C:
 			alarm.rang()

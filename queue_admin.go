@@ -169,9 +169,9 @@ func (b *Broker) forgetQueue(ctx context.Context, name string) error {
 // [Broker.Restore], which brings the messages back, and with them a queue with the
 // settings of a new one. With [DryRun] nothing happens. If the cancellation stops at
 // a message in flight, or is refused, the queue stays, and so it does while
-// messages that [Skip] has left alone are in flight. With [Sticky] and [Abort] it is deleted although their
-// last attempts still run. What is published meanwhile goes to the queue as it is
-// then, which stays if that is found in it.
+// messages that [Skip] has left alone are in flight. With [Sticky] and [Abort] it is
+// deleted although their last attempts still run. What is published meanwhile goes
+// to the queue as it is then, which stays if that is found in it.
 func (b *Broker) CancelQueue(ctx context.Context, name string, opts ...CancelOption) (CancelResult, error) {
 	if _, err := b.Queue(ctx, name); err != nil {
 		return CancelResult{}, err

@@ -53,11 +53,6 @@ func checkRedaction(r *Redaction) error {
 	return nil
 }
 
-// Redacted returns m as [Broker.Get] shows it, with what Redact says hidden: it is
-// for messages that are read otherwise, such as that of a [Schedule]. What was
-// redacted once must not be again.
-func (m Message) Redacted() Message { return m.shown() }
-
 // shown returns m as it may be shown. It shares no memory with m where they
 // differ.
 func (m Message) shown() Message {

@@ -139,3 +139,36 @@ func (b *Broker) WhoCancelled(ctx context.Context, id MessageID) (Operation, err
 	defer b.end()
 	return a.WhoCancelled(ctx, id)
 }
+
+// Operation returns the record of one bulk operation. Errors: [ErrNotFound] if
+// there is none, or none any more, [ErrInvalid] for what is no id of one,
+// [ErrUnsupported], [ErrClosed], that of ctx. Safe for concurrent use.
+func (b *Broker) Operation(ctx context.Context, id OperationID) (Operation, error) {
+	op, err := id.parse()
+	if err != nil {
+		return Operation{}, err
+	}
+	a, err := asEngine[Auditor](b, ctx)
+	if err != nil {
+		return Operation{}, err
+	}
+	defer b.end()
+	page, err := a.Operations(ctx, before(op), 1)
+	if err != nil {
+		return Operation{}, err
+	}
+	if len(page) == 0 || page[0].ID != id {
+		return Operation{}, ErrNotFound
+	}
+	return page[0], nil
+}
+
+// before is the last id that sorts before one; empty if there is none.
+func before(op [16]byte) OperationID {
+	for i := len(op) - 1; i >= 0; i-- {
+		if op[i]--; op[i] != 0xff {
+			return operationID(op)
+		}
+	}
+	return ""
+}

@@ -2,9 +2,9 @@ package recall
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -130,7 +130,7 @@ func (b *Broker) SetSchedule(ctx context.Context, s Schedule) (Schedule, error) 
 		return Schedule{}, inMessage(err)
 	}
 	if s.ID == "" {
-		if s.ID, err = newScheduleID(now); err != nil {
+		if s.ID, err = newScheduleID(now, b.opts.Random); err != nil {
 			return Schedule{}, err
 		}
 	}
@@ -277,8 +277,8 @@ func checkScheduleID(id string) error {
 	return checkName("ID", id)
 }
 
-func newScheduleID(now time.Time) (string, error) {
-	u, err := ulid.New(ulid.Timestamp(now), rand.Reader)
+func newScheduleID(now time.Time, random io.Reader) (string, error) {
+	u, err := ulid.New(ulid.Timestamp(now), random)
 	return schedulePrefix + u.String(), err
 }
 

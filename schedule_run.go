@@ -11,13 +11,14 @@ import (
 // scheduler is the goroutine that publishes what schedules are due. It sleeps
 // until the earliest of their times or a change.
 type scheduler struct {
-	broker *Broker
-	keeper Keeper
-	cancel context.CancelFunc
-	wake   chan struct{} // one hint: a schedule was changed
-	done   chan struct{}
-	alarm  *alarm // owned by run
-	told   bool   // of the schedules that cannot be followed
+	broker  *Broker
+	keeper  Keeper
+	cancel  context.CancelFunc
+	wake    chan struct{} // one hint: a schedule was changed
+	done    chan struct{}
+	lookout lookout
+	alarm   *alarm // owned by run
+	told    bool   // of the schedules that cannot be followed
 }
 
 // startScheduler returns nil if the engine keeps no objects.
@@ -29,7 +30,7 @@ func startScheduler(b *Broker) *scheduler {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &scheduler{
 		broker: b, keeper: k, cancel: cancel,
-		wake: make(chan struct{}, 1), done: make(chan struct{}), alarm: newAlarm(b.clock),
+		wake: make(chan struct{}, 1), lookout: newLookout(), done: make(chan struct{}), alarm: newAlarm(b.clock),
 	}
 	go s.run(ctx)
 	return s
@@ -58,6 +59,7 @@ func (s *scheduler) run(ctx context.Context) {
 		case err == nil:
 			faults = 0
 			s.alarm.set(next)
+			s.lookout.reply(next, nil)
 			s.sleep(ctx)
 		case ctx.Err() != nil:
 		case lost(err):
@@ -67,7 +69,8 @@ func (s *scheduler) run(ctx context.Context) {
 			if faults == 0 {
 				s.broker.log.Error("recall: what a schedule is due was not published, trying again later", "error", err)
 			}
-			pause(ctx, s.alarm, faults)
+			s.lookout.reply(time.Time{}, err)
+			s.lookout.pause(ctx, s.alarm, faults)
 			faults++
 		}
 	}
@@ -79,6 +82,9 @@ func (s *scheduler) sleep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.wake:
+			return
+		case q := <-s.lookout.questions:
+			s.lookout.note(q)
 			return
 		case <-s.alarm.C:
 			rang = s.alarm.rang()

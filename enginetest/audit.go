@@ -59,6 +59,25 @@ var auditTests = slices.Concat(
 				x.Errorf("got %+v", ops)
 			}
 		}),
+		auditTest("a call tells its id when it starts", func(x *fixture) {
+			var told []recall.OperationID
+			tell := func(id recall.OperationID) { told = append(told, id) }
+			x.publish()
+			first, err := x.bulkOf(recall.CancelMatchingRequest{All: true, Started: tell})
+			x.check(err, "CancelMatching")
+			if _, err := x.bulkOf(recall.CancelMatchingRequest{All: true, Started: tell}); err != nil { // it takes nothing
+				x.Fatal(err)
+			}
+			x.publish()
+			last, err := x.bulkOf(recall.CancelMatchingRequest{All: true, Started: tell})
+			x.check(err, "CancelMatching")
+			if len(told) != 3 || told[0] != first.Operation || told[2] != last.Operation || !slices.IsSorted(told) {
+				x.Errorf("told %v, want first %s and last %s", told, first.Operation, last.Operation)
+			}
+			if ops := x.operations(); len(ops) != 2 {
+				x.Errorf("got %d records, want 2", len(ops))
+			}
+		}),
 		auditTest("records come in pages, oldest first", func(x *fixture) {
 			var want []recall.OperationID
 			for i := range 25 {

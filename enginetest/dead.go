@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -140,6 +141,41 @@ var deadTests = []contractTest{
 		x.wantList(recall.Filter{Labels: []string{"a"}, From: x.now}, id)
 		if l := x.claimOne(id); l.Message.Attempts != 1 || string(l.Message.Body) != "body" {
 			x.Errorf("lease: got %d attempts, body %q", l.Message.Attempts, l.Message.Body)
+		}
+	}},
+	{"retried entries can be changed", func(x *fixture) {
+		r := can[recall.Redriver](x)
+		first, second := x.kill(label("a")), x.kill(label("b"))
+		refused := errors.New("refused")
+		_, err := r.RetryDeadWith(x.ctx, []recall.DeadLetterID{first.ID, second.ID}, x.now, func(m *recall.Message) error {
+			if m.Labels[0] == "b" {
+				return refused
+			}
+			return nil
+		})
+		x.wantError(err, refused, "RetryDeadWith")
+		if got := len(x.listDead(recall.Filter{})); got != 2 {
+			x.Fatalf("after a refusal: got %d dead letters, want 2", got)
+		}
+		var met []string
+		receipts, err := r.RetryDeadWith(x.ctx, []recall.DeadLetterID{first.ID, unknownDead, second.ID}, x.now, func(m *recall.Message) error {
+			met = append(met, m.Labels[0])
+			if !m.DueAt.Equal(x.now) || m.Attempts != 0 {
+				x.Errorf("change was given due %v, %d attempts", m.DueAt, m.Attempts)
+			}
+			m.Labels, m.DueAt = append(m.Labels, "again"), x.now.Add(time.Hour)
+			return nil
+		})
+		x.check(err, "RetryDeadWith")
+		if !slices.Equal(met, []string{"a", "b"}) || len(receipts) != 2 {
+			x.Fatalf("got %v, %d receipts", met, len(receipts))
+		}
+		x.wantList(byLabel("again"), receipts[0].ID, receipts[1].ID)
+		if m := x.get(receipts[0].ID); !m.DueAt.Equal(x.now.Add(time.Hour)) || m.State != recall.StateDelayed {
+			x.Errorf("got %+v", m)
+		}
+		if got := len(x.listDead(recall.Filter{})); got != 0 {
+			x.Errorf("got %d dead letters", got)
 		}
 	}},
 	{"several entries are retried as one unit, in order", func(x *fixture) {

@@ -434,7 +434,7 @@ func (r *Reference) Cancel(ctx context.Context, req recall.CancelRequest) error 
 		return &recall.NotCancellableError{ID: e.m.ID, State: recall.StateInFlight}
 	case e.inFlight():
 		f := recall.Filter{IDs: []recall.MessageID{req.ID}}
-		op := r.newOperation(recall.OperationCancel, req.Now, req.Reason, f.String())
+		op := r.newOperation(r.nextOperation(req.Now), recall.OperationCancel, req.Now, req.Reason, f.String())
 		op.Policy, op.Requested, op.asked = recall.Sticky, 1, []*entry{e}
 		r.log(&e.m, recall.EventCancelRequested, req.Now, recall.Event{Attempt: e.m.Attempts, Operation: op.ID})
 		r.ask(e)
@@ -522,16 +522,34 @@ func (r *Reference) DeleteDead(ctx context.Context, ids []recall.DeadLetterID) (
 
 // RetryDead implements [recall.Engine].
 func (r *Reference) RetryDead(ctx context.Context, ids []recall.DeadLetterID, now time.Time) ([]recall.Receipt, error) {
+	return r.RetryDeadWith(ctx, ids, now, nil)
+}
+
+// RetryDeadWith implements [recall.Redriver]. It calls change while it holds its
+// lock: it is no model of that.
+func (r *Reference) RetryDeadWith(
+	ctx context.Context, ids []recall.DeadLetterID, now time.Time, change func(*recall.Message) error,
+) ([]recall.Receipt, error) {
 	if err := r.begin(ctx); err != nil {
 		return nil, err
 	}
 	defer r.mu.Unlock()
+	before := slices.Clone(r.dead)
 	var again []recall.Message
 	for _, d := range r.unbury(ids) {
 		m := d.Message
 		m.CreatedAt, m.DueAt = now, now
-		m.Delay, m.NotBefore, m.Blocks = 0, time.Time{}, ""
+		m.Delay, m.NotBefore, m.Blocks, m.Attempts = 0, time.Time{}, "", 0
 		again = append(again, m)
+	}
+	for i := range again {
+		if change == nil {
+			break
+		}
+		if err := change(&again[i]); err != nil {
+			r.dead = before
+			return nil, err
+		}
 	}
 	return r.insert(again, now), nil
 }

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/recallmq/recall"
@@ -33,6 +34,7 @@ type bulk struct {
 	walked uint64
 	op     *operation
 	res    recall.CancelResult
+	id     recall.OperationID // that was told at the start; empty: none
 }
 
 // CancelMatching implements [recall.Engine].
@@ -67,6 +69,10 @@ func (r *Reference) bulk(ctx context.Context, req recall.CancelMatchingRequest, 
 	c := &bulk{r: r, req: req, kind: kind, due: due, last: r.seq, res: recall.CancelResult{Index: indexName}}
 	if found := c.pending(); req.Guard.Set && (found < req.Guard.Least || found > req.Guard.Most) {
 		return c.res, &recall.UnexpectedCountError{Found: found, Least: req.Guard.Least, Most: req.Guard.Most}
+	}
+	if req.Started != nil {
+		c.id = r.nextOperation(req.Now)
+		req.Started(c.id)
 	}
 	err := c.run(ctx)
 	c.op.runs = false
@@ -205,7 +211,10 @@ func (c *bulk) record() {
 	if c.res.Operation != "" {
 		return
 	}
-	c.op = c.r.newOperation(c.kind, c.req.Now, c.req.Reason, c.req.Filter.String())
+	if c.id == "" {
+		c.id = c.r.nextOperation(c.req.Now)
+	}
+	c.op = c.r.newOperation(c.id, c.kind, c.req.Now, c.req.Reason, c.req.Filter.String())
 	c.op.Policy, c.op.Index, c.op.runs = c.req.Policy, indexName, true
 	if c.req.All {
 		c.op.Filter = recall.Filter{}.String()
@@ -213,19 +222,25 @@ func (c *bulk) record() {
 	c.res.Operation = c.op.ID
 }
 
-func (r *Reference) newOperation(kind recall.OperationKind, now time.Time, reason, filter string) *operation {
+// nextOperation returns the id of a new operation.
+func (r *Reference) nextOperation(now time.Time) recall.OperationID {
 	r.ops++
-	r.commits++
 	if r.opTime.Before(now) {
 		r.opTime = now
 	}
+	return operationID(r.ops, r.opTime)
+}
+
+func (r *Reference) newOperation(id recall.OperationID, kind recall.OperationKind, now time.Time, reason, filter string) *operation {
+	r.commits++
 	op := &operation{Operation: recall.Operation{
-		ID: operationID(r.ops, r.opTime), Kind: kind, At: millis(now), Reason: reason, Filter: filter,
+		ID: id, Kind: kind, At: millis(now), Reason: reason, Filter: filter,
 	}}
 	if kind == recall.OperationCancel {
 		op.until = op.At.Add(undoWindow)
 	}
 	r.operations = append(r.operations, op)
+	slices.SortFunc(r.operations, func(a, b *operation) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	return op
 }
 
@@ -380,7 +395,7 @@ func (r *Reference) CancelFuture(ctx context.Context, f recall.Filter, until tim
 		return "", err
 	}
 	defer r.mu.Unlock()
-	op := r.newOperation(recall.OperationStanding, now, reason, f.String())
+	op := r.newOperation(r.nextOperation(now), recall.OperationStanding, now, reason, f.String())
 	op.filter, op.Until = f, millis(until)
 	return op.ID, nil
 }

@@ -1,6 +1,7 @@
 package qstash
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -17,26 +18,46 @@ func (h *handler) cancelMany(w http.ResponseWriter, r *http.Request, rest string
 	if err != nil {
 		return err
 	}
-	var opts []recall.CancelOption
-	if h.o.CancelWait > 0 {
-		opts = append(opts, recall.Wait(h.o.CancelWait))
+	opts := h.cancelOptions(&c)
+	if c.async && !c.idsWin() {
+		return h.cancelLater(w, r, &c, opts)
+	}
+	if h.waits() {
 		outwait(w)
+	}
+	res, err := h.cancelBy(r.Context(), r, &c, opts)
+	if err != nil {
+		return inPart(err, res)
+	}
+	answer(w, http.StatusAccepted, map[string]int{"cancelled": res.Cancelled + res.Requested})
+	return nil
+}
+
+// waits tells whether bulk cancellations wait for messages in flight.
+func (h *handler) waits() bool { return h.o.CancelPolicy == recall.Stop && h.o.CancelWait > 0 }
+
+// cancelOptions are those of QStash's bulk cancellation.
+func (h *handler) cancelOptions(c *criteria) (opts []recall.CancelOption) {
+	if h.waits() {
+		opts = append(opts, recall.Wait(h.o.CancelWait))
+	} else {
+		opts = append(opts, h.o.CancelPolicy)
 	}
 	if c.limit > 0 {
 		opts = append(opts, recall.Limit(c.limit))
 	}
-	var res recall.CancelResult
-	if f, all := c.filter(); all {
-		res, err = h.b.CancelAll(r.Context(), opts...)
-		h.logAll(r, c.limit, res, err)
-	} else {
-		res, err = h.b.CancelMatching(r.Context(), f, opts...)
+	return opts
+}
+
+// cancelBy cancels what a request asks for.
+func (h *handler) cancelBy(ctx context.Context, r *http.Request, c *criteria, opts []recall.CancelOption) (recall.CancelResult, error) {
+	f, all := c.filter()
+	if !all {
+		return h.b.CancelMatching(ctx, f, opts...)
 	}
-	if err != nil {
-		return inPart(err, res)
-	}
-	answer(w, http.StatusAccepted, map[string]int{"cancelled": res.Cancelled})
-	return nil
+	res, err := h.b.CancelAll(ctx, opts...)
+	h.logAll(r, c.limit, res, err)
+	return res, err
 }
 
 // inPart adds to an error that ended a wait what is durable all the same. The

@@ -229,10 +229,8 @@ func TestCancelManyRefused(t *testing.T) {
 		{"the SDKs' own name of a topic", list, `{"urlGroup":"g"}`, `unknown filter "urlGroup"`},
 		{"a single id", list, `{"messageId":"{a}"}`, `unknown filter "messageId"`},
 		{"empty name", list, `{"":"x"}`, `unknown filter ""`},
-		{"async", list + "?async=true", "", "async is not supported"},
 		{"async in other words", list + "?async=maybe", "", "async must be"},
 		{"async that is null", list, `{"async":null}`, "wrong type"},
-		{"async in the body", list, `{"async":true,"queueName":"q1"}`, "async is not supported"},
 
 		{"empty value", list, `{"queueName":""}`, `filter "queueName" is empty`},
 		{"empty value in the query", list + "?label=", "", `filter "label" is empty`},

@@ -24,7 +24,8 @@ type criteria struct {
 	dueAfter    *int64              // ms
 	dueBefore   *int64
 	minAttempts int
-	all         *bool             // said in so many words
+	all         *bool // said in so many words
+	async       bool
 	limit       int               // of a count; 0: none
 	options     map[string]string // what is said about the call
 }
@@ -84,6 +85,9 @@ func parseQuery(raw string, d *dialect) (criteria, error) {
 			return c, badRequest("the query cannot be read: %v", err)
 		case p.name == tokenParam:
 		case !d.knows(p.name) && !d.isOption(p.name):
+			if d.lenient {
+				continue
+			}
 			return c, badRequest("unknown filter %q", p.name)
 		default:
 			params.Add(p.name, p.value)
@@ -157,7 +161,7 @@ func (c *criteria) set(name string, values []string) error {
 	case "all":
 		return c.setAll(values)
 	case "async":
-		return checkAsync(values)
+		return c.setAsync(values)
 	}
 	if len(values) == 0 || slices.Contains(values, "") {
 		return badRequest("filter %q is empty", name)
@@ -200,7 +204,7 @@ const maxDate = 253402300799999
 func (c *criteria) setCount(values []string) error {
 	var n int
 	err := setNumber(&n, "count", values)
-	if n != sdkCount {
+	if n != sdkCount || !c.dialect.sdk {
 		c.limit = n
 	}
 	return err
@@ -212,12 +216,8 @@ func (c *criteria) setAll(values []string) error {
 	return err
 }
 
-// checkAsync refuses what would need an answer of another shape.
-func checkAsync(values []string) error {
-	async, err := parseBool("async", values)
-	if err == nil && async {
-		err = badRequest("async is not supported: a cancellation is one commit and answers when it is durable")
-	}
+func (c *criteria) setAsync(values []string) (err error) {
+	c.async, err = parseBool("async", values)
 	return err
 }
 
@@ -253,7 +253,7 @@ func (c *criteria) idsWin() bool { return c.ids != nil && !c.dialect.own }
 // merge puts body and query together: a message must match both, but on
 // QStash's wire ids win over everything else.
 func merge(a, b criteria) (criteria, error) {
-	out := criteria{dialect: b.dialect, all: a.all, limit: max(a.limit, b.limit), values: map[string][]string{}}
+	out := criteria{dialect: b.dialect, all: a.all, async: a.async || b.async, limit: max(a.limit, b.limit), values: map[string][]string{}}
 	if a.limit > 0 && b.limit > 0 {
 		out.limit = min(a.limit, b.limit)
 	}

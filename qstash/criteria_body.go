@@ -96,6 +96,7 @@ var (
 	numberNames = map[string]bool{
 		"fromDate": true, "toDate": true, "dueAfter": true, "dueBefore": true, "minAttempts": true, "count": true,
 		"limit": true, "expectAtMost": true, "expectExactly": true, "wait": true, "due": true, "until": true,
+		"responseStatus": true,
 	}
 	boolNames = map[string]bool{"all": true, "async": true, "dryRun": true}
 )
@@ -118,8 +119,8 @@ func (c *criteria) setIDs(value any) error {
 	return nil
 }
 
-// stringsOf returns the texts of a string or an array of strings, or of a
-// number or a boolean where that may stand.
+// stringsOf returns the texts of a string or an array of strings, or of numbers
+// or a boolean where these may stand.
 func stringsOf(value any, number, boolean bool) ([]string, bool) {
 	switch v := value.(type) {
 	case string:
@@ -131,11 +132,17 @@ func stringsOf(value any, number, boolean bool) ([]string, bool) {
 	case []any:
 		list := []string{}
 		for _, e := range v {
-			s, ok := e.(string)
-			if !ok {
+			switch e := e.(type) {
+			case string:
+				list = append(list, e)
+			case json.Number:
+				if !number {
+					return nil, false
+				}
+				list = append(list, e.String())
+			default:
 				return nil, false
 			}
-			list = append(list, s)
 		}
 		return list, true
 	}

@@ -19,6 +19,8 @@ type dialect struct {
 	bare    bool     // takes no filter
 	all     bool     // knows "all", for every message
 	sdk     bool     // knows what SDKs send unasked
+	only    []string // if not nil, the fields that it knows
+	lenient bool     // passes over what it does not know: for reads alone
 	options []string // names that are about the call
 }
 
@@ -42,6 +44,9 @@ var ownNames = []string{"dueAfter", "dueBefore", "minAttempts", "states"}
 
 // knows tells whether a name is about messages.
 func (d *dialect) knows(name string) bool {
+	if d.only != nil {
+		return slices.Contains(d.only, name)
+	}
 	switch name {
 	case "messageIds", "fromDate", "toDate":
 		return !d.bare

@@ -11,11 +11,12 @@
 //	return http.ListenAndServe("127.0.0.1:8080", qstash.NewHandler(b, &qstash.Options{Token: token, Keys: keys}))
 //
 // It covers publishing, enqueueing, batches, reading and cancelling messages,
-// bulk cancellation in every shape that the SDKs send, queues, URL groups,
-// schedules, flow control, and the signing keys. Deliveries are signed by [Keys];
-// [Verifier] checks that in one's own endpoints. [NewUsers] serves several users
-// at one address. What QStash has and Recall does not is refused with a text that
-// names it: a setting that is ignored in silence would be worse.
+// bulk cancellation in every shape that the SDKs send, bulk actions, queues, URL
+// groups, schedules, flow control, the dead letter queue, the log, and the signing
+// keys. Deliveries are signed by [Keys]; [Verifier] checks that in one's own
+// endpoints. [NewUsers] serves several users at one address. What QStash has and
+// Recall does not is refused with a text that names it: a setting that is ignored
+// in silence would be worse.
 //
 // Recall's own endpoints stand beside it, under /recall/v1, for the same token:
 // count and explain; cancel, with every policy and guard that

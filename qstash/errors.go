@@ -48,6 +48,7 @@ var wireNames = map[string]string{
 	"Cron": "Upstash-Cron", "ID": "Upstash-Schedule-Id", "Flow": "Upstash-Flow-Control-Value", "Topic": "the URL group",
 	"Defaults": "headers", "Endpoints": "endpoints", "Parallelism": "parallelism",
 	"Reason": "reason", "ExpectAtMost": "expectAtMost", "ExpectExactly": "expectExactly",
+	"EventID": "cursor",
 }
 
 // text is what an error says on the wire.
@@ -142,12 +143,15 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 // some clients keep only that.
 func blockedBody(e *recall.NotCancellableError) map[string]any {
 	return map[string]any{
-		"error": fmt.Sprintf("message %s is in flight and cannot be cancelled; %d messages were cancelled before it",
-			e.ID, e.Cancelled),
+		"error":     blockedText(e),
 		"cancelled": e.Cancelled,
 		"messageId": e.ID,
 		"state":     "ACTIVE",
 	}
+}
+
+func blockedText(e *recall.NotCancellableError) string {
+	return fmt.Sprintf("message %s is in flight and cannot be cancelled; %d messages were cancelled before it", e.ID, e.Cancelled)
 }
 
 func answer(w http.ResponseWriter, status int, body any) {

@@ -48,8 +48,10 @@ func TestFlowKeyFields(t *testing.T) {
 		checkBody(t, s.call("GET", "/v2/flowControl/k", ""), before)
 		checkBody(t, s.call("GET", "/v2/FlowControl/", ""), "["+before+"]")
 		s.claim(2)
-		s.checkFlow(flowKey{FlowControlKey: "k", WaitListSize: 3, ParallelismMax: 3, ParallelismCount: 2, RateMax: 2, RateCount: 2,
-			RatePeriod: 60, RatePeriodStart: 946684800})
+		s.checkFlow(flowKey{
+			FlowControlKey: "k", WaitListSize: 3, ParallelismMax: 3, ParallelismCount: 2, RateMax: 2, RateCount: 2,
+			RatePeriod: 60, RatePeriodStart: 946684800,
+		})
 		s.ok("POST", "/v2/flowControl/k/resetRate", "")
 		s.checkFlow(flowKey{FlowControlKey: "k", ParallelismMax: 3, ParallelismCount: 2, RateMax: 2, RatePeriod: 60})
 		s.ok("POST", "/v2/flowControl/k/reset", "") // what it was called once
@@ -118,8 +120,10 @@ func TestPinFlow(t *testing.T) {
 		s.claim(1)
 		s.ok("POST", "/v2/flowControl/k/pin?parallelism=2&qstash_token="+qstash.DevToken, "")
 		s.flow("k", "parallelism=8,rate=8,period=8s")
-		s.checkFlow(flowKey{FlowControlKey: "k", ParallelismMax: 2, ParallelismCount: 1, RateMax: 8, RateCount: 1, RatePeriod: 8,
-			RatePeriodStart: 946684800, IsPinnedParallelism: true})
+		s.checkFlow(flowKey{
+			FlowControlKey: "k", ParallelismMax: 2, ParallelismCount: 1, RateMax: 8, RateCount: 1, RatePeriod: 8,
+			RatePeriodStart: 946684800, IsPinnedParallelism: true,
+		})
 		time.Sleep(time.Second)
 		s.ok("POST", "/v2/flowControl/k/pin?rate=3&period=60", "") // begins a new period
 		s.flow("k", "parallelism=7,rate=7,period=7s")

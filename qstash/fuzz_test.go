@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -279,5 +281,28 @@ func FuzzFind(f *testing.F) {
 		if err == nil && !strings.HasSuffix(written, rest) {
 			t.Errorf("%s %q: got %q", method, target, rest)
 		}
+	})
+}
+
+// FuzzRecordFilter reads the text of a filter back, whole or cut anywhere.
+func FuzzRecordFilter(f *testing.F) {
+	f.Add("q", "https://example.com/a b?x=1|2", "x=\"y\\", int64(1000), uint16(5))
+	f.Add("", "…", "\x00\xff", int64(0), uint16(0))
+	f.Fuzz(func(t *testing.T, queue, url, label string, from int64, cut uint16) {
+		filter := recall.Filter{Queues: []string{queue}, URLs: []string{url, url + "2"}, Labels: []string{label}}
+		if from > 0 && from <= maxDate {
+			filter.From = time.UnixMilli(from)
+		}
+		text := filter.String()
+		got := filterOf(text)
+		urls := []string{url, url + "2"}
+		slices.Sort(urls)
+		if !slices.Equal(got["queueName"], []string{queue}) || !slices.Equal(got["url"], urls) || !slices.Equal(got["label"], []string{label}) {
+			t.Errorf("%s: got %q", text, got)
+		}
+		if from > 0 && from <= maxDate && !slices.Equal(got["fromDate"], []string{strconv.FormatInt(from, 10)}) {
+			t.Errorf("%s: got %q", text, got)
+		}
+		filterOf(text[:min(int(cut), len(text))] + cutMark)
 	})
 }

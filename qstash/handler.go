@@ -38,9 +38,15 @@ type Options struct {
 	// CancelWait is how long a bulk cancellation waits for messages in flight
 	// in total. Default DefaultCancelWait; negative: it does not wait.
 	CancelWait time.Duration
+	// CancelPolicy is what a bulk cancellation does about messages in flight. The
+	// default is [recall.Stop], after CancelWait. With [recall.Sticky] or
+	// [recall.Abort] it goes on: the running attempts are the last, and the answer
+	// counts these messages too. That is what hosted QStash does since 2026.
+	CancelPolicy recall.Policy
 	// StrictPaths refuses DELETE /v2/messages/ (with the slash), which some
 	// clients send by mistake when they cancel a message with an empty id, and
-	// which otherwise cancels everything, as QStash does.
+	// which otherwise cancels everything, as QStash does. It also refuses the same
+	// of the dead letter queue.
 	StrictPaths bool
 	// AllowLocal lets requests publish to handlers of this process, "local:…".
 	AllowLocal bool
@@ -96,13 +102,14 @@ func newHandler(b *recall.Broker, o Options) *handler {
 	if err := o.Keys.Bind(b); err != nil {
 		panic(err)
 	}
-	return &handler{b: b, o: o, tokens: tokensOf(&o)}
+	return &handler{b: b, o: o, tokens: tokensOf(&o), actions: newActions()}
 }
 
 type handler struct {
-	b      *recall.Broker
-	o      Options
-	tokens tokens
+	b       *recall.Broker
+	o       Options
+	tokens  tokens
+	actions *actions
 }
 
 // ServeHTTP implements http.Handler.

@@ -25,6 +25,7 @@ type server struct {
 	engine  *enginetest.Reference
 	handler http.Handler
 	ids     map[string]recall.MessageID // by the name the test gave it
+	dead    map[string]recall.DeadLetterID
 	log     *strings.Builder
 }
 
@@ -51,6 +52,7 @@ func (slowly) RoundTrip(r *http.Request) (*http.Response, error) {
 func newServerOn(t *testing.T, with recall.Options, o *qstash.Options) *server {
 	t.Helper()
 	s := &server{t: t, engine: enginetest.NewReference(), ids: map[string]recall.MessageID{}, log: &strings.Builder{}}
+	s.dead = map[string]recall.DeadLetterID{}
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
 	with.Logger = logger
 	b, err := recall.New(s.engine, &with)
@@ -94,6 +96,9 @@ func (s *server) publish(name string, m recall.Message) recall.MessageID {
 // expand puts ids in the place of names such as {a}.
 func (s *server) expand(text string) string {
 	for name, id := range s.ids {
+		text = strings.ReplaceAll(text, "{"+name+"}", string(id))
+	}
+	for name, id := range s.dead {
 		text = strings.ReplaceAll(text, "{"+name+"}", string(id))
 	}
 	return text

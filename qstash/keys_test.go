@@ -95,6 +95,7 @@ func TestSigned(t *testing.T) {
 		handler.ServeHTTP(w, request("POST", "/v2/publish/https://example.com/empty", "", "Upstash-Callback", "https://example.com/callback"))
 		checkStatus(t, w, 200)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if len(got) != 4 {
 			t.Fatalf("%d requests", len(got))
 		}
@@ -365,7 +366,8 @@ func TestBind(t *testing.T) {
 		}
 	}
 	defer func() {
-		if p := recover(); p != qstash.ErrKeysBound {
+		p := recover()
+		if err, ok := p.(error); !ok || !errors.Is(err, qstash.ErrKeysBound) {
 			t.Errorf("got panic %v", p)
 		}
 	}()

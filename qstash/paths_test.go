@@ -198,7 +198,7 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/v2%2Fpublish/https://example.com", 404, ""},
 		{"DELETE", "/v2/message", 404, ""},
 		{"DELETE", "/v2/messages//", 404, ""},
-		{"GET", "/v2/dlq", 404, ""},
+		{"GET", "/v2/nothing", 404, ""},
 		{"GET", "/recall/v1", 404, ""},
 	} {
 		t.Run(test.method+" "+test.target, func(t *testing.T) {

@@ -32,7 +32,10 @@ var routes = slices.Concat(
 	groupRoutes,
 	scheduleRoutes,
 	flowRoutes,
-	workflowRoutes,
+	deadRoutes,
+	logRoutes,
+	bulkActionRoutes,
+	workflowRoutes, // behind what else begins like them
 )
 
 // find matches the path without cleaning it: a destination is part of it, byte

@@ -53,7 +53,7 @@ type schedule struct {
 }
 
 func (h *handler) scheduleBody(s *recall.Schedule) schedule {
-	m := s.Message.Redacted()
+	m := s.Message
 	if m.Retries == nil {
 		m.Retries = h.b.Options().Retries
 	}

@@ -61,8 +61,8 @@ func newHousehold(t *testing.T) *household {
 }
 
 // call makes a request with a token.
-func (h *household) call(token, method, target, body string, headers ...string) *httptest.ResponseRecorder {
-	r := request(method, target, body, headers...)
+func (h *household) call(token, method, target string, headers ...string) *httptest.ResponseRecorder {
+	r := request(method, target, "", headers...)
 	r.Header.Set("Authorization", "Bearer "+token)
 	w := httptest.NewRecorder()
 	h.handler.ServeHTTP(w, r)
@@ -72,7 +72,7 @@ func (h *household) call(token, method, target, body string, headers ...string) 
 // count is how many messages a user has.
 func (h *household) count(u qstash.DevUser) int {
 	h.t.Helper()
-	w := h.call(u.Token, "POST", "/recall/v1/count", "")
+	w := h.call(u.Token, "POST", "/recall/v1/count")
 	checkStatus(h.t, w, 200)
 	return decode[struct{ Pending int }](h.t, w).Pending
 }
@@ -83,21 +83,21 @@ func TestUsersAreApart(t *testing.T) {
 	h := newHousehold(t)
 	ids := map[string]string{}
 	for _, u := range h.users { // the same id of all: it is no duplicate
-		w := h.call(u.Token, "POST", "/v2/publish/https://example.com", "", "Upstash-Deduplication-Id", "one", "Upstash-Delay", "1h")
+		w := h.call(u.Token, "POST", "/v2/publish/https://example.com", "Upstash-Deduplication-Id", "one", "Upstash-Delay", "1h")
 		checkStatus(t, w, 200)
 		ids[u.Name] = decode[struct{ MessageID string }](t, w).MessageID
-		checkStatus(t, h.call(u.Name+"-other", "POST", "/v2/publish/https://example.com", "", "Upstash-Deduplication-Id", "one"), 202)
-		checkBody(t, h.call(u.Token, "GET", "/v2/keys", ""),
+		checkStatus(t, h.call(u.Name+"-other", "POST", "/v2/publish/https://example.com", "Upstash-Deduplication-Id", "one"), 202)
+		checkBody(t, h.call(u.Token, "GET", "/v2/keys"),
 			fmt.Sprintf(`{"current":"%s","next":"%s"}`, u.CurrentSigningKey, u.NextSigningKey))
 	}
 	first := h.users[0]
 	for _, u := range h.users[1:] {
-		checkStatus(t, h.call(first.Token, "GET", "/v2/messages/"+ids[u.Name], ""), 404)
-		checkStatus(t, h.call(first.Token, "DELETE", "/v2/messages/"+ids[u.Name], ""), 404)
-		checkBody(t, h.call(first.Token, "DELETE", "/v2/messages?messageIds="+ids[u.Name], ""), `{"cancelled":0}`)
+		checkStatus(t, h.call(first.Token, "GET", "/v2/messages/"+ids[u.Name]), 404)
+		checkStatus(t, h.call(first.Token, "DELETE", "/v2/messages/"+ids[u.Name]), 404)
+		checkBody(t, h.call(first.Token, "DELETE", "/v2/messages?messageIds="+ids[u.Name]), `{"cancelled":0}`)
 	}
-	checkBody(t, h.call(first.Token, "DELETE", "/v2/messages", ""), `{"cancelled":1}`)
-	checkStatus(t, h.call(first.Token, "POST", "/v2/keys/rotate", ""), 200)
+	checkBody(t, h.call(first.Token, "DELETE", "/v2/messages"), `{"cancelled":1}`)
+	checkStatus(t, h.call(first.Token, "POST", "/v2/keys/rotate"), 200)
 	for i, u := range h.users {
 		if got, want := h.count(u), min(i, 1); got != want {
 			t.Errorf("%s: %d messages, want %d", u.Name, got, want)
@@ -106,11 +106,11 @@ func TestUsersAreApart(t *testing.T) {
 		if i == 0 {
 			current = u.NextSigningKey
 		}
-		if body := h.call(u.Token, "GET", "/v2/keys", "").Body.String(); !strings.Contains(body, `"current":"`+current+`"`) {
+		if body := h.call(u.Token, "GET", "/v2/keys").Body.String(); !strings.Contains(body, `"current":"`+current+`"`) {
 			t.Errorf("%s: got %s, want %s", u.Name, body, current)
 		}
 	}
-	checkBody(t, h.call(h.users[1].Token, "GET", "/recall/v1/cancellations", ""), `{"cancellations":[]}`)
+	checkBody(t, h.call(h.users[1].Token, "GET", "/recall/v1/cancellations"), `{"cancellations":[]}`)
 }
 
 // TestUsersToken is about who a request is from.
@@ -131,11 +131,11 @@ func TestUsersToken(t *testing.T) {
 		{"both of one user, one for reading only", a.Name + "-read", a.Token, 200},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := h.call(test.token, "POST", "/v2/publish/https://example.com?qstash_token="+test.query, "")
+			w := h.call(test.token, "POST", "/v2/publish/https://example.com?qstash_token="+test.query)
 			checkStatus(t, w, test.status)
 		})
 	}
-	checkStatus(t, h.call("x", "GET", "/v2/nothing", ""), 404)
+	checkStatus(t, h.call("x", "GET", "/v2/nothing"), 404)
 }
 
 func TestNewUsersRefuses(t *testing.T) {
@@ -166,7 +166,8 @@ func TestNewUsersRefuses(t *testing.T) {
 			[]string{"a token of user"},
 		},
 		{
-			"no token", []qstash.User{{Broker: open(), Options: &qstash.Options{Tokens: []string{""}}}},
+			"no token",
+			[]qstash.User{{Broker: open(), Options: &qstash.Options{Tokens: []string{""}}}},
 			[]string{"no token"},
 		},
 		{

@@ -307,7 +307,11 @@ func (s *Store) create(path string) error {
 			return err
 		}
 	}
-	if _, err := rand.Read(s.key[:]); err != nil {
+	random := s.opts.Random
+	if random == nil {
+		random = rand.Reader
+	}
+	if _, err := io.ReadFull(random, s.key[:]); err != nil {
 		return err
 	}
 	s.head, s.clean, s.format = Head{NextSeq: 1, NextDead: 1}, true, FormatVersion

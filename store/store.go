@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -78,6 +79,8 @@ type Options struct {
 	// next commit begins another, though it has numbers left: until then nothing
 	// of it can be given back. Default 16 MiB.
 	SealBytes int64
+	// Random is where a new file has its key from. Default crypto/rand.
+	Random io.Reader
 	// BeforeCommit and AfterCommit are seams for tests: an error from the
 	// first fails a commit before anything is written, one from the second
 	// after everything is.

@@ -22,6 +22,7 @@ type dev struct {
 	quota         string
 	memory        bool
 	routeTexts    []string
+	testAPI       bool
 }
 
 func devCommand() *cobra.Command {
@@ -47,7 +48,10 @@ machine only: /?format=json for an object a line, ?user=, ?n= and ?follow=1.
 --route sends deliveries for a host elsewhere, so that tests need no internet.
 URL, Host header and signature stay those of the destination:
 
-  recall dev --route https://api.example.com=http://127.0.0.1:3000`,
+  recall dev --route https://api.example.com=http://127.0.0.1:3000
+
+With --test-api it is a queue for test suites in any language, which they steer
+under /recall/v1/test, and nothing is kept: see docs/testing.md.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.start(cmd) },
 	}
@@ -59,6 +63,7 @@ URL, Host header and signature stay those of the destination:
 	f.StringVar(&d.quota, "quota", "", "accepted, and means nothing: there are no plans")
 	f.BoolVar(&d.memory, "memory", false, "keep nothing: temporary files that are never synced")
 	f.StringArrayVar(&d.routeTexts, "route", nil, "FROM=TO: send deliveries for one host to another address (repeatable)")
+	f.BoolVar(&d.testAPI, "test-api", false, "serve tests: a clock that they move, endpoints that they script; nothing is kept")
 	d.logs.addFlags(cmd)
 	return cmd
 }
@@ -71,6 +76,9 @@ func (d *dev) start(cmd *cobra.Command) error {
 	var err error
 	if d.listen, err = d.address(cmd.Flags().Changed); err != nil {
 		return err
+	}
+	if d.testAPI {
+		return d.runTestAPI(cmd.Context())
 	}
 	logPort, err := d.logAddress(cmd.Flags().Changed("log-port"))
 	if err != nil {

@@ -43,6 +43,7 @@ func (s *server) openUser(u *user) (err error) {
 	u.broker, err = recall.Open(u.file, &recall.Options{
 		OnRequest: u.keys.OnRequest, Transport: u.transport, Logger: log, Durability: s.durability,
 		Slots: s.limits.slots, Timeout: s.limits.deliveryTimeout, MaxBody: s.limits.maxBody,
+		DeliveredRetention: qstash.DeliveredRetention,
 	})
 	return err
 }

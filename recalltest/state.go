@@ -1,0 +1,267 @@
+package recalltest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+	"unicode/utf8"
+
+	"github.com/recallmq/recall"
+)
+
+// State is what a server holds, as [Server.Dump] writes it and [Server.Load] reads
+// it. Its JSON is made to be written by hand: what is not said takes its default.
+type State struct {
+	// Messages are those that wait or are in flight, oldest first.
+	Messages  []StateMessage  `json:"messages,omitempty"`
+	Queues    []StateQueue    `json:"queues,omitempty"`
+	Topics    []StateTopic    `json:"topics,omitempty"`
+	Schedules []StateSchedule `json:"schedules,omitempty"`
+
+	// Now, DeadLetters and Deliveries are written only.
+	Now         time.Time   `json:"now,omitzero"`
+	DeadLetters []StateDead `json:"deadLetters,omitempty"`
+	Deliveries  []Delivery  `json:"deliveries,omitempty"`
+	Problems    []string    `json:"problems,omitempty"`
+}
+
+// StateMessage is a message of a [State].
+type StateMessage struct {
+	ID    recall.MessageID `json:"id,omitempty"`    // written only: messages that are read get new ids
+	State recall.State     `json:"state,omitempty"` // the same
+	// Attempts are those that were made; written only.
+	Attempts int `json:"attempts,omitempty"`
+
+	URL        string      `json:"url,omitempty"`
+	Method     string      `json:"method,omitempty"`
+	Header     http.Header `json:"header,omitempty"`
+	Body       string      `json:"body,omitempty"`
+	BodyBase64 []byte      `json:"bodyBase64,omitempty"` // instead of Body, if that is no UTF-8
+
+	Queue      string   `json:"queue,omitempty"`
+	Topic      string   `json:"topic,omitempty"`
+	ScheduleID string   `json:"scheduleId,omitempty"`
+	FlowKey    string   `json:"flowKey,omitempty"`
+	Labels     []string `json:"labels,omitempty"`
+	CallerIP   string   `json:"callerIP,omitempty"`
+	// Due is when the next attempt is due, Delay how long that is from now: one of
+	// them is enough, and written is Due.
+	Due        time.Time `json:"due,omitzero"`
+	Delay      string    `json:"delay,omitempty"`
+	Retries    *int      `json:"retries,omitempty"`
+	RetryDelay string    `json:"retryDelay,omitempty"`
+	Timeout    string    `json:"timeout,omitempty"`
+	Priority   int       `json:"priority,omitempty"`
+
+	Callback        *recall.Callback `json:"callback,omitempty"`
+	FailureCallback *recall.Callback `json:"failureCallback,omitempty"`
+}
+
+// StateQueue is a queue of a [State].
+type StateQueue struct {
+	Name        string `json:"name"`
+	Parallelism int    `json:"parallelism,omitempty"` // default 1
+	Paused      bool   `json:"paused,omitempty"`
+}
+
+// StateTopic is a topic, a URL group, of a [State].
+type StateTopic struct {
+	Name      string            `json:"name"`
+	Endpoints []recall.Endpoint `json:"endpoints"`
+}
+
+// StateSchedule is a schedule of a [State].
+type StateSchedule struct {
+	ID      string       `json:"id"`
+	Cron    string       `json:"cron"`
+	Message StateMessage `json:"message"`
+	Paused  bool         `json:"paused,omitempty"`
+	Next    time.Time    `json:"next,omitzero"` // written only
+}
+
+// StateDead is a dead letter of a [State].
+type StateDead struct {
+	ID      recall.DeadLetterID `json:"id"`
+	Message StateMessage        `json:"message"`
+	DiedAt  time.Time           `json:"diedAt"`
+	Reason  string              `json:"reason,omitempty"`
+	Status  int                 `json:"status,omitempty"`
+}
+
+// Dump writes what the server holds as indented JSON, a [State]: for people, and
+// to compare with a golden file. With [Seed] it is the same in each run.
+func (s *Server) Dump(out io.Writer) error {
+	state, err := s.state(context.Background())
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(state)
+}
+
+// Load adds what JSON, a [State], says to what the server holds: queues, topics,
+// schedules, and then all messages in one commit. Unknown names are refused, and
+// then nothing is changed. Of what [Server.Dump] writes it passes over ids and states of
+// messages, dead letters, deliveries, problems and the time.
+func (s *Server) Load(in io.Reader) error {
+	var state State
+	dec := json.NewDecoder(in)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&state); err != nil {
+		return fmt.Errorf("recalltest: the state cannot be read: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("recalltest: the state cannot be read: something follows it")
+	}
+	return s.load(context.Background(), &state)
+}
+
+func (s *Server) load(ctx context.Context, state *State) error {
+	b := s.Broker()
+	var msgs []recall.Message
+	for i := range state.Messages {
+		m, err := state.Messages[i].message()
+		if err != nil {
+			return bad("message %d: %v", i, err)
+		}
+		msgs = append(msgs, m)
+	}
+	for _, q := range state.Queues {
+		if err := loadQueue(ctx, b, q); err != nil {
+			return fmt.Errorf("recalltest: queue %q: %w", q.Name, err)
+		}
+	}
+	for _, t := range state.Topics {
+		if _, err := b.AddEndpoints(ctx, t.Name, t.Endpoints...); err != nil {
+			return fmt.Errorf("recalltest: topic %q: %w", t.Name, err)
+		}
+	}
+	for i := range state.Schedules {
+		one := &state.Schedules[i]
+		m, err := one.Message.message()
+		if err != nil {
+			return bad("schedule %q: %v", one.ID, err)
+		}
+		if _, err := b.SetSchedule(ctx, recall.Schedule{ID: one.ID, Cron: one.Cron, Message: m, Paused: one.Paused}); err != nil {
+			return fmt.Errorf("recalltest: schedule %q: %w", one.ID, err)
+		}
+	}
+	if len(msgs) == 0 {
+		return nil
+	}
+	_, err := b.PublishBatch(ctx, msgs)
+	return err
+}
+
+func loadQueue(ctx context.Context, b *recall.Broker, q StateQueue) error {
+	if err := b.SetQueue(ctx, q.Name, max(1, q.Parallelism)); err != nil || !q.Paused {
+		return err
+	}
+	return b.PauseQueue(ctx, q.Name)
+}
+
+// message is what a state says, as it is published.
+func (m *StateMessage) message() (recall.Message, error) {
+	out := recall.Message{
+		URL: m.URL, Method: m.Method, Header: m.Header, Body: []byte(m.Body),
+		Queue: m.Queue, Topic: m.Topic, ScheduleID: m.ScheduleID, FlowKey: m.FlowKey, Labels: m.Labels, CallerIP: m.CallerIP,
+		NotBefore: m.Due, Retries: m.Retries, RetryDelay: m.RetryDelay, Priority: m.Priority,
+		Callback: m.Callback, FailureCallback: m.FailureCallback,
+	}
+	if m.BodyBase64 != nil {
+		out.Body = m.BodyBase64
+	}
+	var err error
+	if m.Delay != "" {
+		if out.Delay, err = time.ParseDuration(m.Delay); err != nil {
+			return out, err
+		}
+	}
+	if m.Timeout != "" {
+		out.Timeout, err = time.ParseDuration(m.Timeout)
+	}
+	if m.Queue != "" && m.URL == "pull:"+m.Queue {
+		out.URL = ""
+	}
+	return out, err
+}
+
+func stateOf(m *recall.Message) StateMessage {
+	out := StateMessage{
+		ID: m.ID, State: m.State, Attempts: m.Attempts,
+		URL: m.URL, Method: m.Method, Header: m.Header,
+		Queue: m.Queue, Topic: m.Topic, ScheduleID: m.ScheduleID, FlowKey: m.FlowKey, Labels: m.Labels, CallerIP: m.CallerIP,
+		Due: m.DueAt.UTC(), Retries: m.Retries, RetryDelay: m.RetryDelay, Priority: m.Priority,
+		Callback: m.Callback, FailureCallback: m.FailureCallback,
+	}
+	if m.DueAt.IsZero() {
+		out.Due = time.Time{}
+	}
+	if m.Timeout != 0 {
+		out.Timeout = m.Timeout.String()
+	}
+	if m.Delay != 0 {
+		out.Delay = m.Delay.String()
+	}
+	if utf8.Valid(m.Body) {
+		out.Body = string(m.Body)
+	} else {
+		out.BodyBase64 = m.Body
+	}
+	return out
+}
+
+// state reads all that the server holds.
+func (s *Server) state(ctx context.Context) (*State, error) {
+	b := s.Broker()
+	state := &State{Now: s.Now().UTC(), Deliveries: s.Deliveries(), Problems: s.Problems()}
+	for m, err := range b.List(ctx, recall.Filter{}) {
+		if err != nil {
+			return nil, err
+		}
+		state.Messages = append(state.Messages, stateOf(&m))
+	}
+	for d, err := range b.DeadLetters(ctx, recall.Filter{}) {
+		if err != nil {
+			return nil, err
+		}
+		dead := StateDead{ID: d.ID, Message: stateOf(&d.Message), DiedAt: d.DiedAt.UTC(), Reason: d.Reason}
+		if d.Response != nil {
+			dead.Status = d.Response.Status
+		}
+		state.DeadLetters = append(state.DeadLetters, dead)
+	}
+	return state, state.readObjects(ctx, b)
+}
+
+func (state *State) readObjects(ctx context.Context, b *recall.Broker) error {
+	queues, err := b.Queues(ctx)
+	if err != nil {
+		return err
+	}
+	for _, q := range queues {
+		state.Queues = append(state.Queues, StateQueue{q.Name, q.Parallelism, q.Paused})
+	}
+	topics, err := b.Topics(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range topics {
+		state.Topics = append(state.Topics, StateTopic{t.Name, t.Endpoints})
+	}
+	schedules, err := b.Schedules(ctx)
+	if err != nil {
+		return err
+	}
+	for _, one := range schedules {
+		m := one.Message
+		state.Schedules = append(state.Schedules, StateSchedule{one.ID, one.Cron, stateOf(&m), one.Paused, one.Next.UTC()})
+	}
+	return nil
+}
