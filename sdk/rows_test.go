@@ -53,7 +53,7 @@ var javascriptRows = []row{
 	{"h3 verifySignatureH3, nuxt verifySignatureNuxt", "the same, without a body; see below"},
 	{"new Client()", "takes `QSTASH_URL` and `QSTASH_TOKEN` from the environment"},
 	{"QSTASH_DEV", "`GET /v2/keys`, and nothing is fetched or started"},
-	{"publishJSON({api: upstash()})", "`POST /v2/publish/api/llm`: 404, language models are not served"},
+	{"publishJSON({api})", "`POST /v2/publish/api/llm`: 404, language models are not served"},
 	{"chat().create, .prompt", "`POST /llm/v1/chat/completions`: 404"},
 	{"workflow.cancel", "`DELETE /v2/workflows/runs/{id}?cancel=true`: 404, workflows are not served"},
 }

@@ -186,7 +186,7 @@ test("batchJSON", "Client.batchJSON", async ({ client }) => {
   assert.equal(got[0].headers["content-type"], "application/json");
 });
 
-test("publishJSON({api: upstash()})", "Client.publishJSON", async ({ sdk, client }) => {
+test("publishJSON({api})", "Client.publishJSON", async ({ sdk, client }) => {
   await fails(sdk, 404, /./, () => client.publishJSON({
     api: { name: "llm", provider: sdk.upstash() }, callback: "http://127.0.0.1:1/", body: { model: "m" } }));
 });
