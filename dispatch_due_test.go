@@ -45,7 +45,7 @@ func (c *setClock) At(t time.Time, _ func()) func() bool {
 	return func() bool { return true }
 }
 
-func (c *setClock) set(t time.Time) {
+func (c *setClock) jump(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = t
@@ -75,7 +75,7 @@ func TestDispatchDue(t *testing.T) {
 	}
 	look := func(after time.Duration, want recall.NextDue) {
 		t.Helper()
-		clock.set(dueNoon.Add(after))
+		clock.jump(dueNoon.Add(after))
 		next, err := b.DispatchDue(t.Context())
 		if err != nil || !next.Delivery.Equal(want.Delivery) || !next.Schedule.Equal(want.Schedule) || !next.Lease.Equal(want.Lease) {
 			t.Errorf("after %v: got %+v, %v, want %+v", after, next, err, want)

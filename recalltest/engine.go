@@ -91,7 +91,7 @@ func (s *spy) isDead(ctx context.Context, id recall.MessageID, o recall.Outcome)
 	if o != recall.Dead {
 		return false
 	}
-	ids, err := s.complete.DeadIDs(ctx, recall.Filter{IDs: []recall.MessageID{id}}, "", 1)
+	ids, err := s.DeadIDs(ctx, recall.Filter{IDs: []recall.MessageID{id}}, "", 1)
 	return err == nil && len(ids) > 0
 }
 

@@ -2,6 +2,7 @@ package recalltest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,7 +29,7 @@ func (p inProcess) RoundTrip(req *http.Request) (resp *http.Response, err error)
 	w := &recorder{header: http.Header{}}
 	defer func() {
 		if v := recover(); v != nil {
-			if v != http.ErrAbortHandler {
+			if err, ok := v.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 				p.s.o.log.Error("recalltest: a handler panicked", "url", req.URL.String(), "panic", v, "stack", string(debug.Stack()))
 			}
 			resp, err = nil, io.EOF // what a client sees of a connection that is closed

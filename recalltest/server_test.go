@@ -505,7 +505,8 @@ func TestEnv(t *testing.T) {
 		t.Errorf("got %d %s", status, body)
 	}
 	http.DefaultClient.CloseIdleConnections()
-	if _, err := s.Client().Get("https://example.com"); err == nil {
+	if resp, err := s.Client().Get("https://example.com"); err == nil {
+		resp.Body.Close()
 		t.Error("the client reaches other hosts")
 	}
 }

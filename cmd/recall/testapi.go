@@ -19,6 +19,9 @@ func (d *dev) runTestAPI(ctx context.Context) (err error) {
 	if d.db != "" {
 		return usagef("--test-api keeps nothing, and --db names a file to keep")
 	}
+	if len(d.routeTexts) > 0 {
+		return usagef("with --test-api an endpoint is told to forward, and --route means nothing")
+	}
 	in, err := openDoors(d.listen, d.log)
 	if err != nil {
 		return err

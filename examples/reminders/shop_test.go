@@ -67,7 +67,9 @@ func inBubble(t *testing.T) *bench {
 	m := &mails{}
 	shop := newShop(&queue{s.URL, s.Token, s.Client()}, self, m.send)
 	s.Endpoint(self).Handle(shop)
-	start(t, s)
+	if err := shop.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return &bench{s, m, func(_ *testing.T, path string) int {
 		w := httptest.NewRecorder()
 		shop.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
@@ -85,7 +87,9 @@ func overHTTP(t *testing.T) *bench {
 	web := httptest.NewServer(shop)
 	t.Cleanup(web.Close)
 	s.Endpoint(self).Forward(web.URL)
-	start(t, s)
+	if err := shop.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return &bench{s, m, func(t *testing.T, path string) int {
 		resp, err := client.Post(web.URL+path, "", nil)
 		if err != nil {
@@ -94,15 +98,6 @@ func overHTTP(t *testing.T) *bench {
 		resp.Body.Close()
 		return resp.StatusCode
 	}}
-}
-
-// start is shop.start in Go.
-func start(t *testing.T, s *recalltest.Server) {
-	t.Helper()
-	report := recall.Schedule{ID: "report", Cron: "0 8 * * *", Message: recall.Message{URL: self + "/hooks/report"}}
-	if _, err := s.Broker().SetSchedule(t.Context(), report); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // both runs a test with either.
