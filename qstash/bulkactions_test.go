@@ -178,8 +178,11 @@ func TestListBulkActions(t *testing.T) {
 			cursor = *page.Cursor
 		}
 		want := []map[string][]string{
-			{}, {"url": {"https://f.example/", "x y|z"}}, {"scheduleId": {"s1"}},
-			{"queueName": {"none", "q1"}, "fromDate": {"1000"}}, {"label": {"y"}},
+			{},
+			{"url": {"https://f.example/", "x y|z"}},
+			{"scheduleId": {"s1"}},
+			{"queueName": {"none", "q1"}, "fromDate": {"1000"}},
+			{"label": {"y"}},
 		}
 		if len(ids) != 5 || ids[0] != started.ActionID || !reflect.DeepEqual(filters, want) {
 			t.Errorf("got %v %v", ids, filters)

@@ -14,7 +14,7 @@ import (
 
 // die publishes a message that ends in the dead letter queue; status 0 stands for
 // no answer. Its dead letter goes by the name, its message by the name and "!".
-func (s *server) die(name string, m recall.Message, status int) recall.DeadLetterID {
+func (s *server) die(name string, m recall.Message, status int) {
 	s.t.Helper()
 	id := s.publish(name+"!", m)
 	end := recall.Finish{Outcome: recall.Dead, Reason: "no answer"}
@@ -30,7 +30,6 @@ func (s *server) die(name string, m recall.Message, status int) recall.DeadLette
 		}
 		s.dead[name] = d.ID
 	}
-	return s.dead[name]
 }
 
 // morgue has dead letters that differ in every attribute, a millisecond apart.

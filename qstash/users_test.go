@@ -179,7 +179,8 @@ func TestNewUsersRefuses(t *testing.T) {
 			[]string{"the broker of", "a token of", "the signing keys of"},
 		},
 		{
-			"keys of another broker", []qstash.User{{Broker: open(), Options: &qstash.Options{Keys: bound}}},
+			"keys of another broker",
+			[]qstash.User{{Broker: open(), Options: &qstash.Options{Keys: bound}}},
 			[]string{"belong to another broker"},
 		},
 	} {
@@ -204,8 +205,12 @@ func TestSeveralTokens(t *testing.T) {
 	s := newServer(t, &qstash.Options{Token: "a", Tokens: []string{"b", "", "both"}, ReadOnlyTokens: []string{"r", "", "both"}})
 	s.publish("m", recall.Message{})
 	reads := []struct{ method, target string }{
-		{"GET", "/v2/messages/{m}"}, {"HEAD", "/v2/messages/{m}"}, {"POST", "/recall/v1/count"}, {"POST", "/recall/v1/explain"},
-		{"GET", "/recall/v1/cancellations"}, {"GET", "/recall/v1/standing"},
+		{"GET", "/v2/messages/{m}"},
+		{"HEAD", "/v2/messages/{m}"},
+		{"POST", "/recall/v1/count"},
+		{"POST", "/recall/v1/explain"},
+		{"GET", "/recall/v1/cancellations"},
+		{"GET", "/recall/v1/standing"},
 	}
 	changes := []struct{ method, target string }{
 		{"POST", "/v2/publish/https://example.com"},

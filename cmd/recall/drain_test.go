@@ -44,9 +44,11 @@ func TestRunningRequestEnds(t *testing.T) {
 	fmt.Fprintf(c, "POST /v2/publish/http://example.com?upstash-delay=1h HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n"+
 		"Content-Length: 10\r\nExpect: 100-continue\r\n\r\n")
 	in := bufio.NewReader(c)
-	if resp, err := http.ReadResponse(in, nil); err != nil || resp.StatusCode != http.StatusContinue {
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil || resp.StatusCode != http.StatusContinue {
 		t.Fatal(resp, err) // the handler reads
 	}
+	defer resp.Body.Close()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +56,7 @@ func TestRunningRequestEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Fprint(c, "0123456789")
-	resp, err := http.ReadResponse(in, nil)
+	resp, err = http.ReadResponse(in, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -161,19 +161,23 @@ func httpCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) > 3 {
 		body = args[3]
 	}
-	resp, text, err := request(args[0], args[1], args[2], body, args[min(4, len(args)):]...)
+	a, err := request(args[0], args[1], args[2], body, args[min(4, len(args)):]...)
 	ts.Check(err)
-	_, err = fmt.Fprintf(ts.Stdout(), "%d %s\n", resp.StatusCode, text)
+	_, err = fmt.Fprintf(ts.Stdout(), "%d %s\n", a.status, a.text)
 	ts.Check(err)
-	ts.Check(resp.Header.Write(ts.Stderr()))
+	ts.Check(a.header.Write(ts.Stderr()))
 }
 
 func send(method, url, token, body string) (int, string, error) {
-	resp, text, err := request(method, url, token, body)
-	if err != nil {
-		return 0, "", err
-	}
-	return resp.StatusCode, text, nil
+	a, err := request(method, url, token, body)
+	return a.status, a.text, err
+}
+
+// answer is what a request got.
+type answer struct {
+	status int
+	header http.Header
+	text   string
 }
 
 // testClient takes any certificate.
@@ -181,10 +185,10 @@ var testClient = &http.Client{Transport: &http.Transport{
 	TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 }}
 
-func request(method, url, token, body string, headers ...string) (*http.Response, string, error) {
+func request(method, url, token, body string, headers ...string) (answer, error) {
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
-		return nil, "", err
+		return answer{}, err
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	for _, h := range headers {
@@ -193,11 +197,11 @@ func request(method, url, token, body string, headers ...string) (*http.Response
 	}
 	resp, err := testClient.Do(req)
 	if err != nil {
-		return nil, "", err
+		return answer{}, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	return resp, string(text), err
+	return answer{resp.StatusCode, resp.Header, string(text)}, err
 }
 
 // port sets $PORT to one that is free, and was taken by nobody a moment ago.
