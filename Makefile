@@ -2,7 +2,7 @@
 # logic and installs what is missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak lint build bench bench-quick bench-full fuzz cover fmt clean
+.PHONY: help run test soak sdk-latest lint build bench bench-quick bench-full fuzz cover fmt clean
 .NOTPARALLEL:
 
 # The Go that is here, never one that the go command would fetch.
@@ -21,6 +21,10 @@ test: ## Run every suite of every module at small size
 
 soak: ## Run the same suites at full size
 	@RECALL_SOAK=1 scripts/test.sh
+
+sdk-latest: ## Run the suite of the JavaScript SDK with its newest version
+	@scripts/setup.sh go
+	cd sdk && RECALL_SDK_LATEST=1 go test -count=1 -v -run JavaScript
 
 lint: ## Check format, static analysis, tidy modules and foreign platforms
 	@scripts/lint.sh
@@ -51,4 +55,4 @@ fmt: ## Format the code
 	@scripts/lint.sh fmt
 
 clean: ## Remove what was built
-	rm -rf bin coverage
+	rm -rf bin coverage sdk/js/node_modules
