@@ -35,14 +35,17 @@ build: ## Build bin/recall
 
 bench: ## Measure against the bare machine, about twenty minutes (ARGS="-n 1000000")
 	@scripts/setup.sh go
+	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . $(ARGS)
 
 bench-quick: ## The same in some minutes, at small size
 	@scripts/setup.sh go
+	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . -quick $(ARGS)
 
 bench-full: ## The same as bench and with five million messages, about an hour and 20 GB of disk
 	@scripts/setup.sh go
+	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . -scale-large $(ARGS)
 
 fuzz: ## Run every fuzz target for FUZZTIME (default 10s)

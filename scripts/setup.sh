@@ -10,6 +10,7 @@ parts='
 gcc    | links_c           | gcc libc6-dev
 strace | command -v strace | strace
 node   | runs_npm          | nodejs npm
+wrk    | command -v wrk    | wrk
 '
 
 # A compiler without the headers of the C library is not enough for -race.
