@@ -2,7 +2,7 @@
 # logic and installs what is missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak lint build bench bench-quick bench-full fuzz cover fmt clean
+.PHONY: help run test soak sdk-latest lint build bench bench-quick bench-full fuzz cover fmt clean
 .NOTPARALLEL:
 
 # The Go that is here, never one that the go command would fetch.
@@ -22,6 +22,10 @@ test: ## Run every suite of every module at small size
 soak: ## Run the same suites at full size
 	@RECALL_SOAK=1 scripts/test.sh
 
+sdk-latest: ## Run the suite of the JavaScript SDK with its newest version
+	@scripts/setup.sh go
+	cd sdk && RECALL_SDK_LATEST=1 go test -count=1 -v -run JavaScript
+
 lint: ## Check format, static analysis, tidy modules and foreign platforms
 	@scripts/lint.sh
 
@@ -31,14 +35,17 @@ build: ## Build bin/recall
 
 bench: ## Measure against the bare machine, about twenty minutes (ARGS="-n 1000000")
 	@scripts/setup.sh go
+	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . $(ARGS)
 
 bench-quick: ## The same in some minutes, at small size
 	@scripts/setup.sh go
+	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . -quick $(ARGS)
 
 bench-full: ## The same as bench and with five million messages, about an hour and 20 GB of disk
 	@scripts/setup.sh go
+	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . -scale-large $(ARGS)
 
 fuzz: ## Run every fuzz target for FUZZTIME (default 10s)
@@ -51,4 +58,4 @@ fmt: ## Format the code
 	@scripts/lint.sh fmt
 
 clean: ## Remove what was built
-	rm -rf bin coverage
+	rm -rf bin coverage sdk/js/node_modules

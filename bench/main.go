@@ -37,6 +37,7 @@ var workloads = []workload{
 	{"fifo", "deliver from queues, one message at a time", benchFIFO},
 	{"events", "publish and deliver with and without the log of events", benchEvents},
 	{"http", "deliver over HTTP against a bare POST loop", benchHTTP},
+	{"wire", "publish and cancel over HTTP with wrk, against the library without HTTP", benchWire},
 }
 
 type flags struct {

@@ -25,6 +25,7 @@ var routes = slices.Concat(
 	publishRoutes,
 	messageRoutes,
 	keyRoutes,
+	readinessRoutes,
 	bulkRoutes,
 	operationRoutes,
 	queueRoutes,

@@ -9,6 +9,8 @@ set -euo pipefail
 parts='
 gcc    | links_c           | gcc libc6-dev
 strace | command -v strace | strace
+node   | runs_npm          | nodejs npm
+wrk    | command -v wrk    | wrk
 '
 
 # A compiler without the headers of the C library is not enough for -race.
@@ -19,6 +21,9 @@ links_c() {
 	rm -f "$out"
 	return $status
 }
+
+# npm comes with Node, except from Debian.
+runs_npm() { command -v node && command -v npm; }
 
 need_go() {
 	local have

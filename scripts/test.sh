@@ -7,7 +7,7 @@ set -euo pipefail
 
 scripts/setup.sh go
 # Tests look for their parts themselves; here they are only brought.
-missing=" $(scripts/setup.sh gcc strace | tr '\n' ' ')" || true
+missing=" $(scripts/setup.sh gcc strace node | tr '\n' ' ')" || true
 
 timeout=60m
 [ -z "${RECALL_SOAK:-}" ] || timeout=80m

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // schedules name zones, and not every machine has them
 
 	"github.com/spf13/cobra"
 )
