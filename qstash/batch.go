@@ -155,7 +155,7 @@ func readBatch(r *http.Request) ([]batchItem, error) {
 		}
 		var item batchItem
 		if err := json.Unmarshal(raw, &item); err != nil {
-			return nil, badRequest("item %d: %v", len(items), err)
+			return nil, badRequest("item %d: %v", len(items), jsonFault(err))
 		}
 		items = append(items, item)
 	}

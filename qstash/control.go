@@ -33,12 +33,26 @@ func readObject(r *http.Request, into any) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
-		return unreadable(err)
+		return unreadable(jsonFault(err))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return badRequest("something follows the JSON object")
 	}
 	return nil
+}
+
+// jsonFault says what is wrong with a value as who wrote it knows it: by its name
+// there, and not by a type of ours.
+func jsonFault(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	text := wrong.Value + " does not go here"
+	if wrong.Field != "" {
+		text = wrong.Field + ": " + text
+	}
+	return errors.New(text)
 }
 
 // cutAction takes the last word off what a path has behind its route, if there are

@@ -203,11 +203,11 @@ func (r *routes) find(dest string) *Endpoint {
 	return nil
 }
 
-// hostEnd is where the host of a URL ends.
+// hostEnd is where the host of a URL ends; what has none is all host.
 func hostEnd(dest string) int {
-	start := strings.Index(dest, "://") + len("://")
-	if i := strings.IndexAny(dest[start:], "/?#"); i >= 0 {
-		return start + i
+	scheme, rest, ok := strings.Cut(dest, "://")
+	if i := strings.IndexAny(rest, "/?#"); ok && i >= 0 {
+		return len(scheme) + len("://") + i
 	}
 	return len(dest)
 }

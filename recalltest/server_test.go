@@ -460,14 +460,18 @@ func TestStateRoundTrip(t *testing.T) {
 	}
 	s := recalltest.New(t)
 	for text, want := range map[string]string{
-		`{"messages":[{"url":"https://api.test","delay":"soon"}]}`: "message 0",
-		`{"messages":[{"url":"ftp://api.test"}]}`:                  "URL",
+		`{"messages":[{"url":"https://api.test","delay":"soon"}]}`:                                                               "message 0",
+		`{"messages":[{"url":"ftp://api.test"}]}`:                                                                                "URL",
+		`{"queues":[{"name":"q"}],"schedules":[{"id":"s","cron":"@daily","message":{"url":"https://api.test","delay":"soon"}}]}`: `schedule "s"`,
 		`{"mesages":[]}`: "mesages",
 		`{} {}`:          "follows",
 	} {
 		if err := s.Load(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", text, err)
 		}
+	}
+	if queues, err := s.Broker().Queues(t.Context()); err != nil || len(queues) > 0 {
+		t.Errorf("something was changed: %v, %v", queues, err)
 	}
 	s.CheckNothingElse(t)
 }

@@ -106,9 +106,11 @@ func (s *Server) Dump(out io.Writer) error {
 }
 
 // Load adds what JSON, a [State], says to what the server holds: queues, topics,
-// schedules, and then all messages in one commit. Unknown names are refused, and
-// then nothing is changed. Of what [Server.Dump] writes it passes over ids and states of
-// messages, dead letters, deliveries, problems and the time.
+// schedules, and then all messages in one commit. What cannot be read – unknown
+// names, a delay that is none – is refused before anything is changed; what the
+// broker refuses, such as a URL that is none, leaves what came before it. Of what
+// [Server.Dump] writes it passes over ids and states of messages, dead letters,
+// deliveries, problems and the time.
 func (s *Server) Load(in io.Reader) error {
 	var state State
 	dec := json.NewDecoder(in)
@@ -123,15 +125,11 @@ func (s *Server) Load(in io.Reader) error {
 }
 
 func (s *Server) load(ctx context.Context, state *State) error {
-	b := s.Broker()
-	var msgs []recall.Message
-	for i := range state.Messages {
-		m, err := state.Messages[i].message()
-		if err != nil {
-			return bad("message %d: %v", i, err)
-		}
-		msgs = append(msgs, m)
+	msgs, schedules, err := state.read()
+	if err != nil {
+		return err
 	}
+	b := s.Broker()
 	for _, q := range state.Queues {
 		if err := loadQueue(ctx, b, q); err != nil {
 			return fmt.Errorf("recalltest: queue %q: %w", q.Name, err)
@@ -142,21 +140,36 @@ func (s *Server) load(ctx context.Context, state *State) error {
 			return fmt.Errorf("recalltest: topic %q: %w", t.Name, err)
 		}
 	}
-	for i := range state.Schedules {
-		one := &state.Schedules[i]
-		m, err := one.Message.message()
-		if err != nil {
-			return bad("schedule %q: %v", one.ID, err)
-		}
-		if _, err := b.SetSchedule(ctx, recall.Schedule{ID: one.ID, Cron: one.Cron, Message: m, Paused: one.Paused}); err != nil {
+	for _, one := range schedules {
+		if _, err := b.SetSchedule(ctx, one); err != nil {
 			return fmt.Errorf("recalltest: schedule %q: %w", one.ID, err)
 		}
 	}
 	if len(msgs) == 0 {
 		return nil
 	}
-	_, err := b.PublishBatch(ctx, msgs)
+	_, err = b.PublishBatch(ctx, msgs)
 	return err
+}
+
+// read makes what a state says ready, before anything is changed.
+func (state *State) read() (msgs []recall.Message, schedules []recall.Schedule, err error) {
+	for i := range state.Messages {
+		m, err := state.Messages[i].message()
+		if err != nil {
+			return nil, nil, bad("message %d: %v", i, err)
+		}
+		msgs = append(msgs, m)
+	}
+	for i := range state.Schedules {
+		one := &state.Schedules[i]
+		m, err := one.Message.message()
+		if err != nil {
+			return nil, nil, bad("schedule %q: %v", one.ID, err)
+		}
+		schedules = append(schedules, recall.Schedule{ID: one.ID, Cron: one.Cron, Message: m, Paused: one.Paused})
+	}
+	return msgs, schedules, nil
 }
 
 func loadQueue(ctx context.Context, b *recall.Broker, q StateQueue) error {

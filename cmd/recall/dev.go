@@ -64,6 +64,7 @@ under /recall/v1/test, and nothing is kept: see docs/testing.md.`,
 	f.BoolVar(&d.memory, "memory", false, "keep nothing: temporary files that are never synced")
 	f.StringArrayVar(&d.routeTexts, "route", nil, "FROM=TO: send deliveries for one host to another address (repeatable)")
 	f.BoolVar(&d.testAPI, "test-api", false, "serve tests: a clock that they move, endpoints that they script; nothing is kept")
+	d.addOriginFlag(cmd, consoleOrigin)
 	d.logs.addFlags(cmd)
 	return cmd
 }
@@ -77,7 +78,13 @@ func (d *dev) start(cmd *cobra.Command) error {
 	if d.listen, err = d.address(cmd.Flags().Changed); err != nil {
 		return err
 	}
+	if err := d.checkOrigins(); err != nil {
+		return err
+	}
 	if d.testAPI {
+		if cmd.Flags().Changed("allow-origin") {
+			return usagef("--test-api is for programs, and --allow-origin for browsers")
+		}
 		return d.runTestAPI(cmd.Context())
 	}
 	logPort, err := d.logAddress(cmd.Flags().Changed("log-port"))

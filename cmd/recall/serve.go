@@ -65,6 +65,7 @@ files are read again when they change.`,
 	f.StringSliceVar(&s.trusted, "trusted-proxies", nil, "addresses or ranges of proxies whose X-Forwarded-For is believed (repeatable)")
 	f.BoolVar(&s.allowPrivate, "allow-private", false, "deliver to private networks and the loopback, too")
 	f.StringSliceVar(&s.allowedRanges, "allow-cidr", nil, "deliver to this range of addresses, too (repeatable)")
+	s.addOriginFlag(cmd)
 	s.limits.addFlags(cmd)
 	s.tls.addFlags(cmd)
 	s.logs.addFlags(cmd)
@@ -76,7 +77,7 @@ func (s *serve) start(cmd *cobra.Command) error {
 		return err
 	}
 	s.access = slog.LevelInfo
-	for _, step := range []func() error{s.limits.check, s.tls.check, s.readAddresses, s.chooseUsers} {
+	for _, step := range []func() error{s.limits.check, s.tls.check, s.readAddresses, s.checkOrigins, s.chooseUsers} {
 		if err := step(); err != nil {
 			return err
 		}

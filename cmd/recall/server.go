@@ -33,6 +33,7 @@ type server struct {
 	policy     *egress.Policy // nil: deliveries may go anywhere
 	routes     []egress.Route
 	proxies    []netip.Prefix // whose X-Forwarded-For is believed
+	origins    []string       // of the pages that may call from a browser
 	durability recall.Durability
 	tls        tlsFiles
 	state      state

@@ -34,10 +34,11 @@ func (d *dev) runTestAPI(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, fake.Close()) }()
 	web := &http.Server{
-		Handler: fake.Handler(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: d.limits.maxHeader,
+		Handler: withHealth(fake.Handler(), &d.server), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: d.limits.maxHeader,
 		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, len(in))
+	d.state.set(serving)
 	for _, l := range in {
 		go func() { failed <- web.Serve(l) }() // ends with Close
 	}

@@ -78,7 +78,7 @@ func (s *server) handler() (http.Handler, error) {
 		}
 		list = append(list, qstash.User{Name: u.name, Broker: u.broker, Options: &qstash.Options{
 			Tokens: u.tokens, ReadOnlyTokens: u.readOnly, Keys: u.keys, MaxBody: s.limits.maxBody,
-			TrustedProxies: s.proxies, Limit: newRateLimit(u.name, &s.limits).admit, Logger: log,
+			TrustedProxies: s.proxies, AllowedOrigins: s.origins, Limit: newRateLimit(u.name, &s.limits).admit, Logger: log,
 		}})
 	}
 	api, err := qstash.NewUsers(list...)
