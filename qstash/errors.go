@@ -2,7 +2,6 @@ package qstash
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -152,12 +151,4 @@ func blockedBody(e *recall.NotCancellableError) map[string]any {
 
 func blockedText(e *recall.NotCancellableError) string {
 	return fmt.Sprintf("message %s is in flight and cannot be cancelled; %d messages were cancelled before it", e.ID, e.Cancelled)
-}
-
-func answer(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(body) // the client is gone if this fails
 }

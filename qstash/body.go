@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -53,47 +51,4 @@ func jsonFault(err error) error {
 		text = wrong.Field + ": " + text
 	}
 	return errors.New(text)
-}
-
-// cutAction takes the last word off what a path has behind its route, if there are
-// two: "mails/pause" is the name "mails" and the action "pause", in lower case. A
-// slash at the end counts for nothing. The name has its escapes resolved; one with
-// a bad escape names nothing.
-func cutAction(rest string) (name, action string) {
-	rest = strings.TrimSuffix(rest, "/")
-	if i := strings.LastIndexByte(rest, '/'); i >= 0 {
-		rest, action = rest[:i], strings.ToLower(rest[i+1:])
-	}
-	return unescaped(rest), action
-}
-
-// nameIn is the name that all of the rest of a path is.
-func nameIn(rest string) string { return unescaped(strings.TrimSuffix(rest, "/")) }
-
-func unescaped(text string) string {
-	if plain, err := url.PathUnescape(text); err == nil {
-		return plain
-	}
-	return text
-}
-
-// usable tells whether a list is one although there was an error: then that is
-// about objects which could not be read, and which the log has.
-func usable[T any](h *handler, list []T, err error) bool {
-	if err == nil || list == nil {
-		return err == nil
-	}
-	h.o.Logger.Error("qstash: a list is not complete", "error", err)
-	return true
-}
-
-// done answers what has nothing to say but that it was done.
-func done(w http.ResponseWriter) error {
-	answer(w, http.StatusOK, struct{}{})
-	return nil
-}
-
-// noAction refuses the last word of a path.
-func noAction(action string, known ...string) error {
-	return notFound("no such endpoint: %.100q is none of %s", action, strings.Join(known, ", "))
 }
