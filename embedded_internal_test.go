@@ -2,6 +2,7 @@ package recall
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"path/filepath"
 	"testing"
@@ -170,7 +171,7 @@ func TestRestoreAfterTheEnd(t *testing.T) {
 // does, and after an open.
 func TestOperationIDsAscend(t *testing.T) {
 	now := time.UnixMilli(1_800_000_000_000)
-	var before opIDs
+	before := opIDs{random: rand.Reader}
 	last := before.next(now)
 	for range 300 {
 		id := before.next(now)
@@ -179,7 +180,7 @@ func TestOperationIDsAscend(t *testing.T) {
 		}
 		last = id
 	}
-	var after opIDs
+	after := opIDs{random: rand.Reader}
 	after.begin(last)
 	for _, at := range []time.Time{now, now.Add(-time.Hour), now.Add(time.Millisecond), now} {
 		id := after.next(at)
