@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -16,12 +17,12 @@ import (
 // broken is an engine that says that a commit has failed.
 type broken struct {
 	recall.Engine
-	now bool
+	now atomic.Bool
 }
 
 func (e *broken) Stats() recall.EngineStats {
 	stats := e.Engine.Stats()
-	stats.Broken = e.now
+	stats.Broken = e.now.Load()
 	return stats
 }
 
@@ -45,7 +46,7 @@ func TestReadiness(t *testing.T) {
 			if got := strings.TrimSpace(w.Body.String()); got != want {
 				t.Errorf("got %s, want %s", got, want)
 			}
-			engine.now = true
+			engine.now.Store(true)
 		}
 	})
 }
