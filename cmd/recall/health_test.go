@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/recallmq/recall"
@@ -15,12 +16,12 @@ import (
 // brokenEngine says that a commit has failed.
 type brokenEngine struct {
 	*enginetest.Reference
-	broken bool
+	broken atomic.Bool
 }
 
 func (e *brokenEngine) Stats() recall.EngineStats {
 	s := e.Reference.Stats()
-	s.Broken = e.broken
+	s.Broken = e.broken.Load()
 	return s
 }
 
@@ -49,10 +50,10 @@ func TestReady(t *testing.T) {
 	check("/readyz", 503, "starting")
 	s.state.set(serving)
 	check("/readyz", 200, "ready")
-	engines[1].broken = true
+	engines[1].broken.Store(true)
 	check("/readyz", 503, "failed mail")
 	check("/healthz", 200, "ok")
-	engines[1].broken = false
+	engines[1].broken.Store(false)
 	s.state.set(draining)
 	check("/readyz", 503, "draining")
 	check("/healthz", 200, "ok")
