@@ -87,12 +87,11 @@ type turn struct {
 	retries   []store.Retry
 	notes     []store.Claim
 	standing  []*standing           // as of this point of the commit
-	objects   map[objectKey][]byte  // that publishing changes
+	objects   map[objectKey][]byte  // that change, and what becomes of them; nil: nothing
 	taken     map[[16]byte][]uint64 // by standing cancellations
 	reserving reserving
 
-	inserts       []*insertWork // that were written
-	deletedQueues []string
+	inserts []*insertWork // that were written
 }
 
 // committer is the state of the committer goroutine.
@@ -375,10 +374,8 @@ func (t *turn) flush() error {
 			return err
 		}
 	}
-	for key, value := range t.objects {
-		if err := t.tx.PutObject(byte(key.kind), key.name, value); err != nil {
-			return err
-		}
+	if err := t.writeObjects(); err != nil {
+		return err
 	}
 	if err := t.writeReserved(); err != nil {
 		return err

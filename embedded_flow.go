@@ -34,6 +34,7 @@ type flowKey struct {
 	start    int64 // ms: of the period; 0: none has begun
 	used     int   // tokens of the period
 	reserved int   // of those that may be used without being reserved first, as far as a long period goes
+	growing  bool  // a commit is under way that makes the period a long one: it is reserved already
 	timer    int64 // ms: when it is looked at again; 0: not by time
 	dirty    bool  // what is parked may have room
 
@@ -69,10 +70,7 @@ func (e *embedded) setFlowLocked(name string, value []byte) {
 		e.flows.byName[name] = k
 		e.countFlowLocked(k)
 	}
-	k.set = flowSettings(value)
-	if k.reserved < k.used {
-		k.reserved = k.used
-	}
+	k.set, k.growing = flowSettings(value), false
 	e.flowChangedLocked(k)
 }
 
@@ -139,8 +137,11 @@ func (k *flowKey) tally(now int64) (mustReserve bool) {
 		k.start, k.used, k.reserved = now, 0, 0
 	}
 	k.used++
-	return l.period() > shortPeriod.Milliseconds() && k.used > k.reserved
+	return (k.growing || l.reserves()) && k.used > k.reserved
 }
+
+// reserves tells whether what is used has to be made durable first.
+func (l FlowLimit) reserves() bool { return l.Rate > 0 && l.period() > shortPeriod.Milliseconds() }
 
 // unuse undoes tally for an attempt that did not happen.
 func (k *flowKey) unuse(claimed int64) {
@@ -296,6 +297,18 @@ func (e *embedded) reserve(ctx context.Context) error {
 		return nil
 	}
 	return e.submit(context.WithoutCancel(ctx), w)
+}
+
+// growsLocked returns what a commit has to write beside new settings of a key, if
+// they make its period a long one: what was used of the short one, which no file
+// knows, counts in it.
+func (e *embedded) growsLocked(name string, value []byte) (use Object, ok bool) {
+	k := e.flows.byName[name]
+	if k == nil || k.start == 0 || k.set.Limit.reserves() || !flowSettings(value).Limit.reserves() {
+		return Object{}, false
+	}
+	k.growing, k.reserved = true, k.used
+	return k.use(k.used), true
 }
 
 func (k *flowKey) use(n int) Object {

@@ -60,8 +60,11 @@ func (w *objectWork) bound() store.Bound {
 	for _, o := range w.objects {
 		b.Rows += 2 + len(o.Value)/2048
 		b.Bytes += int64(len(o.Name) + len(o.Value) + 256)
-		if o.Kind == ObjectQueue && o.Value == nil { // a message of the same commit may make it anew
+		switch {
+		case o.Kind == ObjectQueue && o.Value == nil: // a message of the same commit may make it anew
 			b.Bytes += settingsRoom
+		case o.Kind == ObjectFlow: // what was used of it
+			b.Rows, b.Bytes = b.Rows+2, b.Bytes+settingsRoom
 		}
 	}
 	return b
@@ -78,16 +81,7 @@ func (w *objectWork) write(t *turn) error {
 		}
 	}
 	for _, o := range w.objects {
-		var err error
-		if o.Value == nil {
-			err = t.tx.DeleteObject(byte(o.Kind), o.Name)
-			t.forgetQueue(o)
-		} else {
-			err = t.tx.PutObject(byte(o.Kind), o.Name, o.Value)
-		}
-		if err != nil {
-			return err
-		}
+		t.noteObject(o)
 	}
 	return nil
 }
@@ -120,25 +114,10 @@ func (w *insertWork) fills(queue string) bool {
 	return false
 }
 
-// forgetQueue notes that this commit deletes a queue: a message behind that makes
-// it anew.
-func (t *turn) forgetQueue(o Object) {
-	if o.Kind == ObjectQueue {
-		delete(t.objects, objectKey{o.Kind, o.Name})
-		t.deletedQueues = append(t.deletedQueues, o.Name)
-	}
-}
-
 func (w *objectWork) apply(e *embedded) {
-	if w.insert.full || w.notEmpty {
-		return
+	if !w.insert.full && !w.notEmpty {
+		w.insert.apply(e)
 	}
-	e.mu.Lock()
-	for _, o := range w.objects {
-		e.setObjectLocked(o)
-	}
-	e.mu.Unlock()
-	w.insert.apply(e)
 }
 
 func (w *objectWork) inserted() *insertWork {
@@ -194,7 +173,7 @@ func (e *embedded) measure(w *insertWork) {
 			w.sets += each
 		}
 		if w.msgs[i].Flow != nil {
-			w.sets += each
+			w.sets += 2 * each // the settings, and what was used
 		}
 	}
 }
@@ -215,28 +194,76 @@ func (t *turn) settings(w *insertWork, i int) {
 	if m.Flow == nil {
 		return
 	}
-	var have FlowSettings
-	if k := t.e.flows.byName[m.FlowKey]; k != nil {
-		have = k.set
-	}
+	have := t.flowLocked(m.FlowKey)
 	if after := have.After(*m.Flow); after != have {
-		t.noteObject(ObjectFlow, m.FlowKey, encodeJSON(after))
+		t.noteObjectLocked(Object{Kind: ObjectFlow, Name: m.FlowKey, Value: encodeJSON(after)})
 	}
 }
 
 // makeQueueLocked has a queue that is not there come into being.
 func (t *turn) makeQueueLocked(name string, now int64) {
-	if t.e.objects[ObjectQueue][name] != nil && !slices.Contains(t.deletedQueues, name) {
+	if t.objectLocked(ObjectQueue, name) != nil {
 		return
 	}
 	at := time.UnixMilli(now)
-	t.noteObject(ObjectQueue, name, encodeJSON(QueueSettings{Parallelism: 1, CreatedAt: at, UpdatedAt: at}))
+	value := encodeJSON(QueueSettings{Parallelism: 1, CreatedAt: at, UpdatedAt: at})
+	t.noteObjectLocked(Object{Kind: ObjectQueue, Name: name, Value: value})
 }
 
-// noteObject changes an object at the end of the commit.
-func (t *turn) noteObject(kind ObjectKind, name string, value []byte) {
+// objectLocked returns the value of an object as of this point of the commit, nil
+// if there is none.
+func (t *turn) objectLocked(kind ObjectKind, name string) []byte {
+	if value, changed := t.objects[objectKey{kind, name}]; changed {
+		return value
+	}
+	return t.e.objects[kind][name]
+}
+
+// flowLocked returns the settings of a key as of this point of the commit. Those
+// of before are decoded already: most messages do not change them.
+func (t *turn) flowLocked(name string) FlowSettings {
+	if value, changed := t.objects[objectKey{ObjectFlow, name}]; changed {
+		return flowSettings(value)
+	}
+	if k := t.e.flows.byName[name]; k != nil {
+		return k.set
+	}
+	return FlowSettings{}
+}
+
+func (t *turn) noteObject(o Object) {
+	t.e.mu.Lock()
+	defer t.e.mu.Unlock()
+	t.noteObjectLocked(o)
+}
+
+// noteObjectLocked has the commit change an object, whatever the works before in it
+// made of it.
+func (t *turn) noteObjectLocked(o Object) {
 	if t.objects == nil {
 		t.objects = map[objectKey][]byte{}
 	}
-	t.objects[objectKey{kind, name}] = value
+	t.objects[objectKey{o.Kind, o.Name}] = o.Value
+	if o.Kind != ObjectFlow {
+		return
+	}
+	if use, ok := t.e.growsLocked(o.Name, o.Value); ok {
+		t.objects[objectKey{use.Kind, use.Name}] = use.Value
+	}
+}
+
+// writeObjects writes what became of the objects.
+func (t *turn) writeObjects() error {
+	for key, value := range t.objects {
+		var err error
+		if value == nil {
+			err = t.tx.DeleteObject(byte(key.kind), key.name)
+		} else {
+			err = t.tx.PutObject(byte(key.kind), key.name, value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
