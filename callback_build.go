@@ -94,6 +94,9 @@ func (c *Callback) message(m *Message, body []byte, now time.Time, o *Options) M
 		CreatedAt: now, DueAt: now.Add(c.Delay),
 		Source: m.ID, Blocks: cmp.Or(m.Queue, m.Blocks),
 	}
+	if f.Blocks != "" {
+		f.Root = cmp.Or(m.Root, m.Source)
+	}
 	if f.Retries == nil {
 		f.Retries = Retries(m.retries(o))
 	}

@@ -272,6 +272,7 @@ func TestCallbackOfCallback(t *testing.T) {
 		d := onlyDead(t, b)
 		for m, err := range b.List(t.Context(), recall.Filter{}) {
 			if err != nil || m.URL != "local:inner" || m.Source != d.Message.ID || m.Blocks != "q" ||
+				m.Root == "" || m.Root != d.Message.Source ||
 				!strings.HasPrefix(string(m.Body), fmt.Sprintf(`{"dlqId":%q,"status":500`, d.ID)) {
 				t.Errorf("got %+v, %v", m, err)
 			}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/recallmq/recall/store"
@@ -267,9 +266,7 @@ func messageOf(rec *store.Record) Message {
 		CreatedAt: time.UnixMilli(rec.Wall), DueAt: time.UnixMilli(rec.Due),
 		Priority: int(rec.Priority),
 	}
-	if blocks, source, ok := strings.Cut(string(rec.Blocks), "\x00"); ok {
-		m.Blocks, m.Source = blocks, MessageID(source)
-	}
+	m.setBlocks(rec.Blocks)
 	for _, l := range rec.Labels {
 		m.Labels = append(m.Labels, string(l))
 	}

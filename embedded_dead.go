@@ -311,7 +311,8 @@ func (e *embedded) readRedrive(seqs []uint64, now time.Time) (msgs []Message, er
 			if !ok {
 				return missing(nil, seq)
 			}
-			d.Message.DueAt, d.Message.Attempts, d.Message.Blocks = now, 0, "" // it starts over
+			// It starts over.
+			d.Message.DueAt, d.Message.Attempts, d.Message.Blocks, d.Message.Root = now, 0, "", ""
 			msgs = append(msgs, d.Message)
 		}
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -150,13 +151,27 @@ func recordOf(m *Message, now int64) store.Record {
 	}
 }
 
-// blocksOf puts the queue that waits for a callback, and the message that this is
-// about, into one field: both are needed to index it.
+// blocksOf puts the queue that waits for a callback, the message that this is about
+// and that whose place it keeps into one field: they are needed to index it.
 func blocksOf(m *Message) []byte {
-	if m.Blocks == "" {
+	switch {
+	case m.Blocks == "":
 		return nil
+	case m.Root == "":
+		return []byte(m.Blocks + "\x00" + string(m.Source))
+	default:
+		return []byte(m.Blocks + "\x00" + string(m.Source) + "\x00" + string(m.Root))
 	}
-	return []byte(m.Blocks + "\x00" + string(m.Source))
+}
+
+// setBlocks reads that field.
+func (m *Message) setBlocks(field []byte) {
+	blocks, about, ok := strings.Cut(string(field), "\x00")
+	if !ok {
+		return
+	}
+	source, root, _ := strings.Cut(about, "\x00")
+	m.Blocks, m.Source, m.Root = blocks, MessageID(source), MessageID(root)
 }
 
 // ceilMs rounds up, so that a short timeout is not stored as none.

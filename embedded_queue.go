@@ -1,9 +1,9 @@
 package recall
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
-	"strings"
 
 	"github.com/recallmq/recall/store"
 )
@@ -22,7 +22,7 @@ type fifo struct {
 	set    QueueSettings
 	window []uint64          // ascending
 	next   uint64            // numbers before it are gone, or in the window
-	calls  map[uint64]uint64 // callbacks that it waits for: the number of each, and that of the message it is about
+	calls  map[uint64]uint64 // callbacks that it waits for: the number of each, and that of the message whose place it keeps
 	upTo   uint64            // the last number that may be claimed; 0: none
 	out    int               // in flight: a restored message must not go beside younger ones that are
 	dirty  bool              // window and upTo are to be brought up to date
@@ -179,7 +179,7 @@ func (e *embedded) extendLocked(q *fifo, places int, budget *int) (done bool) {
 // callbacks it waits for.
 func (e *embedded) placesLocked(q *fifo) int {
 	var waiting []uint64 // messages that are gone
-	for call, about := range q.calls {
+	for call, place := range q.calls {
 		if e.goneLocked(call) {
 			if _, en := e.live.lookup(call); en == nil {
 				delete(q.calls, call)
@@ -187,10 +187,10 @@ func (e *embedded) placesLocked(q *fifo) int {
 			}
 			continue
 		}
-		if about != call && !e.goneLocked(about) || slices.Contains(waiting, about) {
+		if place != call && !e.goneLocked(place) || slices.Contains(waiting, place) {
 			continue // it has a place of its own
 		}
-		waiting = append(waiting, about)
+		waiting = append(waiting, place)
 	}
 	return max(0, q.set.Parallelism-len(waiting))
 }
@@ -252,16 +252,17 @@ func (e *embedded) blockedLocked(en *entry, seq uint64) bool {
 
 // blocksLocked notes a callback that a queue waits for.
 func (e *embedded) blocksLocked(rec *store.Record, seq uint64) {
-	queue, about, _ := strings.Cut(string(rec.Blocks), "\x00")
-	q := e.fifoLocked(queue)
+	var m Message
+	m.setBlocks(rec.Blocks)
+	q := e.fifoLocked(m.Blocks)
 	if q.calls == nil {
 		q.calls = map[uint64]uint64{}
 	}
-	source := seq // by itself, if what it is about is unknown
-	if r, ok := e.ids.resolve(MessageID(about)); ok {
-		source = r.seq
+	place := seq // one of its own, if what it is about is unknown
+	if r, ok := e.ids.resolve(cmp.Or(m.Root, m.Source)); ok {
+		place = r.seq
 	}
-	q.calls[seq] = source
+	q.calls[seq] = place
 	e.queues.calls[seq] = q
 	e.changedLocked(q)
 }

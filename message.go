@@ -131,9 +131,11 @@ type Message struct {
 	// Endpoint is the name of the topic's endpoint that the message is for.
 	Endpoint string
 	// Source is the message that a callback is about, and Blocks the queue whose
-	// next message waits until the callback is gone.
+	// next message waits until the callback is gone. Root is the message of the queue
+	// whose place it keeps, where that is not Source: with a callback of a callback.
 	Source MessageID
 	Blocks string
+	Root   MessageID
 }
 
 // Retries returns n as Message.Retries wants it.
@@ -283,7 +285,7 @@ func (m Message) resolve(o *Options, now time.Time) (Message, error) {
 		m.DueAt = now
 	}
 	m.ID, m.State, m.Attempts, m.CreatedAt = "", "", 0, now
-	m.Endpoint, m.Source, m.Blocks = "", "", ""
+	m.Endpoint, m.Source, m.Blocks, m.Root = "", "", "", ""
 	m.setDeduplication()
 	return m, nil
 }

@@ -384,7 +384,7 @@ func TestScheduleKeepsItsMessage(t *testing.T) {
 		// Whoever adds a field to Message has to store it with schedules.
 		for i, v := 0, reflect.ValueOf(m); i < v.NumField(); i++ {
 			switch name := v.Type().Field(i).Name; name {
-			case "ScheduleID", "NotBefore", "ID", "State", "CreatedAt", "DueAt", "Attempts", "Endpoint", "Source", "Blocks":
+			case "ScheduleID", "NotBefore", "ID", "State", "CreatedAt", "DueAt", "Attempts", "Endpoint", "Source", "Blocks", "Root":
 			default:
 				if v.Field(i).IsZero() {
 					t.Errorf("Message.%s is not covered", name)

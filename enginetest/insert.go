@@ -33,7 +33,8 @@ var insertTests = []contractTest{
 		m.Topic, m.ScheduleID, m.FlowKey, m.CallerIP = "topic", "schedule", "flow", "2001:db8::1"
 		m.Method, m.Timeout, m.Retries = "PUT", 1500*time.Millisecond, recall.Retries(0)
 		m.RetryDelay = "1000 * retried"
-		m.Priority, m.Endpoint, m.Blocks, m.Source = -9, "endpoint", "q2", "msg_01ARZ3NDEKTSV4RRFFQ69G5FAV"
+		m.Priority, m.Endpoint, m.Blocks = -9, "endpoint", "q2"
+		m.Source, m.Root = "msg_01ARZ3NDEKTSV4RRFFQ69G5FAV", "msg_01ARZ3NDEKTSV4RRFFQ69G5FAW"
 		m.Flow = &recall.FlowLimit{Rate: 3, Period: time.Minute, Parallelism: 2}
 		m.Redact = &recall.Redaction{Body: true, Header: []string{"X-One"}}
 		m.FailureCallback = &recall.Callback{URL: "https://c.test/f"}
@@ -164,7 +165,7 @@ func wantWhole(x *fixture, got, want recall.Message) {
 		if m.Retries != nil {
 			retries = *m.Retries
 		}
-		more, err := json.Marshal([]any{m.Callback, m.FailureCallback, m.Flow, m.Redact, m.Priority, m.Endpoint, m.Source, m.Blocks})
+		more, err := json.Marshal([]any{m.Callback, m.FailureCallback, m.Flow, m.Redact, m.Priority, m.Endpoint, m.Source, m.Blocks, m.Root})
 		x.check(err, "encode")
 		return string(more) + fmt.Sprintf(" %s %s %q %v queue=%q topic=%q schedule=%q flow=%q labels=%q ip=%q retries=%d %q timeout=%v due=%d created=%d",
 			m.Method, m.URL, m.Body, m.Header, m.Queue, m.Topic, m.ScheduleID, m.FlowKey, m.Labels, m.CallerIP,

@@ -539,7 +539,7 @@ func (r *Reference) RetryDeadWith(
 	for _, d := range r.unbury(ids) {
 		m := d.Message
 		m.CreatedAt, m.DueAt = now, now
-		m.Delay, m.NotBefore, m.Blocks, m.Attempts = 0, time.Time{}, "", 0
+		m.Delay, m.NotBefore, m.Blocks, m.Root, m.Attempts = 0, time.Time{}, "", "", 0
 		again = append(again, m)
 	}
 	for i := range again {

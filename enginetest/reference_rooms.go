@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -79,12 +80,9 @@ func (r *Reference) blocked(e *entry) bool {
 	}
 	waiting := map[recall.MessageID]bool{}
 	for _, o := range r.live {
-		if o.m.Blocks == e.m.Queue && (o.m.Source == "" || r.byID[o.m.Source] == nil) {
-			source := o.m.Source
-			if source == "" {
-				source = o.m.ID
-			}
-			waiting[source] = true
+		place := cmp.Or(o.m.Root, o.m.Source, o.m.ID)
+		if o.m.Blocks == e.m.Queue && (place == o.m.ID || r.byID[place] == nil) {
+			waiting[place] = true
 		}
 	}
 	return before >= s.Parallelism-len(waiting)

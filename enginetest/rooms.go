@@ -51,6 +51,41 @@ func (x *fixture) callback(source recall.MessageID) recall.Message {
 	return m
 }
 
+// follow ends an attempt with messages that follow from it, and returns their ids.
+func (x *fixture) follow(l recall.Lease, msgs ...recall.Message) (ids []recall.MessageID) {
+	x.Helper()
+	f := x.ending(recall.Delivered)
+	f.Durable, f.Follow = true, msgs
+	x.check(x.e.Finish(x.ctx, l, f), "Finish")
+	list, err := x.e.List(x.ctx, byLabel("callback"), "", 100, x.now)
+	x.check(err, "List")
+	for _, m := range list[len(list)-len(msgs):] {
+		ids = append(ids, m.ID)
+	}
+	return ids
+}
+
+// callbackChain: at most two places are taken, by a message and by another's callbacks
+// and theirs.
+func callbackChain(x *fixture, reopen func()) {
+	x.setQueue("q", recall.QueueSettings{Parallelism: 2})
+	ids := x.publishDue(4, queue("q"))
+	ls := x.wantClaim(9, ids[:2]...)
+	first := x.follow(ls[0], x.callback(ids[0]), x.callback(ids[0]))
+	x.finish(ls[1], recall.Delivered)
+	l := x.wantClaim(9, ids[2], first[0], first[1])
+	second := x.callback(first[0])
+	second.Root = ids[0]
+	next := x.follow(l[1], second)
+	third := x.callback(next[0])
+	third.Root = ids[0]
+	last := x.follow(x.claimOne(next[0]), third) // beside a callback of the message itself
+	x.finish(l[2], recall.Release)
+	x.end(l[0], recall.Delivered)
+	reopen()
+	x.wantClaim(9, ids[3], first[1], last[0])
+}
+
 var queueTests = slices.Concat(
 	[]contractTest{
 		{"a queue hands out one message at a time, in order", func(x *fixture) {
@@ -196,6 +231,7 @@ var queueTests = slices.Concat(
 			x.cancelMatching(byLabel("callback"), 1)
 			x.claimOne(ids[1])
 		}},
+		{"callbacks of callbacks keep the place of their message", func(x *fixture) { callbackChain(x, func() {}) }},
 		{"a callback of an attempt does not keep its message from the next one", func(x *fixture) {
 			ids := x.publishDue(2, queue("q"))
 			l := x.claimOne(ids[0])
@@ -207,6 +243,7 @@ var queueTests = slices.Concat(
 			}
 		}},
 	},
+	restart("callbacks of callbacks keep the place of their message across a restart", callbackChain),
 	restart("queues go on where they were", func(x *fixture, reopen func()) {
 		x.setQueue("wide", recall.QueueSettings{Parallelism: 2})
 		x.setQueue("shut", recall.QueueSettings{Parallelism: 1, Paused: true})
