@@ -75,8 +75,8 @@ func (c *bulk) settle() {
 
 // changeLocked makes a marked message pending again, as the verb wants it.
 func (c *bulk) changeLocked(p *page, en *entry, seq uint64) {
-	en.flags &^= flagQueued // its item stays, to be stepped over
-	c.e.unparkEntryLocked(en)
+	c.e.takeParkedLocked(en, seq)
+	en.flags &^= flagQueued // in another lane its item stays, to be stepped over
 	switch c.verb {
 	case verbHold:
 		en.flags |= flagHeld

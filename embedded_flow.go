@@ -190,6 +190,21 @@ func (e *embedded) unparkEntryLocked(en *entry) {
 	}
 }
 
+// takeParkedLocked takes an entry out of the lane of its key, if it is there: its item
+// must not be found there once it waits in another lane.
+func (e *embedded) takeParkedLocked(en *entry, seq uint64) {
+	if !en.parked() {
+		return
+	}
+	if en.flags&flagQueued != 0 {
+		ln := e.laneOf(en)
+		if _, there := ln.items.Delete(dueItem{en.due, seq}); there {
+			ln.dead = max(0, ln.dead-1) // it was marked
+		}
+	}
+	e.unparkEntryLocked(en)
+}
+
 // unparkAllLocked gives back to their lanes what keys have room for, and reports
 // whether some is left to do: budget is how many entries it looks at.
 func (e *embedded) unparkAllLocked(now int64, budget int) (more bool) {

@@ -297,6 +297,24 @@ var flowTests = slices.Concat(
 			x.advance(time.Millisecond)
 			x.wantClaim(9, ids[2:4]...)
 		}},
+		{"what waits for a key can be held", func(x *fixture) {
+			ids := x.publishDue(4, flow("k", &recall.FlowLimit{Parallelism: 1}))
+			l := x.claimOne(ids[0])
+			x.wantClaim(9)
+			x.hold(byID(ids[1], ids[2]), 2)
+			x.finish(l, recall.Delivered)
+			l = x.claimOne(ids[3])
+			x.wantClaim(9)
+			x.release(byID(ids[2]), 1)
+			x.wantClaim(9)
+			x.hold(byID(ids[2]), 1)
+			x.release(byID(ids[2]), 1)
+			x.finish(l, recall.Delivered)
+			l = x.claimOne(ids[2])
+			x.release(byID(ids[1]), 1)
+			x.wantClaim(9)
+			x.hold(byID(ids[1]), 1) // it waits for neither by now
+		}},
 		{"an attempt that did not happen is given back", func(x *fixture) {
 			ids := x.publishDue(2, flow("k", &recall.FlowLimit{Rate: 1, Period: time.Hour}))
 			x.finish(x.claimOne(ids[0]), recall.Release)
