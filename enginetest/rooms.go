@@ -310,7 +310,7 @@ var flowTests = slices.Concat(
 			x.hold(byID(ids[2]), 1)
 			x.release(byID(ids[2]), 1)
 			x.finish(l, recall.Delivered)
-			l = x.claimOne(ids[2])
+			x.claimOne(ids[2])
 			x.release(byID(ids[1]), 1)
 			x.wantClaim(9)
 			x.hold(byID(ids[1]), 1) // it waits for neither by now
