@@ -71,8 +71,15 @@ func send(c io.Writer, text string) {
 	go func() { _, _ = io.WriteString(c, text) }()
 }
 
+// head is what comes before the body.
+type head struct {
+	StatusCode int
+	Header     http.Header
+	Close      bool
+}
+
 // next reads one response with its body.
-func next(t *testing.T, r *bufio.Reader) (*http.Response, string) {
+func next(t *testing.T, r *bufio.Reader) (head, string) {
 	t.Helper()
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil {
@@ -83,7 +90,7 @@ func next(t *testing.T, r *bufio.Reader) (*http.Response, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(body)
+	return head{resp.StatusCode, resp.Header, resp.Close}, string(body)
 }
 
 // checkLast checks that an answer is an error in JSON, and that nothing follows.

@@ -130,7 +130,7 @@ func (l *tlsListener) patience() (context.Context, context.CancelFunc) {
 
 // refuse closes a connection on which no hands were shaken. Who speaks HTTP is told.
 func (l *tlsListener) refuse(below net.Conn, err error) {
-	defer below.Close()
+	defer func() { _ = below.Close() }() // there is nothing to lose
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) && record.Conn != nil && slices.Contains(methods, string(record.RecordHeader[:])) {
 		_, _ = below.Write(answer(http.StatusBadRequest, "the server speaks HTTPS, and the request is plain HTTP")) // a courtesy

@@ -177,7 +177,7 @@ type failing struct {
 }
 
 // tooMany is an error after which a server tries again.
-type tooMany struct{ error }
+type tooMany struct{}
 
 func (tooMany) Timeout() bool   { return false }
 func (tooMany) Temporary() bool { return true }
