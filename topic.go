@@ -3,9 +3,11 @@ package recall
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -285,7 +287,11 @@ func checkEndpoints(list []Endpoint) error {
 		if err == nil {
 			err = checkURL(e.URL)
 		}
-		if err != nil {
+		var bad *InvalidError
+		switch {
+		case errors.As(err, &bad): // whose field would be taken for one of the message's
+			return invalid("Endpoints", "endpoint %d: %s: %s", i, strings.ToLower(bad.Field), bad.Reason)
+		case err != nil:
 			return fmt.Errorf("endpoint %d: %w", i, err)
 		}
 	}

@@ -2,9 +2,12 @@ package qstash_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -356,6 +359,63 @@ func newRand(t *testing.T) *rand.Rand {
 		}
 	})
 	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// TestAbuseUnreadable sends what no handler gets to see. If it is answered at all,
+// then in JSON, with an error of the sender's, and nothing changes.
+func TestAbuseUnreadable(t *testing.T) {
+	rng := newRand(t)
+	inBubble(t, "", func(t *testing.T) {
+		w, pipe := newWorld(t), newPipes()
+		web := &http.Server{Handler: w.handler, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Second}
+		l := qstash.Listener(web, pipe)
+		go func() { _ = web.Serve(l) }()
+		defer web.Close()
+		before, refused := w.state(), 0
+		send := func(text string) {
+			conn := pipe.dial()
+			defer conn.Close()
+			go func() { _, _ = io.WriteString(conn, text) }()
+			got, err := io.ReadAll(conn)
+			if err != nil {
+				t.Fatalf("%q: %v", text, err)
+			}
+			if len(got) == 0 {
+				return // the rest of it did not come
+			}
+			refused++
+			resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(got)), nil)
+			if err != nil {
+				t.Fatalf("%q: got %q, %v", text, got, err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			var answer struct{ Error string }
+			if err != nil || json.Unmarshal(body, &answer) != nil || answer.Error == "" || resp.Header.Get("Content-Type") != "application/json" {
+				t.Fatalf("%q: got %q, %v", text, got, err)
+			}
+			if s := resp.StatusCode; s < 400 || s > 499 && s != 501 && s != 505 {
+				t.Errorf("%q: got %d", text, s)
+			}
+		}
+		send("GET /v2/publish/%zz HTTP/1.1\r\nHost: h\r\n\r\n")
+		if refused != 1 {
+			t.Error("a bad escape was not answered")
+		}
+		for range size(2_000, 50_000) {
+			text := mangled(rng)
+			r := bufio.NewReader(strings.NewReader(text))
+			if _, err := http.ReadRequest(r); err != nil {
+				send(text)
+			}
+		}
+		if refused < 100 {
+			t.Errorf("%d were refused: they are not mangled in the right way", refused)
+		}
+		if after := w.state(); after != before {
+			t.Errorf("before:\n%s\nafter:\n%s", before, after)
+		}
+	})
 }
 
 // TestAbuseMangled sends requests that are almost right. Whatever comes of it,

@@ -2,6 +2,7 @@ package qstash
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 
@@ -116,10 +117,14 @@ func (h *handler) cancelLater(w http.ResponseWriter, r *http.Request, c *criteri
 			h.actions.begin(&action{id: id, filter: filterOf(f.String()), total: total})
 			started <- id
 		})
-		res, err := h.cancelBy(context.WithoutCancel(r.Context()), r, c, append(opts, told))
+		res, err := h.cancelUnwatched(r, c, append(opts, told))
 		h.actions.end(id, res, err)
 		if id == "" {
-			failed <- err
+			failed <- err // and the request, which still waits, tells of it
+			return
+		}
+		if crash := (*panicError)(nil); errors.As(err, &crash) {
+			h.o.Logger.ErrorContext(r.Context(), "qstash: a bulk action panicked", "operation", id, "panic", crash.value, "stack", string(crash.stack))
 		}
 	}()
 	select {
@@ -129,4 +134,15 @@ func (h *handler) cancelLater(w http.ResponseWriter, r *http.Request, c *criteri
 	case err := <-failed:
 		return err
 	}
+}
+
+// cancelUnwatched cancels where no server recovers: a panic, which would end the
+// process, is how the action ends.
+func (h *handler) cancelUnwatched(r *http.Request, c *criteria, opts []recall.CancelOption) (res recall.CancelResult, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p)
+		}
+	}()
+	return h.cancelBy(context.WithoutCancel(r.Context()), r, c, opts)
 }

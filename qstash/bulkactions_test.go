@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/enginetest"
 	"github.com/recallmq/recall/qstash"
 )
 
@@ -138,6 +139,56 @@ func TestCancelLaterDrains(t *testing.T) {
 		checkStatus(t, s.call("DELETE", "/v2/messages?async=true", ""), 503)
 		if a := s.action(started.ActionID); a.State != "FINISHED" || a.Processed != 1 || a.MessageID != s.ids["b"] {
 			t.Errorf("got %+v", a)
+		}
+	})
+}
+
+// brittle is an engine that panics in a bulk cancellation, before it says that it
+// has begun or after.
+type brittle struct {
+	*enginetest.Reference
+	early bool
+}
+
+func (e *brittle) CancelMatching(ctx context.Context, req recall.CancelMatchingRequest) (recall.CancelResult, error) {
+	if e.early {
+		panic("too early")
+	}
+	return e.Reference.CancelMatching(ctx, cancelThenPanic(req))
+}
+
+// cancelThenPanic panics when the operation has been told of.
+func cancelThenPanic(req recall.CancelMatchingRequest) recall.CancelMatchingRequest {
+	told := req.Started
+	req.Started = func(id recall.OperationID) {
+		told(id)
+		panic("half way")
+	}
+	return req
+}
+
+// TestCancelLaterPanics: the process goes on, and the action or, if there is none
+// yet, the answer tells that it failed.
+func TestCancelLaterPanics(t *testing.T) {
+	inBubble(t, "begun", func(t *testing.T) {
+		s := newServerOnEngine(t, &brittle{Reference: enginetest.NewReference()}, recall.Options{NoDispatch: true}, nil)
+		zoo(s)
+		started, _ := s.later("/v2/messages?async=true&queueName=q1", "")
+		synctest.Wait()
+		if a := s.action(started.ActionID); a.State != "FINISHED" || a.Error != "internal error" || a.Processed != 0 || a.Total != 2 {
+			t.Errorf("got %+v", a)
+		}
+		for _, part := range []string{"a bulk action panicked", "operation=" + string(started.ActionID), `panic="half way"`, "stack="} {
+			if strings.Count(s.log.String(), part) != 1 {
+				t.Errorf("log: got %s, want one %s", s.log, part)
+			}
+		}
+	})
+	inBubble(t, "not begun", func(t *testing.T) {
+		s := newServerOnEngine(t, &brittle{Reference: enginetest.NewReference(), early: true}, recall.Options{NoDispatch: true}, nil)
+		checkError(t, s.call("DELETE", "/v2/messages?async=true", ""), 500, "internal error")
+		if got := s.log.String(); strings.Count(got, `panicked" `) != 1 || !strings.Contains(got, `panic="too early"`) {
+			t.Errorf("log: got %s", got)
 		}
 	})
 }

@@ -43,7 +43,7 @@ func (h *handler) cancelOptions(c *criteria) (opts []recall.CancelOption) {
 	} else {
 		opts = append(opts, h.o.CancelPolicy)
 	}
-	if c.limit > 0 {
+	if c.limit > 0 && !c.idsWin() {
 		opts = append(opts, recall.Limit(c.limit))
 	}
 	return opts

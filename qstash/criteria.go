@@ -283,6 +283,10 @@ func merge(a, b criteria) (criteria, error) {
 	if err := out.mergeOptions(a.options, b.options); err != nil {
 		return out, err
 	}
+	if out.idsWin() {
+		out.all = nil
+		return out, nil
+	}
 	if out.all == nil {
 		out.all = b.all
 	}

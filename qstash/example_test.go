@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/qstash"
@@ -67,6 +69,19 @@ func ExampleNewHandler() {
 	// publish: 200
 	// publish: 200
 	// cancel: 202 {"cancelled":1}
+}
+
+// A server of which every error is JSON, also those of requests that cannot be read.
+func ExampleListener() {
+	serve := func(handler http.Handler, address string) error {
+		web := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return err
+		}
+		return web.Serve(qstash.Listener(web, l))
+	}
+	log.Fatal(serve(http.NotFoundHandler(), "127.0.0.1:8080"))
 }
 
 // A program that serves the API until it is stopped.

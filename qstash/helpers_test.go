@@ -51,11 +51,19 @@ func (slowly) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func newServerOn(t *testing.T, with recall.Options, o *qstash.Options) *server {
 	t.Helper()
-	s := &server{t: t, engine: enginetest.NewReference(), ids: map[string]recall.MessageID{}, log: &strings.Builder{}}
+	engine := enginetest.NewReference()
+	s := newServerOnEngine(t, engine, with, o)
+	s.engine = engine
+	return s
+}
+
+func newServerOnEngine(t *testing.T, engine recall.Engine, with recall.Options, o *qstash.Options) *server {
+	t.Helper()
+	s := &server{t: t, ids: map[string]recall.MessageID{}, log: &strings.Builder{}}
 	s.dead = map[string]recall.DeadLetterID{}
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
 	with.Logger = logger
-	b, err := recall.New(s.engine, &with)
+	b, err := recall.New(engine, &with)
 	if err != nil {
 		t.Fatal(err)
 	}

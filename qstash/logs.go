@@ -140,7 +140,7 @@ type logEntry struct {
 	ScheduleID       string           `json:"scheduleId,omitempty"`
 	CallerIP         string           `json:"callerIP,omitempty"`
 	CallerIp         string           `json:"callerIp,omitempty"` //nolint:staticcheck // the wire has both spellings
-	FlowControlKey   string           `json:"flowControlKey,omitempty"`
+	flowLimit                         // all but the key is of the message, if it can still be read
 	Label            string           `json:"label,omitempty"`
 	Labels           []string         `json:"labels,omitempty"`
 
@@ -153,9 +153,6 @@ type logEntry struct {
 	RetryDelay      string      `json:"retryDelayExpression,omitempty"`
 	RetryDelayShort string      `json:"retryDelayExpr,omitempty"`
 	Timeout         int64       `json:"timeout,omitempty"` // ms
-	Parallelism     int         `json:"parallelism,omitempty"`
-	Rate            int         `json:"rate,omitempty"`
-	Period          int64       `json:"period,omitempty"` // s
 
 	Callback               string      `json:"callback,omitempty"`
 	CallbackHeaders        http.Header `json:"callbackHeaders,omitempty"`
@@ -167,7 +164,8 @@ func entryOf(ev *recall.Event) logEntry {
 	out := logEntry{
 		Time: ev.At.UnixMilli(), MessageID: ev.Message, State: logStates[ev.State], URL: ev.URL, Error: ev.Reason,
 		ResponseStatus: ev.Status, NextDeliveryTime: millis(ev.Due), TopicName: ev.Topic, QueueName: ev.Queue,
-		ScheduleID: ev.ScheduleID, CallerIP: ev.CallerIP, CallerIp: ev.CallerIP, FlowControlKey: ev.FlowKey, Labels: ev.Labels,
+		ScheduleID: ev.ScheduleID, CallerIP: ev.CallerIP, CallerIp: ev.CallerIP, Labels: ev.Labels,
+		flowLimit: flowLimit{FlowControlKey: ev.FlowKey},
 	}
 	if len(ev.Labels) > 0 {
 		out.Label = ev.Labels[0]
@@ -180,8 +178,8 @@ func (e *logEntry) describe(m *recall.Message) {
 	e.URL = cmp.Or(e.URL, m.URL)
 	e.Method, e.Header, e.EndpointName, e.MaxRetries = m.Method, m.Header, m.Endpoint, m.Retries
 	e.RetryDelay, e.RetryDelayShort, e.Timeout = m.RetryDelay, m.RetryDelay, m.Timeout.Milliseconds()
-	if f := m.Flow; f != nil {
-		e.Parallelism, e.Rate, e.Period = f.Parallelism, f.Rate, int64(cmp.Or(f.Period, defaultPeriod).Seconds())
+	if m.Flow != nil {
+		e.flowLimit = flowLimitOf(m)
 	}
 	if c := m.Callback; c != nil {
 		e.Callback, e.CallbackHeaders = c.URL, c.Header

@@ -38,6 +38,11 @@ type message struct {
 	ScheduleID   string           `json:"scheduleId,omitempty"`
 	CallerIP     string           `json:"callerIP,omitempty"`
 	CallerIp     string           `json:"callerIp,omitempty"` //nolint:staticcheck // the wire has both spellings
+	shared
+}
+
+// shared is what answers say alike of a message and of a schedule.
+type shared struct {
 	flowLimit
 
 	Callback              string      `json:"callback,omitempty"`
@@ -47,6 +52,20 @@ type message struct {
 
 	Label  string   `json:"label,omitempty"`
 	Labels []string `json:"labels,omitempty"`
+}
+
+func sharedBy(m *recall.Message) shared {
+	out := shared{flowLimit: flowLimitOf(m), Labels: m.Labels}
+	if len(m.Labels) > 0 {
+		out.Label = m.Labels[0]
+	}
+	if c := m.Callback; c != nil {
+		out.Callback, out.CallbackHeader = c.URL, c.Header
+	}
+	if c := m.FailureCallback; c != nil {
+		out.FailureCallback, out.FailureCallbackHeader = c.URL, c.Header
+	}
+	return out
 }
 
 // flowLimit is the flow control of a message, or of a schedule. A rate or a
@@ -102,24 +121,12 @@ func (h *handler) read(ctx context.Context, id recall.MessageID) (recall.Message
 
 func messageBody(m *recall.Message) message {
 	out := message{
-		MessageID: m.ID, URL: m.URL, Method: m.Method, Header: m.Header, MaxRetries: *m.Retries,
+		MessageID: m.ID, URL: m.URL, Method: m.Method, Header: object(m.Header), MaxRetries: *m.Retries,
 		RetryDelay: m.RetryDelay,
 		NotBefore:  m.DueAt.UnixMilli(), CreatedAt: m.CreatedAt.UnixMilli(), TopicName: m.Topic, URLGroup: m.Topic,
 		EndpointName: m.Endpoint,
 		QueueName:    m.Queue, ScheduleID: m.ScheduleID, CallerIP: m.CallerIP, CallerIp: m.CallerIP,
-		flowLimit: flowLimitOf(m), Labels: m.Labels,
-	}
-	if out.Header == nil {
-		out.Header = http.Header{} // clients want an object
-	}
-	if len(m.Labels) > 0 {
-		out.Label = m.Labels[0]
-	}
-	if c := m.Callback; c != nil {
-		out.Callback, out.CallbackHeader = c.URL, c.Header
-	}
-	if c := m.FailureCallback; c != nil {
-		out.FailureCallback, out.FailureCallbackHeader = c.URL, c.Header
+		shared: sharedBy(m),
 	}
 	if utf8.Valid(m.Body) {
 		text := string(m.Body)
@@ -128,6 +135,14 @@ func messageBody(m *recall.Message) message {
 		out.BodyBase64 = m.Body
 	}
 	return out
+}
+
+// object is a header that JSON shows as one, also when it is empty.
+func object(h http.Header) http.Header {
+	if h == nil {
+		return http.Header{}
+	}
+	return h
 }
 
 // messageID reads the id of a path. What is no id names no message.

@@ -31,17 +31,10 @@ type schedule struct {
 	Delay       int64       `json:"delay,omitempty"`   // s
 	Timeout     int64       `json:"timeout,omitempty"` // s
 
-	Callback              string      `json:"callback,omitempty"`
-	CallbackHeader        http.Header `json:"callbackHeader,omitempty"`
-	FailureCallback       string      `json:"failureCallback,omitempty"`
-	FailureCallbackHeader http.Header `json:"failureCallbackHeader,omitempty"`
-
 	QueueName string `json:"queueName,omitempty"`
 	CallerIP  string `json:"callerIP,omitempty"`
 	CallerIp  string `json:"callerIp,omitempty"` //nolint:staticcheck // the wire has both spellings
-	flowLimit
-	Label  string   `json:"label,omitempty"`
-	Labels []string `json:"labels,omitempty"`
+	shared
 
 	IsPaused         bool   `json:"isPaused"`
 	LastScheduleTime int64  `json:"lastScheduleTime,omitempty"`
@@ -59,8 +52,8 @@ func (h *handler) scheduleBody(s *recall.Schedule) schedule {
 	}
 	out := schedule{
 		ScheduleID: s.ID, Cron: s.Cron, Destination: m.URL, CreatedAt: millis(s.CreatedAt), Method: m.Method,
-		Header: m.Header, Retries: *m.Retries, RetryDelay: m.RetryDelay, Delay: seconds(m.Delay), Timeout: seconds(m.Timeout),
-		QueueName: m.Queue, CallerIP: m.CallerIP, CallerIp: m.CallerIP, flowLimit: flowLimitOf(&m), Labels: m.Labels,
+		Header: object(m.Header), Retries: *m.Retries, RetryDelay: m.RetryDelay, Delay: seconds(m.Delay), Timeout: seconds(m.Timeout),
+		QueueName: m.Queue, CallerIP: m.CallerIP, CallerIp: m.CallerIP, shared: sharedBy(&m),
 		IsPaused: s.Paused, LastScheduleTime: millis(s.Last), NextScheduleTime: millis(s.Next), Error: s.Error,
 	}
 	if m.URL == "" {
@@ -68,18 +61,6 @@ func (h *handler) scheduleBody(s *recall.Schedule) schedule {
 	}
 	if m.Method == "" {
 		out.Method = http.MethodPost
-	}
-	if out.Header == nil {
-		out.Header = http.Header{} // clients want an object
-	}
-	if len(m.Labels) > 0 {
-		out.Label = m.Labels[0]
-	}
-	if c := m.Callback; c != nil {
-		out.Callback, out.CallbackHeader = c.URL, c.Header
-	}
-	if c := m.FailureCallback; c != nil {
-		out.FailureCallback, out.FailureCallbackHeader = c.URL, c.Header
 	}
 	if utf8.Valid(m.Body) {
 		out.Body = string(m.Body)

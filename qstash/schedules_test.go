@@ -71,8 +71,8 @@ func TestScheduleFields(t *testing.T) {
 		want := `{"scheduleId":"` + id + `","cron":"CRON_TZ=Europe/Berlin */10 * * * *","destination":"https://oz.test/a//b?x=1",` +
 			`"createdAt":946684800000,"method":"GET","header":{"Bypass-Tunnel-Reminder":["client-test"],"Content-Type":["application/json"]},` +
 			`"body":"{\"hello\":\"world\"}","retries":5,"retryDelayExpression":"1000 * retried","delay":10,"timeout":60,` +
-			`"callback":"https://example.com","callbackHeader":{"A":["1"]},"failureCallback":"https://example.com/failure",` +
 			`"queueName":"scheduleQueue","callerIP":"192.0.2.1","callerIp":"192.0.2.1","flowControlKey":"k","rate":2,"parallelism":3,"period":60,` +
+			`"callback":"https://example.com","callbackHeader":{"A":["1"]},"failureCallback":"https://example.com/failure",` +
 			`"label":"l","labels":["l","m"],"isPaused":false,"nextScheduleTime":946685400000}`
 		checkBody(t, s.call("GET", "/v2/Schedules/"+id+"/", ""), want)
 		checkBody(t, s.call("GET", "/v2/schedules/", ""), "["+want+"]")

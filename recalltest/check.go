@@ -28,21 +28,31 @@ func (s *Server) CheckDelivered(t Reporter, want ...Message) {
 	}
 }
 
-// check looks for one message among those that no check of the list has named yet.
-func (s *Server) check(t Reporter, m *Message, list int, what string, ok func(*known) bool) {
+// settled waits for what is due and returns what is known of all messages. If that
+// fails, so does the test, and ok is false.
+func (s *Server) settled(t Reporter) (w *world, all []known, ok bool) {
 	t.Helper()
 	s.Settle()
-	w := s.now()
+	w = s.now()
 	all, err := s.all(w)
 	if err != nil {
 		t.Errorf("recalltest: %v", err)
+	}
+	return w, all, err == nil
+}
+
+// check looks for one message among those that no check of the list has named yet.
+func (s *Server) check(t Reporter, m *Message, list int, what string, fits func(*known) bool) {
+	t.Helper()
+	w, all, ok := s.settled(t)
+	if !ok {
 		return
 	}
 	w.watch.mu.Lock()
 	defer w.watch.mu.Unlock()
 	all = slices.DeleteFunc(all, func(k known) bool { return k.lists[list] })
 	for i := range all {
-		if _, same := m.compare(&all[i]); same && ok(&all[i]) {
+		if _, same := m.compare(&all[i]); same && fits(&all[i]) {
 			all[i].lists[list], all[i].named = true, true
 			return
 		}
@@ -60,11 +70,8 @@ func (s *Server) CheckCancelled(t Reporter, f recall.Filter, n int) {
 		t.Errorf("recalltest: CheckCancelled: %v", err)
 		return
 	}
-	s.Settle()
-	w := s.now()
-	all, err := s.all(w)
-	if err != nil {
-		t.Errorf("recalltest: %v", err)
+	w, all, ok := s.settled(t)
+	if !ok {
 		return
 	}
 	matched := slices.DeleteFunc(all, func(k known) bool { return !matches(&f, &k.message) })
@@ -91,11 +98,8 @@ func (s *Server) CheckCancelled(t Reporter, f recall.Filter, n int) {
 // message that no check has named: not as published, delivered or cancelled.
 func (s *Server) CheckNothingElse(t Reporter) {
 	t.Helper()
-	s.Settle()
-	w := s.now()
-	all, err := s.all(w)
-	if err != nil {
-		t.Errorf("recalltest: %v", err)
+	w, all, ok := s.settled(t)
+	if !ok {
 		return
 	}
 	w.watch.mu.Lock()

@@ -121,6 +121,7 @@ func (s *Server) listen() error {
 	}
 	s.URL = "http://" + l.Addr().String()
 	s.web = &http.Server{Handler: s.Handler(), MaxHeaderBytes: 4 << 20, ReadHeaderTimeout: 10 * time.Second}
+	l = qstash.Listener(s.web, l)
 	s.served.Add(1)
 	go func() {
 		defer s.served.Done()

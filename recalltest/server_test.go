@@ -37,6 +37,25 @@ func inBoth(t *testing.T, f func(t *testing.T, s *recalltest.Server, client *htt
 	})
 }
 
+// TestUnreadable: what net/http answers itself is JSON as well.
+func TestUnreadable(t *testing.T) {
+	s := recalltest.New(t)
+	r, err := http.NewRequestWithContext(t.Context(), "GET", s.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.URL.Opaque = "/v2/publish/%zz" // as it stands
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if resp.StatusCode != 400 || resp.Header.Get("Content-Type") != "application/json" || !bytes.HasPrefix(body, []byte(`{"error":"the request is malformed`)) {
+		t.Errorf("got %d %v %s, %v", resp.StatusCode, resp.Header, body, err)
+	}
+}
+
 // TestStory is what most tests want: retries, a schedule, a bulk cancellation.
 func TestStory(t *testing.T) {
 	inBoth(t, func(t *testing.T, s *recalltest.Server, client *http.Client) {

@@ -93,7 +93,10 @@ type StateDead struct {
 }
 
 // Dump writes what the server holds as indented JSON, a [State]: for people, and
-// to compare with a golden file. With [Seed] it is the same in each run.
+// to compare with a golden file. With [Seed] it is the same in each run up to the
+// first delivery: then the header Upstash-Signature of each entry of Deliveries is
+// another one, since the id in a signature is random, and with [Concurrent] so may
+// be their order. Leave the header out before you compare.
 func (s *Server) Dump(out io.Writer) error {
 	state, err := s.state(context.Background())
 	if err != nil {

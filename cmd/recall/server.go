@@ -86,8 +86,11 @@ func (s *server) serve(ctx context.Context, in doors, ready func()) error {
 		return err
 	}
 	failed := make(chan error, len(in))
+	for i, l := range in {
+		in[i] = s.tls.listener(web, l)
+	}
 	for _, l := range in {
-		go func() { failed <- s.tls.serve(web, l) }() // ends with shutDown
+		go func() { failed <- web.Serve(l) }() // ends with shutDown
 	}
 	s.state.set(serving)
 	ready()

@@ -39,6 +39,9 @@ func (d *dev) runTestAPI(ctx context.Context) (err error) {
 	}
 	failed := make(chan error, len(in))
 	d.state.set(serving)
+	for i, l := range in {
+		in[i] = qstash.Listener(web, l)
+	}
 	for _, l := range in {
 		go func() { failed <- web.Serve(l) }() // ends with Close
 	}

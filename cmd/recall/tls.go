@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/recallmq/recall/qstash"
 )
 
 // tlsFiles are a certificate and its key. They are read again when one of them
@@ -60,11 +62,12 @@ func (f *tlsFiles) config(log *slog.Logger) (*tls.Config, error) {
 	return &tls.Config{GetCertificate: f.certificate, MinVersion: tls.VersionTLS12}, nil
 }
 
-func (f *tlsFiles) serve(web *http.Server, l net.Listener) error {
+// listener is what web serves.
+func (f *tlsFiles) listener(web *http.Server, l net.Listener) net.Listener {
 	if f.used() {
-		return web.ServeTLS(l, "", "")
+		return qstash.TLSListener(web, l)
 	}
-	return web.Serve(l)
+	return qstash.Listener(web, l)
 }
 
 // certificate is for [tls.Config].GetCertificate. Files that cannot be read, as
