@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -46,6 +47,8 @@ type flowKey struct {
 type flows struct {
 	byName map[string]*flowKey
 	timers *btree.BTreeG[flowTimer]
+	wrong  *btree.BTreeG[flowTimer] // timers of before the clock was set back
+	seen   int64                    // ms: the time of the last claim
 	dirty  []*flowKey
 	short  []*flowKey // keys that have to reserve before the next lease is handed out
 }
@@ -56,9 +59,27 @@ type flowTimer struct {
 }
 
 func newFlows() flows {
-	return flows{byName: map[string]*flowKey{}, timers: btree.NewG(32, func(a, b flowTimer) bool {
+	return flows{byName: map[string]*flowKey{}, timers: newFlowTimers(), wrong: newFlowTimers()}
+}
+
+func newFlowTimers() *btree.BTreeG[flowTimer] {
+	return btree.NewG(32, func(a, b flowTimer) bool {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.name, b.name)) < 0
-	})}
+	})
+}
+
+// mostBack is how far the clock may go back, in ms, before anybody looks at what
+// waits for it.
+const mostBack = 1000
+
+// notice is told the time of each claim. When the clock was set back all keys that
+// wait for the end of a period are looked at again: it seems to begin in the future
+// then, and is to end within one period from now.
+func (f *flows) notice(now int64) {
+	if now < f.seen-mostBack {
+		f.wrong, f.timers = f.timers, f.wrong
+	}
+	f.seen = now
 }
 
 // setFlowLocked takes up the settings of a key; nil removes them.
@@ -192,17 +213,9 @@ func (e *embedded) unparkEntryLocked(en *entry) {
 // unparkAllLocked gives back to their lanes what keys have room for, and reports
 // whether some is left to do: budget is how many entries it looks at.
 func (e *embedded) unparkAllLocked(now int64, budget int) (more bool) {
-	for budget > 0 {
-		t, ok := e.flows.timers.Min()
-		if !ok || t.at > now {
-			break
-		}
-		e.flows.timers.DeleteMin()
-		k := e.flows.byName[t.name]
-		k.timer = 0
-		e.flowChangedLocked(k)
-		budget--
-	}
+	e.flows.notice(now)
+	budget = e.ringFlowsLocked(e.flows.wrong, math.MaxInt64, budget)
+	budget = e.ringFlowsLocked(e.flows.timers, now, budget)
 	for budget > 0 && len(e.flows.dirty) > 0 {
 		last := len(e.flows.dirty) - 1
 		k := e.flows.dirty[last]
@@ -211,7 +224,25 @@ func (e *embedded) unparkAllLocked(now int64, budget int) (more bool) {
 			e.flows.dirty = e.flows.dirty[:last]
 		}
 	}
-	return len(e.flows.dirty) > 0
+	return e.flows.wrong.Len()+len(e.flows.dirty) > 0
+}
+
+// ringFlowsLocked has the keys looked at whose timers have rung by now, and returns
+// what is left of the budget.
+func (e *embedded) ringFlowsLocked(timers *btree.BTreeG[flowTimer], now int64, budget int) int {
+	for ; budget > 0; budget-- {
+		t, ok := timers.Min()
+		if !ok || t.at > now {
+			break
+		}
+		timers.DeleteMin()
+		k := e.flows.byName[t.name]
+		if k.timer == t.at {
+			k.timer = 0
+		}
+		e.flowChangedLocked(k)
+	}
+	return budget
 }
 
 // unparkLocked does that for one key; false means that the budget was not enough.
