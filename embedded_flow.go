@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/btree"
+	"github.com/recallmq/recall/store"
 )
 
 // A flow-control key bounds how many attempts of its messages begin in a period
@@ -50,7 +51,6 @@ type flows struct {
 	wrong  *btree.BTreeG[flowTimer] // timers of before the clock was set back
 	seen   int64                    // ms: the time of the last claim
 	dirty  []*flowKey
-	short  []*flowKey // keys that have to reserve before the next lease is handed out
 }
 
 type flowTimer struct {
@@ -312,34 +312,77 @@ type flowUse struct {
 	Used  int   `json:"used"`
 }
 
-// reserve makes durable what keys are about to use.
-func (e *embedded) reserve(ctx context.Context) error {
-	e.mu.Lock()
-	w := &objectWork{}
-	for _, k := range e.flows.short {
-		rate := k.set.Limit.Rate
-		k.reserved = max(k.used, min(rate, k.used+rate/reserveParts))
-		w.objects = append(w.objects, k.use(k.reserved))
-	}
-	e.flows.short = e.flows.short[:0]
-	e.mu.Unlock()
-	if len(w.objects) == 0 {
-		return nil
-	}
-	return e.submit(context.WithoutCancel(ctx), w)
+// reserveWork makes durable what keys are about to use. Until it is, nobody may use
+// it: another claim of such a key reserves for itself.
+type reserveWork struct {
+	keys []*flowKey
+	more []reserved
 }
 
-func (k *flowKey) use(n int) Object {
-	return Object{Kind: objectFlowUse, Name: k.name, Value: encodeJSON(flowUse{k.start, n})}
+// reserved is what is reserved of one period of a key.
+type reserved struct {
+	key    *flowKey
+	start  int64
+	tokens int
+}
+
+// newReserveWork is for keys of which some may be there twice.
+func newReserveWork(keys []*flowKey) *reserveWork {
+	slices.SortFunc(keys, func(a, b *flowKey) int { return cmp.Compare(a.name, b.name) })
+	return &reserveWork{keys: slices.Compact(keys)}
+}
+
+func (w *reserveWork) bound() store.Bound {
+	b := store.Bound{Rows: 2 * len(w.keys), Essential: true} // deliveries cannot go on without it
+	for _, k := range w.keys {
+		b.Bytes += int64(len(k.name)) + settingsRoom
+	}
+	return b
+}
+
+// write says how much it is: commits come one after the other, claims do not.
+func (w *reserveWork) write(t *turn) error {
+	t.e.mu.Lock()
+	w.more = w.more[:0]
+	for _, k := range w.keys {
+		rate := k.set.Limit.Rate
+		w.more = append(w.more, reserved{k, k.start, max(k.used, min(rate, k.used+rate/reserveParts))})
+	}
+	t.e.mu.Unlock()
+	for _, r := range w.more {
+		o := r.object()
+		if err := t.tx.PutObject(byte(o.Kind), o.Name, o.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reserved) object() Object { return useOf(r.key.name, r.start, r.tokens) }
+
+// apply lets the keys use it, unless the period is over.
+func (w *reserveWork) apply(e *embedded) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range w.more {
+		e.setObjectLocked(r.object())
+		if r.key.start == r.start {
+			r.key.reserved = max(r.key.reserved, r.tokens)
+		}
+	}
+}
+
+func useOf(key string, start int64, used int) Object {
+	return Object{Kind: objectFlowUse, Name: key, Value: encodeJSON(flowUse{start, used})}
 }
 
 // saveFlows writes what was used, for an orderly end.
 func (e *embedded) saveFlows() error {
 	e.mu.Lock()
-	w := &objectWork{}
+	w := &objectWork{needed: true}
 	for _, name := range slices.Sorted(maps.Keys(e.flows.byName)) {
 		if k := e.flows.byName[name]; k.start != 0 && k.set.Limit.Rate > 0 {
-			w.objects = append(w.objects, k.use(k.used))
+			w.objects = append(w.objects, useOf(name, k.start, k.used))
 		}
 	}
 	e.mu.Unlock()

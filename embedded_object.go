@@ -53,10 +53,12 @@ type objectWork struct {
 	objects  []Object
 	insert   insertWork
 	notEmpty bool // a queue that is to be deleted has messages: nothing was written
+	needed   bool // it has room where nothing can be published
 }
 
 func (w *objectWork) bound() store.Bound {
 	b := w.insert.bound()
+	b.Essential = w.needed
 	for _, o := range w.objects {
 		b.Rows += 2 + len(o.Value)/2048
 		b.Bytes += int64(len(o.Name) + len(o.Value) + 256)
