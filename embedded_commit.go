@@ -91,8 +91,8 @@ type turn struct {
 	taken     map[[16]byte][]uint64 // by standing cancellations
 	reserving reserving
 
-	inserts       []*insertWork // that were written
-	deletedQueues []string
+	inserts   []*insertWork        // that were written
+	overruled map[objectKey][]byte // queues and keys that were set by hand; nil: deleted
 }
 
 // committer is the state of the committer goroutine.

@@ -30,7 +30,7 @@ func (e *embedded) Apply(ctx context.Context, c Change) ([]Receipt, error) {
 	if err := e.checkOpen(ctx); err != nil {
 		return nil, err
 	}
-	w := &objectWork{objects: slices.Clone(c.Objects)}
+	w := &objectWork{objects: slices.Clone(c.Objects), unchanged: c.If}
 	for i := range w.objects {
 		w.objects[i].Value = bytes.Clone(w.objects[i].Value)
 	}
@@ -42,18 +42,19 @@ func (e *embedded) Apply(ctx context.Context, c Change) ([]Receipt, error) {
 	if err := e.submit(ctx, w); err != nil {
 		return nil, err
 	}
-	if w.notEmpty {
-		return nil, ErrQueueNotEmpty
+	if w.refused != nil {
+		return nil, w.refused
 	}
 	return w.insert.outcome(c.Now)
 }
 
 // objectWork changes objects, and publishes messages with that.
 type objectWork struct {
-	objects  []Object
-	insert   insertWork
-	notEmpty bool // a queue that is to be deleted has messages: nothing was written
-	needed   bool // it has room where nothing can be published
+	objects   []Object
+	unchanged []Object // must be so
+	insert    insertWork
+	refused   error // why nothing was written
+	needed    bool  // it has room where nothing can be published
 }
 
 func (w *objectWork) bound() store.Bound {
@@ -71,7 +72,7 @@ func (w *objectWork) bound() store.Bound {
 
 // write begins with the messages: without them no object is changed.
 func (w *objectWork) write(t *turn) error {
-	if w.notEmpty = slices.ContainsFunc(w.objects, t.keepsQueue); w.notEmpty {
+	if w.refuses(t) {
 		return nil
 	}
 	if len(w.insert.rows) > 0 {
@@ -83,15 +84,44 @@ func (w *objectWork) write(t *turn) error {
 		var err error
 		if o.Value == nil {
 			err = t.tx.DeleteObject(byte(o.Kind), o.Name)
-			t.forgetQueue(o)
 		} else {
 			err = t.tx.PutObject(byte(o.Kind), o.Name, o.Value)
 		}
 		if err != nil {
 			return err
 		}
+		t.overrule(o)
 	}
 	return nil
+}
+
+// refuses tells whether nothing must be written, and notes why.
+func (w *objectWork) refuses(t *turn) bool {
+	switch w.refused = nil; {
+	case slices.ContainsFunc(w.unchanged, t.hasChanged):
+		w.refused = ErrObjectChanged
+	case slices.ContainsFunc(w.objects, t.keepsQueue):
+		w.refused = ErrQueueNotEmpty
+	}
+	return w.refused != nil
+}
+
+// hasChanged tells whether an object is not what o says, as of this point of the
+// commit.
+func (t *turn) hasChanged(o Object) bool {
+	t.e.mu.Lock()
+	defer t.e.mu.Unlock()
+	return !o.Is(t.objectLocked(objectKey{o.Kind, o.Name}))
+}
+
+// objectLocked is the value of an object as of this point of the commit.
+func (t *turn) objectLocked(key objectKey) []byte {
+	for _, values := range []map[objectKey][]byte{t.objects, t.overruled} {
+		if value, ok := values[key]; ok {
+			return value
+		}
+	}
+	return t.e.objects[key.kind][key.name]
 }
 
 // keepsQueue tells whether o would delete a queue that has messages, those included
@@ -122,17 +152,22 @@ func (w *insertWork) fills(queue string) bool {
 	return false
 }
 
-// forgetQueue notes that this commit deletes a queue: a message behind that makes
-// it anew.
-func (t *turn) forgetQueue(o Object) {
-	if o.Kind == ObjectQueue {
-		delete(t.objects, objectKey{o.Kind, o.Name})
-		t.deletedQueues = append(t.deletedQueues, o.Name)
+// overrule notes that this commit sets an object, or deletes it, whatever messages
+// before have brought. Those behind go by what it is then: they make a queue anew.
+func (t *turn) overrule(o Object) {
+	if o.Kind != ObjectQueue && o.Kind != ObjectFlow {
+		return
 	}
+	if t.overruled == nil {
+		t.overruled = map[objectKey][]byte{}
+	}
+	key := objectKey{o.Kind, o.Name}
+	delete(t.objects, key)
+	t.overruled[key] = o.Value
 }
 
 func (w *objectWork) apply(e *embedded) {
-	if w.insert.full || w.notEmpty {
+	if w.insert.full || w.refused != nil {
 		return
 	}
 	e.mu.Lock()
@@ -144,7 +179,7 @@ func (w *objectWork) apply(e *embedded) {
 }
 
 func (w *objectWork) inserted() *insertWork {
-	if w.notEmpty {
+	if w.refused != nil {
 		return nil
 	}
 	return w.insert.inserted()
@@ -217,28 +252,33 @@ func (t *turn) settings(w *insertWork, i int) {
 	if m.Flow == nil {
 		return
 	}
+	key := objectKey{ObjectFlow, m.FlowKey}
 	var have FlowSettings
-	if k := t.e.flows.byName[m.FlowKey]; k != nil {
+	if value, ok := t.overruled[key]; ok {
+		have = flowSettings(value)
+	} else if k := t.e.flows.byName[m.FlowKey]; k != nil {
 		have = k.set
 	}
-	if after := have.After(*m.Flow); after != have {
-		t.noteObject(ObjectFlow, m.FlowKey, encodeJSON(after))
+	_, noted := t.objects[key]
+	if after := have.After(*m.Flow); noted || after != have {
+		t.noteObject(key, encodeJSON(after))
 	}
 }
 
 // makeQueueLocked has a queue that is not there come into being.
 func (t *turn) makeQueueLocked(name string, now int64) {
-	if t.e.objects[ObjectQueue][name] != nil && !slices.Contains(t.deletedQueues, name) {
+	key := objectKey{ObjectQueue, name}
+	if t.objectLocked(key) != nil {
 		return
 	}
 	at := time.UnixMilli(now)
-	t.noteObject(ObjectQueue, name, encodeJSON(QueueSettings{Parallelism: 1, CreatedAt: at, UpdatedAt: at}))
+	t.noteObject(key, encodeJSON(QueueSettings{Parallelism: 1, CreatedAt: at, UpdatedAt: at}))
 }
 
 // noteObject changes an object at the end of the commit.
-func (t *turn) noteObject(kind ObjectKind, name string, value []byte) {
+func (t *turn) noteObject(key objectKey, value []byte) {
 	if t.objects == nil {
 		t.objects = map[objectKey][]byte{}
 	}
-	t.objects[objectKey{kind, name}] = value
+	t.objects[key] = value
 }
