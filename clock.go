@@ -60,6 +60,7 @@ type alarm struct {
 	clock Clock
 	C     chan struct{}
 	at    time.Time
+	asked time.Time // what the clock showed when at was last asked for
 	stop  func() bool
 }
 
@@ -68,6 +69,7 @@ func newAlarm(c Clock) *alarm { return &alarm{clock: c, C: make(chan struct{}, 1
 // set moves the alarm to at; the zero time switches it off. A ring that was
 // already under way may still arrive: rings are hints.
 func (a *alarm) set(at time.Time) {
+	a.asked = wall(a.clock)
 	if at.Equal(a.at) && a.stop != nil {
 		return
 	}
@@ -80,22 +82,27 @@ func (a *alarm) set(at time.Time) {
 		a.stop = c.At(at, a.ring)
 		return
 	}
-	a.stop = a.clock.AfterFunc(min(max(0, at.Sub(a.clock.Now())), maxNap), a.ring)
+	a.stop = a.clock.AfterFunc(min(max(0, at.Sub(a.asked)), maxNap), a.ring)
 }
 
 func (a *alarm) ring() { hint(a.C) }
 
 // rang must be called after a ring. It reports whether the time has come, and
-// sets the alarm again if it has not.
+// sets the alarm again if it has not. If the clock was set back it has: what was
+// to be done at that time may have to be done at another.
 func (a *alarm) rang() bool {
-	at := a.at
+	at, asked, now := a.at, a.asked, wall(a.clock)
 	a.off()
-	if !at.After(a.clock.Now()) {
+	if !at.After(now) || now.Before(asked) {
 		return true
 	}
 	a.set(at)
 	return false
 }
+
+// wall is what the clock shows, without the monotonic reading of package time: that
+// does not know of a clock that was set.
+func wall(c Clock) time.Time { return c.Now().Round(0) }
 
 // off stops the alarm; it must be called before the owner leaves, and after a
 // ring that ends a pause, whatever the clock says.

@@ -184,8 +184,8 @@ func (c *stepClock) AfterFunc(d time.Duration, f func()) func() bool {
 }
 
 // TestDueWhenTheClockSays sets the clock while a message waits: it is due by the
-// clock and not by the timer that was started before, and is not asked for
-// earlier.
+// clock and not by the timer that was started before, and is not asked for earlier,
+// but once when the clock was set back.
 func TestDueWhenTheClockSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock, engine := &stepClock{}, newHooked()
@@ -200,7 +200,7 @@ func TestDueWhenTheClockSays(t *testing.T) {
 		} {
 			clock.step.Add(int64(step.set))
 			sleep(step.pass)
-			if calls, claims := s.calls.Load(), engine.claims.Load()-before; calls != 0 || claims != 0 {
+			if calls, claims := s.calls.Load(), engine.claims.Load()-before; calls != 0 || claims > 1 {
 				t.Errorf("a step of %v: got %d calls and %d claims before the time", step.set, calls, claims)
 			}
 		}

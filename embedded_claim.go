@@ -59,9 +59,9 @@ type claimRun struct {
 	urls []string // of lanes
 
 	taken   []*lease
-	next    time.Time // when there is more
-	careful bool      // the claims have to be durable first
-	reserve bool      // so has what they use of a rate
+	next    time.Time  // when there is more
+	careful bool       // the claims have to be durable first
+	reserve []*flowKey // so has what they use of the rates of these
 }
 
 // slice takes what is due in one lock hold. It reports more when it has looked
@@ -111,8 +111,7 @@ func (c *claimRun) claimLocked(p *page, en *entry, it dueItem) {
 	if k := c.e.flowOf(en); k != nil {
 		l.flow = k
 		if k.tally(l.claimed) {
-			c.e.flows.short = append(c.e.flows.short, k)
-			c.reserve = true
+			c.reserve = append(c.reserve, k)
 		}
 	}
 }
@@ -120,8 +119,8 @@ func (c *claimRun) claimLocked(p *page, en *entry, it dueItem) {
 // prepare makes durable what has to be before an attempt starts.
 func (c *claimRun) prepare(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
-	if c.reserve {
-		return c.e.reserve(ctx) // its commit notes the claims too
+	if len(c.reserve) > 0 {
+		return c.e.submit(ctx, newReserveWork(c.reserve)) // its commit notes the claims too
 	}
 	if c.careful {
 		return c.e.submit(ctx, flushWork{})

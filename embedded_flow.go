@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/google/btree"
+	"github.com/recallmq/recall/store"
 )
 
 // A flow-control key bounds how many attempts of its messages begin in a period
@@ -47,8 +49,9 @@ type flowKey struct {
 type flows struct {
 	byName map[string]*flowKey
 	timers *btree.BTreeG[flowTimer]
+	wrong  *btree.BTreeG[flowTimer] // timers of before the clock was set back
+	seen   int64                    // ms: the time of the last claim
 	dirty  []*flowKey
-	short  []*flowKey // keys that have to reserve before the next lease is handed out
 }
 
 type flowTimer struct {
@@ -57,9 +60,27 @@ type flowTimer struct {
 }
 
 func newFlows() flows {
-	return flows{byName: map[string]*flowKey{}, timers: btree.NewG(32, func(a, b flowTimer) bool {
+	return flows{byName: map[string]*flowKey{}, timers: newFlowTimers(), wrong: newFlowTimers()}
+}
+
+func newFlowTimers() *btree.BTreeG[flowTimer] {
+	return btree.NewG(32, func(a, b flowTimer) bool {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.name, b.name)) < 0
-	})}
+	})
+}
+
+// mostBack is how far the clock may go back, in ms, before anybody looks at what
+// waits for it.
+const mostBack = 1000
+
+// notice is told the time of each claim. When the clock was set back all keys that
+// wait for the end of a period are looked at again: it seems to begin in the future
+// then, and is to end within one period from now.
+func (f *flows) notice(now int64) {
+	if now < f.seen-mostBack {
+		f.wrong, f.timers = f.timers, f.wrong
+	}
+	f.seen = now
 }
 
 // setFlowLocked takes up the settings of a key; nil removes them.
@@ -208,17 +229,9 @@ func (e *embedded) takeParkedLocked(en *entry, seq uint64) {
 // unparkAllLocked gives back to their lanes what keys have room for, and reports
 // whether some is left to do: budget is how many entries it looks at.
 func (e *embedded) unparkAllLocked(now int64, budget int) (more bool) {
-	for budget > 0 {
-		t, ok := e.flows.timers.Min()
-		if !ok || t.at > now {
-			break
-		}
-		e.flows.timers.DeleteMin()
-		k := e.flows.byName[t.name]
-		k.timer = 0
-		e.flowChangedLocked(k)
-		budget--
-	}
+	e.flows.notice(now)
+	budget = e.ringFlowsLocked(e.flows.wrong, math.MaxInt64, budget)
+	budget = e.ringFlowsLocked(e.flows.timers, now, budget)
 	for budget > 0 && len(e.flows.dirty) > 0 {
 		last := len(e.flows.dirty) - 1
 		k := e.flows.dirty[last]
@@ -227,7 +240,25 @@ func (e *embedded) unparkAllLocked(now int64, budget int) (more bool) {
 			e.flows.dirty = e.flows.dirty[:last]
 		}
 	}
-	return len(e.flows.dirty) > 0
+	return e.flows.wrong.Len()+len(e.flows.dirty) > 0
+}
+
+// ringFlowsLocked has the keys looked at whose timers have rung by now, and returns
+// what is left of the budget.
+func (e *embedded) ringFlowsLocked(timers *btree.BTreeG[flowTimer], now int64, budget int) int {
+	for ; budget > 0; budget-- {
+		t, ok := timers.Min()
+		if !ok || t.at > now {
+			break
+		}
+		timers.DeleteMin()
+		k := e.flows.byName[t.name]
+		if k.timer == t.at {
+			k.timer = 0
+		}
+		e.flowChangedLocked(k)
+	}
+	return budget
 }
 
 // unparkLocked does that for one key; false means that the budget was not enough.
@@ -297,23 +328,6 @@ type flowUse struct {
 	Used  int   `json:"used"`
 }
 
-// reserve makes durable what keys are about to use.
-func (e *embedded) reserve(ctx context.Context) error {
-	e.mu.Lock()
-	w := &objectWork{}
-	for _, k := range e.flows.short {
-		rate := k.set.Limit.Rate
-		k.reserved = max(k.used, min(rate, k.used+rate/reserveParts))
-		w.objects = append(w.objects, k.use(k.reserved))
-	}
-	e.flows.short = e.flows.short[:0]
-	e.mu.Unlock()
-	if len(w.objects) == 0 {
-		return nil
-	}
-	return e.submit(context.WithoutCancel(ctx), w)
-}
-
 // growsLocked returns what a commit has to write beside new settings of a key, if
 // they make its period a long one: what was used of the short one, which no file
 // knows, counts in it.
@@ -323,20 +337,76 @@ func (e *embedded) growsLocked(name string, value []byte) (use Object, ok bool) 
 		return Object{}, false
 	}
 	k.growing, k.reserved = true, k.used
-	return k.use(k.used), true
+	return useOf(name, k.start, k.used), true
 }
 
-func (k *flowKey) use(n int) Object {
-	return Object{Kind: objectFlowUse, Name: k.name, Value: encodeJSON(flowUse{k.start, n})}
+// reserveWork makes durable what keys are about to use. Until it is, nobody may use
+// it: another claim of such a key reserves for itself.
+type reserveWork struct {
+	keys []*flowKey
+	more []reserved
+}
+
+// reserved is what is reserved of one period of a key.
+type reserved struct {
+	key    *flowKey
+	start  int64
+	tokens int
+}
+
+// newReserveWork is for keys of which some may be there twice.
+func newReserveWork(keys []*flowKey) *reserveWork {
+	slices.SortFunc(keys, func(a, b *flowKey) int { return cmp.Compare(a.name, b.name) })
+	return &reserveWork{keys: slices.Compact(keys)}
+}
+
+func (w *reserveWork) bound() store.Bound {
+	b := store.Bound{Rows: 2 * len(w.keys), Essential: true} // deliveries cannot go on without it
+	for _, k := range w.keys {
+		b.Bytes += int64(len(k.name)) + settingsRoom
+	}
+	return b
+}
+
+// write says how much it is: commits come one after the other, claims do not.
+func (w *reserveWork) write(t *turn) error {
+	t.e.mu.Lock()
+	defer t.e.mu.Unlock()
+	w.more = w.more[:0]
+	for _, k := range w.keys {
+		rate := k.set.Limit.Rate
+		w.more = append(w.more, reserved{k, k.start, max(k.used, min(rate, k.used+rate/reserveParts))})
+	}
+	for _, r := range w.more {
+		t.noteObjectLocked(r.object())
+	}
+	return nil
+}
+
+func (r *reserved) object() Object { return useOf(r.key.name, r.start, r.tokens) }
+
+// apply lets the keys use it, unless the period is over.
+func (w *reserveWork) apply(e *embedded) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range w.more {
+		if r.key.start == r.start {
+			r.key.reserved = max(r.key.reserved, r.tokens)
+		}
+	}
+}
+
+func useOf(key string, start int64, used int) Object {
+	return Object{Kind: objectFlowUse, Name: key, Value: encodeJSON(flowUse{start, used})}
 }
 
 // saveFlows writes what was used, for an orderly end.
 func (e *embedded) saveFlows() error {
 	e.mu.Lock()
-	w := &objectWork{}
+	w := &objectWork{needed: true}
 	for _, name := range slices.Sorted(maps.Keys(e.flows.byName)) {
 		if k := e.flows.byName[name]; k.start != 0 && k.set.Limit.Rate > 0 {
-			w.objects = append(w.objects, k.use(k.used))
+			w.objects = append(w.objects, useOf(name, k.start, k.used))
 		}
 	}
 	e.mu.Unlock()

@@ -30,7 +30,7 @@ func (e *embedded) Apply(ctx context.Context, c Change) ([]Receipt, error) {
 	if err := e.checkOpen(ctx); err != nil {
 		return nil, err
 	}
-	w := &objectWork{objects: slices.Clone(c.Objects)}
+	w := &objectWork{objects: slices.Clone(c.Objects), unchanged: c.If}
 	for i := range w.objects {
 		w.objects[i].Value = bytes.Clone(w.objects[i].Value)
 	}
@@ -42,21 +42,24 @@ func (e *embedded) Apply(ctx context.Context, c Change) ([]Receipt, error) {
 	if err := e.submit(ctx, w); err != nil {
 		return nil, err
 	}
-	if w.notEmpty {
-		return nil, ErrQueueNotEmpty
+	if w.refused != nil {
+		return nil, w.refused
 	}
 	return w.insert.outcome(c.Now)
 }
 
 // objectWork changes objects, and publishes messages with that.
 type objectWork struct {
-	objects  []Object
-	insert   insertWork
-	notEmpty bool // a queue that is to be deleted has messages: nothing was written
+	objects   []Object
+	unchanged []Object // must be so
+	insert    insertWork
+	refused   error // why nothing was written
+	needed    bool  // it has room where nothing can be published
 }
 
 func (w *objectWork) bound() store.Bound {
 	b := w.insert.bound()
+	b.Essential = w.needed
 	for _, o := range w.objects {
 		b.Rows += 2 + len(o.Value)/2048
 		b.Bytes += int64(len(o.Name) + len(o.Value) + 256)
@@ -72,7 +75,7 @@ func (w *objectWork) bound() store.Bound {
 
 // write begins with the messages: without them no object is changed.
 func (w *objectWork) write(t *turn) error {
-	if w.notEmpty = slices.ContainsFunc(w.objects, t.keepsQueue); w.notEmpty {
+	if w.refuses(t) {
 		return nil
 	}
 	if len(w.insert.rows) > 0 {
@@ -84,6 +87,25 @@ func (w *objectWork) write(t *turn) error {
 		t.noteObject(o)
 	}
 	return nil
+}
+
+// refuses tells whether nothing must be written, and notes why.
+func (w *objectWork) refuses(t *turn) bool {
+	switch w.refused = nil; {
+	case slices.ContainsFunc(w.unchanged, t.hasChanged):
+		w.refused = ErrObjectChanged
+	case slices.ContainsFunc(w.objects, t.keepsQueue):
+		w.refused = ErrQueueNotEmpty
+	}
+	return w.refused != nil
+}
+
+// hasChanged tells whether an object is not what o says, as of this point of the
+// commit.
+func (t *turn) hasChanged(o Object) bool {
+	t.e.mu.Lock()
+	defer t.e.mu.Unlock()
+	return !o.Is(t.objectLocked(o.Kind, o.Name))
 }
 
 // keepsQueue tells whether o would delete a queue that has messages, those included
@@ -115,13 +137,13 @@ func (w *insertWork) fills(queue string) bool {
 }
 
 func (w *objectWork) apply(e *embedded) {
-	if !w.insert.full && !w.notEmpty {
+	if !w.insert.full && w.refused == nil {
 		w.insert.apply(e)
 	}
 }
 
 func (w *objectWork) inserted() *insertWork {
-	if w.notEmpty {
+	if w.refused != nil {
 		return nil
 	}
 	return w.insert.inserted()

@@ -1,7 +1,9 @@
 package recall
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"time"
 )
 
@@ -32,7 +34,8 @@ type Keeper interface {
 	// Objects returns the objects of one kind in the order of their names.
 	Objects(ctx context.Context, kind ObjectKind) ([]Object, error)
 	// Apply changes objects and inserts messages as one durable unit, under the
-	// rules of [Engine.Insert]. A queue that has messages, those aside whose last
+	// rules of [Engine.Insert]. If one of Change.If is not what it is said to be, that
+	// is ErrObjectChanged, and nothing has changed. A queue that has messages, those aside whose last
 	// attempt runs, is not deleted: that is
 	// ErrQueueNotEmpty, and nothing has changed. A message that is published to a
 	// queue without an object, or restored to one, makes the object.
@@ -42,6 +45,16 @@ type Keeper interface {
 // Change is what [Keeper.Apply] makes one.
 type Change struct {
 	Objects  []Object
+	If       []Object // as the caller has read them; a nil Value: it is not there
 	Messages []Message
 	Now      time.Time
+}
+
+// ErrObjectChanged is what [Keeper.Apply] returns to the broker, which then looks
+// again: publishing changes queues and flow-control keys, too.
+var ErrObjectChanged = errors.New("recall: an object has been changed meanwhile")
+
+// Is tells whether the object has this value, or is not there if that is nil.
+func (o *Object) Is(value []byte) bool {
+	return (o.Value == nil) == (value == nil) && bytes.Equal(o.Value, value)
 }

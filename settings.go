@@ -2,6 +2,7 @@ package recall
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -17,17 +18,29 @@ func (b *Broker) changeSettings(
 	defer b.end()
 	b.settings.Lock()
 	defer b.settings.Unlock()
-	now := milliseconds(b.clock.Now())
-	value, err := objectValue(ctx, k, kind, name)
-	if err != nil {
-		return err
+	for tries := 1; ; tries++ {
+		now := milliseconds(b.clock.Now())
+		have, err := objectValue(ctx, k, kind, name)
+		if err != nil {
+			return err
+		}
+		value, err := change(have, now)
+		if err != nil {
+			return err
+		}
+		c := Change{Objects: []Object{{Kind: kind, Name: name, Value: value}}, Now: now}
+		if tries < mostTries {
+			c.If = []Object{{Kind: kind, Name: name, Value: have}}
+		}
+		if _, err = k.Apply(ctx, c); !errors.Is(err, ErrObjectChanged) {
+			return err
+		}
 	}
-	if value, err = change(value, now); err != nil {
-		return err
-	}
-	_, err = k.Apply(ctx, Change{Objects: []Object{{Kind: kind, Name: name, Value: value}}, Now: now})
-	return err
 }
+
+// mostTries is how often settings are read again that a message has changed
+// meanwhile. After that the change holds, and what the message brought does not.
+const mostTries = 10
 
 // objectValue returns the value of one object, nil if there is none.
 func objectValue(ctx context.Context, k Keeper, kind ObjectKind, name string) ([]byte, error) {

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -69,6 +70,26 @@ var objectTests = slices.Concat(
 			x.check(err, "Objects")
 			list[0].Value[0] = 'X'
 			x.wantObjects(recall.ObjectTopic, "a=before")
+		}},
+		{"a change on a condition is made whole or not at all", func(x *fixture) {
+			change := func(want error, value string, was ...recall.Object) {
+				x.Helper()
+				_, err := can[recall.Keeper](x).Apply(x.ctx, recall.Change{
+					Objects: []recall.Object{object(recall.ObjectTopic, "a", value)}, If: was,
+					Messages: []recall.Message{x.message(label("if"))}, Now: x.now,
+				})
+				if !errors.Is(err, want) {
+					x.Errorf("to %q: got %v, want %v", value, err, want)
+				}
+			}
+			absent := recall.Object{Kind: recall.ObjectTopic, Name: "a"}
+			change(recall.ErrObjectChanged, "0", object(recall.ObjectTopic, "a", ""))
+			change(nil, "1", absent)
+			change(recall.ErrObjectChanged, "2", absent)
+			change(recall.ErrObjectChanged, "2", object(recall.ObjectTopic, "a", "1"), object(recall.ObjectTopic, "b", "1"))
+			change(nil, "2", object(recall.ObjectTopic, "a", "1"))
+			x.wantObjects(recall.ObjectTopic, "a=2")
+			x.wantCount(byLabel("if"), 2, 0)
 		}},
 		{"messages follow an outcome in one unit", func(x *fixture) {
 			id := x.publish(label("o"))

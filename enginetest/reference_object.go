@@ -35,6 +35,11 @@ func (r *Reference) Apply(ctx context.Context, c recall.Change) ([]recall.Receip
 		return nil, err
 	}
 	defer r.mu.Unlock()
+	for _, o := range c.If {
+		if !o.Is(r.objects[objectName{o.Kind, o.Name}]) {
+			return nil, recall.ErrObjectChanged
+		}
+	}
 	if slices.ContainsFunc(c.Objects, r.keepsQueue) {
 		return nil, recall.ErrQueueNotEmpty
 	}

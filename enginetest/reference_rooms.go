@@ -95,6 +95,9 @@ func (r *Reference) shut(m *recall.Message, now time.Time) bool {
 		return false
 	}
 	use := r.use(m.FlowKey)
+	if use.start.After(now) { // the clock was set back
+		use.start = now
+	}
 	return s.Paused ||
 		s.Limit.Parallelism > 0 && use.inFlight >= s.Limit.Parallelism ||
 		s.Limit.Rate > 0 && !over(use, s.Limit, now) && use.used >= s.Limit.Rate

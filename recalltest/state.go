@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -42,12 +44,14 @@ type StateMessage struct {
 	Body       string      `json:"body,omitempty"`
 	BodyBase64 []byte      `json:"bodyBase64,omitempty"` // instead of Body, if that is no UTF-8
 
-	Queue      string   `json:"queue,omitempty"`
-	Topic      string   `json:"topic,omitempty"`
-	ScheduleID string   `json:"scheduleId,omitempty"`
-	FlowKey    string   `json:"flowKey,omitempty"`
-	Labels     []string `json:"labels,omitempty"`
-	CallerIP   string   `json:"callerIP,omitempty"`
+	Queue      string `json:"queue,omitempty"`
+	Topic      string `json:"topic,omitempty"`
+	ScheduleID string `json:"scheduleId,omitempty"`
+	FlowKey    string `json:"flowKey,omitempty"`
+	// Flow is the limit that the message brings to its key.
+	Flow     *StateLimit `json:"flow,omitempty"`
+	Labels   []string    `json:"labels,omitempty"`
+	CallerIP string      `json:"callerIP,omitempty"`
 	// Due is when the next attempt is due, Delay how long that is from now: one of
 	// them is enough, and written is Due.
 	Due        time.Time `json:"due,omitzero"`
@@ -59,6 +63,17 @@ type StateMessage struct {
 
 	Callback        *recall.Callback `json:"callback,omitempty"`
 	FailureCallback *recall.Callback `json:"failureCallback,omitempty"`
+
+	// Redact is what is not shown. It is not written either, so who reads such a
+	// message has to say what it really is.
+	Redact *recall.Redaction `json:"redact,omitempty"`
+}
+
+// StateLimit is the limit of a flow-control key.
+type StateLimit struct {
+	Rate        int    `json:"rate,omitempty"`
+	Period      string `json:"period,omitempty"` // such as 1m; default 1s
+	Parallelism int    `json:"parallelism,omitempty"`
 }
 
 // StateQueue is a queue of a [State].
@@ -188,12 +203,19 @@ func (m *StateMessage) message() (recall.Message, error) {
 		URL: m.URL, Method: m.Method, Header: m.Header, Body: []byte(m.Body),
 		Queue: m.Queue, Topic: m.Topic, ScheduleID: m.ScheduleID, FlowKey: m.FlowKey, Labels: m.Labels, CallerIP: m.CallerIP,
 		NotBefore: m.Due, Retries: m.Retries, RetryDelay: m.RetryDelay, Priority: m.Priority,
-		Callback: m.Callback, FailureCallback: m.FailureCallback,
+		Callback: m.Callback, FailureCallback: m.FailureCallback, Redact: m.Redact,
 	}
 	if m.BodyBase64 != nil {
 		out.Body = m.BodyBase64
 	}
-	var err error
+	if m.isRedacted() {
+		return out, errors.New("it is redacted; the real thing is wanted")
+	}
+	flow, err := m.Flow.limit()
+	if err != nil {
+		return out, err
+	}
+	out.Flow = flow
 	if m.Delay != "" {
 		if out.Delay, err = time.ParseDuration(m.Delay); err != nil {
 			return out, err
@@ -208,13 +230,52 @@ func (m *StateMessage) message() (recall.Message, error) {
 	return out, err
 }
 
+// isRedacted tells whether a message is one that was written without what it hides.
+func (m *StateMessage) isRedacted() bool {
+	if m.Redact == nil {
+		return false
+	}
+	hidden := strings.HasPrefix(m.Body, redactedPrefix)
+	for _, values := range m.Header {
+		hidden = hidden || slices.ContainsFunc(values, func(v string) bool { return strings.HasPrefix(v, redactedPrefix) })
+	}
+	return hidden
+}
+
+// redactedPrefix is what a value begins with that is not shown.
+const redactedPrefix = "REDACTED:"
+
+func (l *StateLimit) limit() (*recall.FlowLimit, error) {
+	if l == nil {
+		return nil, nil
+	}
+	out := &recall.FlowLimit{Rate: l.Rate, Parallelism: l.Parallelism}
+	if l.Period == "" {
+		return out, nil
+	}
+	var err error
+	out.Period, err = time.ParseDuration(l.Period)
+	return out, err
+}
+
+func stateLimitOf(l *recall.FlowLimit) *StateLimit {
+	if l == nil {
+		return nil
+	}
+	out := &StateLimit{Rate: l.Rate, Parallelism: l.Parallelism}
+	if l.Period != 0 {
+		out.Period = l.Period.String()
+	}
+	return out
+}
+
 func stateOf(m *recall.Message) StateMessage {
 	out := StateMessage{
 		ID: m.ID, State: m.State, Attempts: m.Attempts,
 		URL: m.URL, Method: m.Method, Header: m.Header,
 		Queue: m.Queue, Topic: m.Topic, ScheduleID: m.ScheduleID, FlowKey: m.FlowKey, Labels: m.Labels, CallerIP: m.CallerIP,
 		Due: m.DueAt.UTC(), Retries: m.Retries, RetryDelay: m.RetryDelay, Priority: m.Priority,
-		Callback: m.Callback, FailureCallback: m.FailureCallback,
+		Callback: m.Callback, FailureCallback: m.FailureCallback, Redact: m.Redact, Flow: stateLimitOf(m.Flow),
 	}
 	if m.DueAt.IsZero() {
 		out.Due = time.Time{}
