@@ -47,6 +47,7 @@ type flags struct {
 	only         string
 	dir          string
 	json         string
+	html         string
 	cpuProfile   string
 	memProfile   string
 	mutexProfile string
@@ -61,6 +62,7 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	set.StringVar(&f.only, "only", "", "comma list of workloads to run; the others are left out")
 	set.StringVar(&f.dir, "dir", os.TempDir(), "where to put the files; it should be a real disk")
 	set.StringVar(&f.json, "json", "", "write the results here (default results/TIME.json beside the sources)")
+	set.StringVar(&f.html, "html", "", "write them as a page with plots here (default beside the JSON)")
 	set.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile here")
 	set.StringVar(&f.memProfile, "memprofile", "", "write a profile of all allocations here")
 	set.StringVar(&f.mutexProfile, "mutexprofile", "", "write a profile of contended locks here")
@@ -131,7 +133,7 @@ func run(args []string, out io.Writer) (err error) {
 	if err := b.runAll(chosen); err != nil {
 		return err
 	}
-	return b.report.save(f.json, out)
+	return b.report.save(f.json, f.html, out)
 }
 
 func choose(only string) ([]workload, error) {

@@ -308,8 +308,8 @@ func (r *report) printSummary(out io.Writer) {
 }
 
 // save writes the report as JSON, by default beside the sources, if they are
-// the working directory.
-func (r *report) save(path string, out io.Writer) error {
+// the working directory, and as a page, by default beside the JSON.
+func (r *report) save(path, html string, out io.Writer) error {
 	if path == "" {
 		path = filepath.Join("results", fmt.Sprintf("%s-%s.json", r.Started.Format("20060102-150405"), runtime.GOOS))
 	}
@@ -323,6 +323,11 @@ func (r *report) save(path string, out io.Writer) error {
 	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "Results: %s\n", path)
-	return err
+	if _, err = fmt.Fprintf(out, "Results: %s\n", path); err != nil {
+		return err
+	}
+	if html == "" {
+		html = strings.TrimSuffix(path, filepath.Ext(path)) + ".html"
+	}
+	return r.saveHTML(html, out)
 }
