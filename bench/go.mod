@@ -4,6 +4,7 @@ go 1.25.0
 
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
+	github.com/google/pprof v0.0.0-20260802141513-ef3492d7dac3
 	github.com/recallmq/recall v0.0.0
 	go.etcd.io/bbolt v1.5.0
 	gonum.org/v1/plot v0.17.0

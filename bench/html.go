@@ -96,7 +96,7 @@ func (t *table) forPage() (pageTable, error) {
 	if t.Grid != nil {
 		one.Cells = t.Grid.cells()
 	}
-	for _, draw := range []func() ([]template.HTML, error){t.plotRatios, t.plotLatencies} {
+	for _, draw := range []func() ([]template.HTML, error){t.plotCurves, t.plotRatios, t.plotLatencies} {
 		plots, err := draw()
 		if err != nil {
 			return one, err
@@ -187,4 +187,24 @@ func (t *table) plotLatencies() ([]template.HTML, error) {
 	}
 	one, err := drawLatencies(t.Name+": latencies", rows)
 	return []template.HTML{one}, err
+}
+
+// plotCurves draws a plot for each unit.
+func (t *table) plotCurves() (plots []template.HTML, err error) {
+	var units []string
+	curves := map[string][]*curve{}
+	for _, c := range t.Curves {
+		if curves[c.Unit] == nil {
+			units = append(units, c.Unit)
+		}
+		curves[c.Unit] = append(curves[c.Unit], c)
+	}
+	for _, unit := range units {
+		one, err := drawCurves(t.Name+": "+unit+" by size of the file", unit, curves[unit])
+		if err != nil {
+			return nil, err
+		}
+		plots = append(plots, one)
+	}
+	return plots, nil
 }

@@ -28,6 +28,8 @@ func fixedReport() *report {
 	r.rates("by nothing", "", series{1}).ratio("none", math.Inf(1)).atMost(1, 5)
 	r.times("no samples", quantiles{})
 	r.times("too fast", quantiles{Samples: 1})
+	r.curve(&curve{"open", "ms", []int{10, 100}, []float64{0, 3}})
+	r.curve(&curve{"heap", "B", []int{10, 100}, []float64{100, 100}})
 	r.gridLine([]string{"answer ms", "growth B"}, "1k of 4k", recallName, series{1, 2}, nil)
 	return r
 }
@@ -51,7 +53,7 @@ func TestPage(t *testing.T) {
 	}
 	for plot, want := range map[string]int{
 		"All targets, as shares of their bounds": 1, "publish: ratios to WAL": 1, "publish: ratios to one &amp; two": 1,
-		"publish: latencies": 1, "scale: latencies": 1, "scale: ratios": 0,
+		"publish: latencies": 1, "scale: latencies": 1, "scale: ratios": 0, "scale: ms by size of the file": 1, "scale: B by size": 1,
 	} {
 		if got := strings.Count(text, `aria-label="`+plot); got != want {
 			t.Errorf("%d plots %q, want %d", got, plot, want)

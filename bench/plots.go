@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"image/color"
+	"math"
 	"slices"
 
 	"gonum.org/v1/plot"
@@ -214,4 +215,40 @@ func logAxis(a *plot.Axis) {
 		a.Min, a.Max = a.Min/4, a.Max*4
 	}
 	a.Scale, a.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+}
+
+// drawCurves draws a line for each curve, on two logarithmic axes. What is not
+// above zero has no place there, and is left out.
+func drawCurves(title, unit string, curves []*curve) (template.HTML, error) {
+	p := newPlot(title, "messages in the file")
+	p.Y.Label.Text = unit
+	drawn := 0
+	for i, c := range curves {
+		var at plotter.XYs
+		for k, size := range c.Sizes {
+			if v := c.Figures[k]; v > 0 && !math.IsInf(v, 0) {
+				at = append(at, plotter.XY{X: float64(size), Y: v})
+			}
+		}
+		if len(at) == 0 {
+			continue
+		}
+		line, points, err := plotter.NewLinePoints(at)
+		if err != nil {
+			return "", err
+		}
+		line.Color, points.Color, points.Shape = palette[i%len(palette)], palette[i%len(palette)], draw.CircleGlyph{}
+		line.Width = vg.Points(1.5)
+		p.Add(line, points)
+		p.Legend.Add(c.What, line, points)
+		drawn++
+	}
+	if drawn == 0 {
+		return "", nil
+	}
+	p.Legend.Left = true
+	logAxis(&p.X)
+	logAxis(&p.Y)
+	p.Y.Max *= 4 // room for the legend
+	return svgOf(p, plotWidth/2)
 }
