@@ -129,15 +129,19 @@ func (r *report) plotTargets() (template.HTML, error) {
 			if w.Target.AtLeast {
 				share = w.Target.Bound / w.Target.Got
 			}
-			name := fmt.Sprintf("%d: %s, %s", w.Target.ID, t.Name, strings.TrimSpace(w.What))
-			bars = appendBar(bars, bar{name, series{share}, &target{Bound: 1, OK: w.Target.OK}})
+			name := fmt.Sprintf("%d: %s, %s: %s", w.Target.ID, t.Name, strings.TrimSpace(w.What), short(share))
+			bars = appendBar(bars, bar{name, series{min(share, mostShare)}, &target{Bound: 1, OK: w.Target.OK}})
 		}
 	}
 	if len(bars) == 0 {
 		return "", nil
 	}
-	return drawBars("All targets, as shares of their bounds", "share of the bound; at most 1 is held", bars)
+	return drawBars("All targets, as shares of their bounds", fmt.Sprintf("share of the bound: at most 1 is held; bars end at %d", mostShare), bars)
 }
+
+// mostShare is where bars of targets end, so that one that is far off does not
+// make the others invisible.
+const mostShare = 3
 
 // appendBar leaves out what cannot be drawn.
 func appendBar(bars []bar, b bar) []bar {

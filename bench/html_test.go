@@ -45,7 +45,7 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		`<section id="publish">`, `<section id="scale">`, "&lt;fast &amp; cheap&gt;", "0.5 [0.4–0.6]× WAL", "7: ≥ 0.45 MISS", "7: ≥ 0.45 OK",
 		`<tr class="missed">`, `<tr class="held">`, "1 / 3 / 20 (100)", "a note of 1 &lt; 2", "never syncs", "answer ms",
-		"1 targets held, 2 missed",
+		"1 targets held, 2 missed", "publish, 16 goroutines: 1.5<",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in the page", want)

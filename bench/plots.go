@@ -97,7 +97,9 @@ func drawBars(title, x string, bars []bar) (template.HTML, error) {
 }
 
 // addBars adds a chart for each verdict, in which the others are empty.
+// Without any target there is nothing to tell them apart by.
 func addBars(p *plot.Plot, bars []bar) error {
+	targets := slices.ContainsFunc(bars, func(b bar) bool { return b.target != nil })
 	for _, kind := range []struct {
 		name  string
 		color color.Color
@@ -123,7 +125,9 @@ func addBars(p *plot.Plot, bars []bar) error {
 		chart.Horizontal, chart.Color, chart.Width = true, kind.color, barOf
 		chart.LineStyle.Width = 0
 		p.Add(chart)
-		p.Legend.Add(kind.name, chart)
+		if targets {
+			p.Legend.Add(kind.name, chart)
+		}
 	}
 	return nil
 }
