@@ -202,7 +202,7 @@ func (r *growthRun) counts(b *bench, br *recall.Broker, s shape) error {
 	for _, c := range []struct {
 		query query
 		to    *series
-	}{{byLabel(0), &r.one}, {byLabelAndAddress(0, 0), &r.two}} {
+	}{{byLabel(1), &r.one}, {byLabelAndAddress(1, 0), &r.two}} {
 		for range b.Reps {
 			took, err := timeCount(br, s, c.query, 10)
 			if err != nil {

@@ -192,8 +192,8 @@ var (
 		Gap: 300 * time.Millisecond, Small: 10, Growth: []int{10_000, 100_000, 1_000_000},
 	}
 	quickSizes = sizes{
-		N: 100_000, Reps: 3, Window: 300 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
-		Batches: []int{100, 1000}, Publishers: 256, Drain: 50_000, HTTP: 15_000,
+		N: 100_000, Reps: 2, Window: 200 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
+		Batches: []int{100, 1000}, Publishers: 256, Drain: 10_000, HTTP: 5_000,
 		Gap: 100 * time.Millisecond, Small: 5, Growth: []int{10_000, 100_000},
 	}
 )
