@@ -33,15 +33,15 @@ build: ## Build bin/recall
 	@scripts/setup.sh go
 	cd cmd/recall && go build -o ../../bin/recall .
 
-bench: ## Measure against the bare machine, about twenty minutes (ARGS="-n 1000000")
+bench: ## Measure against the bare machine, over twenty minutes; figures and page in bench/results (ARGS="-n 1000000")
 	@scripts/setup.sh go
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . $(ARGS)
 
-bench-quick: ## The same in some minutes, at small size
+bench-quick: ## The same in a minute or two, at small size
 	@scripts/setup.sh go
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
-	cd bench && go run . -quick $(ARGS)
+	cd bench && go run . -quick -n 10000 -growth 10000,30000 $(ARGS)
 
 bench-full: ## The same as bench and with five million messages, about an hour and 20 GB of disk
 	@scripts/setup.sh go

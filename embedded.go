@@ -236,13 +236,17 @@ func (c idCodec) make(seq uint64, created int64) (id ulid.ULID) {
 }
 
 // check is the start of one AES block over time and sequence number.
-func (c idCodec) check(id *ulid.ULID) (check [4]byte) {
-	var block [aes.BlockSize]byte
+func (c idCodec) check(id *ulid.ULID) [4]byte {
+	block := aesBlocks.Get().(*[aes.BlockSize]byte)
+	defer aesBlocks.Put(block)
+	*block = [aes.BlockSize]byte{}
 	copy(block[:], id[:12])
 	c.block.Encrypt(block[:], block[:])
-	copy(check[:], block[:])
-	return check
+	return [4]byte(block[:])
 }
+
+// aesBlocks are reused: what is given to a cipher.Block is on the heap.
+var aesBlocks = sync.Pool{New: func() any { return new([aes.BlockSize]byte) }}
 
 // resolve returns what an id names, if this file could have issued it.
 func (c idCodec) resolve(id MessageID) (r resolvedID, ok bool) {

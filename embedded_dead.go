@@ -21,7 +21,7 @@ type deadRow struct {
 
 func newDeadRow(l Lease, f *Finish) *deadRow {
 	m := &l.Message
-	rec := recordOf(m, m.CreatedAt.UnixMilli())
+	rec := recordOf(m, m.CreatedAt.UnixMilli(), new(texts))
 	rec.Died, rec.Attempts, rec.Reason = f.Now.UnixMilli(), uint32(m.Attempts), []byte(f.Reason)
 	body := bodyOf(m)
 	if r := f.Response; r != nil {

@@ -50,7 +50,7 @@ func (e *embedded) Finish(ctx context.Context, l Lease, f Finish) error {
 		e.undecide(d)
 		return err
 	}
-	r, err := e.send(context.WithoutCancel(ctx), w, f.Durable)
+	r, err := e.send(context.Background(), w, f.Durable) // once decided, it is not cut short
 	if err != nil {
 		e.undecide(d)
 		return err

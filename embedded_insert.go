@@ -20,6 +20,7 @@ type insertWork struct {
 	now  int64 // ms
 	rows []insertRow
 	buf  []byte
+	text texts
 	logs int64 // most bytes of their events
 	sets int64 // and of the objects that they change
 	redrive
@@ -31,7 +32,7 @@ type insertRow struct {
 	seq          uint64 // 0: a duplicate
 	created      int64
 	id           ulid.ULID
-	rec          store.Record // its fields are views of record
+	rec          store.Record // its fields are views of text
 	taken        *standing    // cancelled on arrival, and not stored
 	gone         bool         // cancelled by the transaction that has published it
 	mark         uint16       // the same, by a walk
@@ -80,11 +81,12 @@ func (w *insertWork) receipts(now time.Time) []Receipt {
 // recycle keeps small buffers for the next publisher.
 func (w *insertWork) recycle() {
 	const most = 64 << 10
-	if cap(w.buf) > most || cap(w.rows) > 64 {
+	if cap(w.buf)+cap(w.text.buf) > most || cap(w.rows) > 64 {
 		return
 	}
 	clear(w.rows)
-	*w = insertWork{rows: w.rows[:0], buf: w.buf[:0]}
+	w.text.reset()
+	*w = insertWork{rows: w.rows[:0], buf: w.buf[:0], text: w.text}
 	insertWorks.Put(w)
 }
 
@@ -94,9 +96,11 @@ func (w *insertWork) encode(msgs []Message, now int64) error {
 	w.msgs, w.now = msgs, now
 	w.rows = append(w.rows[:0], make([]insertRow, len(msgs))...)
 	buf := slices.Grow(w.buf[:0], sizeOf(msgs))
+	w.text.reset()
+	w.text.buf = slices.Grow(w.text.buf, 96*len(msgs)) // most need less
 	for i := range msgs {
 		start := len(buf)
-		rec := recordOf(&msgs[i], now)
+		rec := recordOf(&msgs[i], now, &w.text)
 		buf = store.AppendRecord(buf, &rec)
 		if len(buf)-start > store.MaxRecord {
 			return invalid("Message", "its URL, names and labels take %d bytes; the limit is %d", len(buf)-start, store.MaxRecord)
@@ -141,13 +145,14 @@ func (w *insertWork) recut(buf []byte) {
 	}
 }
 
-// recordOf and bodyOf split a message into its hot and its cold row.
-func recordOf(m *Message, now int64) store.Record {
+// recordOf and bodyOf split a message into its hot and its cold row. The record
+// is good for as long as text is.
+func recordOf(m *Message, now int64, text *texts) store.Record {
 	return store.Record{
 		Wall: now, Due: m.DueAt.UnixMilli(), TimeoutMs: ceilMs(m.Timeout), Retries: uint32(*m.Retries),
-		Method: []byte(m.Method), URL: []byte(m.URL), Topic: []byte(m.Topic), Queue: []byte(m.Queue),
-		Schedule: []byte(m.ScheduleID), CallerIP: []byte(m.CallerIP), FlowKey: []byte(m.FlowKey),
-		Labels: asBytes(m.Labels), Priority: int8(m.Priority), Blocks: blocksOf(m),
+		Method: text.bytes(m.Method), URL: text.bytes(m.URL), Topic: text.bytes(m.Topic), Queue: text.bytes(m.Queue),
+		Schedule: text.bytes(m.ScheduleID), CallerIP: text.bytes(m.CallerIP), FlowKey: text.bytes(m.FlowKey),
+		Labels: text.lists(m.Labels), Priority: int8(m.Priority), Blocks: blocksOf(m),
 	}
 }
 
@@ -176,17 +181,6 @@ func (m *Message) setBlocks(field []byte) {
 
 // ceilMs rounds up, so that a short timeout is not stored as none.
 func ceilMs(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
-
-func asBytes(in []string) [][]byte {
-	if len(in) == 0 {
-		return nil
-	}
-	out := make([][]byte, len(in))
-	for i, s := range in {
-		out[i] = []byte(s)
-	}
-	return out
-}
 
 func bodyOf(m *Message) store.Body {
 	return store.Body{Header: fieldsOf(m.Header), Payload: m.Body, RetryDelay: []byte(m.RetryDelay), More: moreOf(m)}

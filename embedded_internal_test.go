@@ -110,7 +110,7 @@ func TestCulprit(t *testing.T) {
 // the next: no page stays.
 func TestPagesLeftBehind(t *testing.T) {
 	ix := markIndex(1)
-	rec := recordOf(&Message{URL: "https://api.test/", Retries: Retries(0)}, 0)
+	rec := recordOf(&Message{URL: "https://api.test/", Retries: Retries(0)}, 0, new(texts))
 	for seq := uint64(2); seq < 5*pageSize; seq++ {
 		p, e := ix.lookup(seq - 1)
 		ix.move(p, e, phaseMarked)

@@ -17,10 +17,11 @@ import (
 // bench is one run: where its files are, how big it is, and what it found.
 type bench struct {
 	sizes
-	dir    string // ours alone; removed at the end
-	out    io.Writer
-	report *report
-	base   *dataset // the big file, built by the first workload that wants it
+	dir      string // ours alone; removed at the end
+	out      io.Writer
+	profiles string // folder for those of each workload; none if empty
+	report   *report
+	base     *dataset // the big file, built by the first workload that wants it
 }
 
 func newBench(parent string, sz sizes, out io.Writer) (*bench, error) {
@@ -39,7 +40,7 @@ func (b *bench) runAll(chosen []workload) error {
 		b.settle()
 		start := time.Now()
 		b.report.begin(w.name, w.what)
-		if err := w.run(b); err != nil {
+		if err := profiled(b.profiles, w.name, func() error { return w.run(b) }); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
 		b.report.end(b.out, time.Since(start))

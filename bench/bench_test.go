@@ -19,7 +19,7 @@ import (
 // tiny makes every workload do all of its steps in a moment.
 var tiny = sizes{
 	N: 4000, Reps: 1, Window: 20 * time.Millisecond, Writers: []int{1, 16}, Batches: []int{100},
-	Publishers: 16, Drain: 500, HTTP: 200, Gap: 10 * time.Millisecond, Small: 2,
+	Publishers: 16, Drain: 500, HTTP: 200, Gap: 10 * time.Millisecond, Small: 2, Growth: []int{growthLeast, 2 * growthLeast},
 }
 
 // TestWorkloads runs each workload. They check their own counts: a wrong one
@@ -274,7 +274,7 @@ func TestTargets(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
-	for _, args := range [][]string{{"-only", "nothing"}, {"-n", "5"}, {"stray"}, {"-bogus"}} {
+	for _, args := range [][]string{{"-only", "nothing"}, {"-n", "5"}, {"-profiles", "x", "-cpuprofile", "y"}, {"-growth", "10"}, {"-growth", "9000,x"}, {"-growth", "9000,3000"}, {"stray"}, {"-bogus"}} {
 		if err := run(args, io.Discard); err == nil {
 			t.Errorf("%v was accepted", args)
 		}

@@ -27,6 +27,7 @@ var workloads = []workload{
 	{"calibrate", "what the machine can do: fsync, bbolt, WAL, HTTP", calibrate},
 	{"open", "open a file with N waiting; memory per message", benchOpen},
 	{"count", "count matches at N", benchCount},
+	{"growth", "what publish, cancel, count, claim and open cost in files of several sizes", benchGrowth},
 	{"cancel", "bulk cancel, what others notice of it, and the sweep after it", benchCancel},
 	{"undo", "restore a bulk cancellation", benchUndo},
 	{"scale", "bulk cancel of a thousandth to all, against one sync and against SQLite", benchScale},
@@ -44,12 +45,15 @@ type flags struct {
 	n            int
 	quick        bool
 	scaleLarge   bool
+	growth       growthSizes
 	only         string
 	dir          string
 	json         string
+	html         string
 	cpuProfile   string
 	memProfile   string
 	mutexProfile string
+	profiles     string
 }
 
 func parseFlags(args []string, out io.Writer) (f flags, err error) {
@@ -57,19 +61,25 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	set.SetOutput(out)
 	set.IntVar(&f.n, "n", 0, "waiting messages in the big file (default 1,000,000; with -quick 100,000)")
 	set.BoolVar(&f.quick, "quick", false, "small sizes: some minutes, and noisier")
-	set.BoolVar(&f.scaleLarge, "scale-large", false, "let scale also cancel a fiftieth of 5n messages: many minutes, 20 GB")
+	set.BoolVar(&f.scaleLarge, "scale-large", false, "let scale also cancel a fiftieth of 5n messages, and growth go on to 5n: many minutes, 20 GB")
+	set.Var(&f.growth, "growth", "comma list of the sizes of growth (default 10000,100000,1000000; with -quick the first two)")
 	set.StringVar(&f.only, "only", "", "comma list of workloads to run; the others are left out")
 	set.StringVar(&f.dir, "dir", os.TempDir(), "where to put the files; it should be a real disk")
 	set.StringVar(&f.json, "json", "", "write the results here (default results/TIME.json beside the sources)")
+	set.StringVar(&f.html, "html", "", "write them as a page with plots here (default beside the JSON)")
 	set.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile here")
 	set.StringVar(&f.memProfile, "memprofile", "", "write a profile of all allocations here")
 	set.StringVar(&f.mutexProfile, "mutexprofile", "", "write a profile of contended locks here")
+	set.StringVar(&f.profiles, "profiles", "", "write CPU, allocs, mutex and block profiles of each workload into this folder")
 	set.Usage = func() { usage(set) }
 	if err := set.Parse(args); err != nil {
 		return f, err
 	}
 	if set.NArg() > 0 {
 		return f, fmt.Errorf("unexpected argument %q", set.Arg(0))
+	}
+	if f.profiles != "" && f.cpuProfile != "" {
+		return f, errors.New("-profiles and -cpuprofile exclude each other: only one profile of the processor can run")
 	}
 	const fewest = 1000 // below, a label of every 1000th message has no match
 	if f.n != 0 && f.n < fewest {
@@ -108,6 +118,25 @@ func run(args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	stopProfile, err := startProfiles(f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopProfile()) }()
+	b, err := newBench(f.dir, f.sizes(), out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	b.profiles = f.profiles
+	if err := b.runAll(chosen); err != nil {
+		return err
+	}
+	return b.report.save(f.json, f.html, out)
+}
+
+// sizes are those that the flags ask for.
+func (f flags) sizes() sizes {
 	sz := fullSizes
 	if f.quick {
 		sz = quickSizes
@@ -117,21 +146,12 @@ func run(args []string, out io.Writer) (err error) {
 	}
 	if f.scaleLarge {
 		sz.Large = largeFactor * sz.N
+		sz.Growth = slices.Compact(slices.Sorted(slices.Values(append(slices.Clip(sz.Growth), sz.Large))))
 	}
-	stopProfile, err := startProfiles(f)
-	if err != nil {
-		return err
+	if f.growth != nil {
+		sz.Growth = f.growth
 	}
-	defer func() { err = errors.Join(err, stopProfile()) }()
-	b, err := newBench(f.dir, sz, out)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	if err := b.runAll(chosen); err != nil {
-		return err
-	}
-	return b.report.save(f.json, out)
+	return sz
 }
 
 func choose(only string) ([]workload, error) {
@@ -162,17 +182,18 @@ type sizes struct {
 	HTTP       int           // messages preloaded for HTTP
 	Gap        time.Duration // quiet time around each cancellation
 	Small      int           // small commits timed after each cancellation
+	Growth     []int         // messages in the files of growth, rising
 }
 
 var (
 	fullSizes = sizes{
 		N: 1_000_000, Reps: 5, Window: 2 * time.Second, Writers: []int{1, 16, 64, 256, 1024},
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 300_000, HTTP: 100_000,
-		Gap: 300 * time.Millisecond, Small: 10,
+		Gap: 300 * time.Millisecond, Small: 10, Growth: []int{10_000, 100_000, 1_000_000},
 	}
 	quickSizes = sizes{
-		N: 100_000, Reps: 3, Window: 300 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
-		Batches: []int{100, 1000}, Publishers: 256, Drain: 50_000, HTTP: 15_000,
-		Gap: 100 * time.Millisecond, Small: 5,
+		N: 100_000, Reps: 2, Window: 200 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
+		Batches: []int{100, 1000}, Publishers: 256, Drain: 10_000, HTTP: 5_000,
+		Gap: 100 * time.Millisecond, Small: 5, Growth: []int{10_000, 100_000},
 	}
 )

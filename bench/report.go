@@ -34,6 +34,16 @@ type table struct {
 	Rows  []*row        `json:"rows"`
 	Grid  *grid         `json:"grid,omitempty"`
 	Notes []string      `json:"notes,omitempty"`
+	// Curves are for the page; their figures are in the grid too.
+	Curves []*curve `json:"curves,omitempty"`
+}
+
+// curve is how a figure grows with the number of messages in the file.
+type curve struct {
+	What    string    `json:"what"`
+	Unit    string    `json:"unit"`
+	Sizes   []int     `json:"sizes"`
+	Figures []float64 `json:"figures"`
 }
 
 // grid is for figures that many cases have in common, at each of those that are
@@ -109,6 +119,11 @@ func (r *report) gridLine(columns []string, what, of string, figures ...series) 
 		t.Grid = &grid{Columns: columns}
 	}
 	t.Grid.Lines = append(t.Grid.Lines, &gridLine{what, of, figures})
+}
+
+func (r *report) curve(c *curve) {
+	t := r.current()
+	t.Curves = append(t.Curves, c)
 }
 
 func (w *row) latency(q quantiles) *row { w.Latency = &q; return w }
@@ -308,8 +323,8 @@ func (r *report) printSummary(out io.Writer) {
 }
 
 // save writes the report as JSON, by default beside the sources, if they are
-// the working directory.
-func (r *report) save(path string, out io.Writer) error {
+// the working directory, and as a page, by default beside the JSON.
+func (r *report) save(path, html string, out io.Writer) error {
 	if path == "" {
 		path = filepath.Join("results", fmt.Sprintf("%s-%s.json", r.Started.Format("20060102-150405"), runtime.GOOS))
 	}
@@ -323,6 +338,11 @@ func (r *report) save(path string, out io.Writer) error {
 	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "Results: %s\n", path)
-	return err
+	if _, err = fmt.Fprintf(out, "Results: %s\n", path); err != nil {
+		return err
+	}
+	if html == "" {
+		html = strings.TrimSuffix(path, filepath.Ext(path)) + ".html"
+	}
+	return r.saveHTML(html, out)
 }

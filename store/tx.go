@@ -27,6 +27,7 @@ type Tx struct {
 	parts  map[byte]int              // rows of the journal, by kind
 	large  large                     // values of the caller's own buckets
 	log    eventWriter
+	key    [4]byte  // of the row that is being put, of which bbolt makes a copy
 	after  []func() // what memory learns once the commit is durable
 }
 
@@ -173,8 +174,9 @@ func (t *Tx) put(tab Table, seq uint64, record, body []byte) error {
 	if err != nil {
 		return err
 	}
-	key := offsetKey(seq)
-	if err := rows.Put(key[:], record); err != nil {
+	offset := offsetKey(seq)
+	copy(t.key[:], offset[:])
+	if err := rows.Put(t.key[:len(offset)], record); err != nil {
 		return err
 	}
 	bodies, err := t.segmentBucket(names.body, seq)
@@ -186,17 +188,16 @@ func (t *Tx) put(tab Table, seq uint64, record, body []byte) error {
 	}
 	sum := t.stored[tab][seq>>segmentBits]
 	t.stored[tab][seq>>segmentBits] = stored{sum.rows + 1, sum.bytes + int64(len(record)+len(body))}
-	return putBody(bodies, key, body)
+	return t.putBody(bodies, body)
 }
 
-// putBody cuts a body into rows that fit a page.
-func putBody(b *bolt.Bucket, offset [2]byte, body []byte) error {
+// putBody cuts a body into rows that fit a page. Their keys begin like that of
+// the record.
+func (t *Tx) putBody(b *bolt.Bucket, body []byte) error {
 	for part := uint16(0); ; part++ {
-		key := make([]byte, 4)
-		copy(key, offset[:])
-		binary.BigEndian.PutUint16(key[2:], part)
+		binary.BigEndian.PutUint16(t.key[2:], part)
 		n := min(len(body), maxRow)
-		if err := b.Put(key, body[:n:n]); err != nil {
+		if err := b.Put(t.key[:], body[:n:n]); err != nil {
 			return err
 		}
 		if body = body[n:]; len(body) == 0 {
@@ -207,18 +208,18 @@ func putBody(b *bolt.Bucket, offset [2]byte, body []byte) error {
 
 // segmentBucket returns the nested bucket of a segment, making it if need be.
 func (t *Tx) segmentBucket(parent []byte, seq uint64) (*bolt.Bucket, error) {
-	k := nestedKey{string(parent), seq >> segmentBits}
-	if b := t.nested[k]; b != nil {
+	// Spelled out, the key of a map makes no string.
+	if b := t.nested[nestedKey{string(parent), seq >> segmentBits}]; b != nil {
 		return b, nil
 	}
-	b, err := t.tx.Bucket(parent).CreateBucketIfNotExists(seqKey(k.segment))
+	b, err := t.tx.Bucket(parent).CreateBucketIfNotExists(seqKey(seq >> segmentBits))
 	if err != nil {
 		return nil, err
 	}
 	// Numbers only rise, so pages can be filled: the default of 0.5 doubles
 	// the file. bbolt forgets it after each transaction.
 	b.FillPercent = 0.95
-	t.nested[k] = b
+	t.nested[nestedKey{string(parent), seq >> segmentBits}] = b
 	return b, nil
 }
 
