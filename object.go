@@ -35,9 +35,9 @@ type Keeper interface {
 	Objects(ctx context.Context, kind ObjectKind) ([]Object, error)
 	// Apply changes objects and inserts messages as one durable unit, under the
 	// rules of [Engine.Insert]. If one of Change.If is not what it is said to be, that
-	// is ErrObjectChanged, and nothing has changed. A queue that has messages, those aside whose last
-	// attempt runs, is not deleted: that is
-	// ErrQueueNotEmpty, and nothing has changed. A message that is published to a
+	// is ErrObjectChanged, and nothing has changed. A queue that has messages, those
+	// aside whose last attempt runs, is not deleted: that is ErrQueueNotEmpty, and
+	// nothing has changed. A message that is published to a
 	// queue without an object, or restored to one, makes the object.
 	Apply(ctx context.Context, c Change) ([]Receipt, error)
 }
