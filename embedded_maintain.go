@@ -53,8 +53,8 @@ func (e *embedded) noteFull() {
 	hint(e.upkeepHint)
 }
 
-// Maintain implements [Engine]: one step of noting claims, counting,
-// unlinking, cleaning, folding or sweeping, the most urgent first.
+// Maintain implements [Engine]: one step of noting claims, unlinking,
+// counting, cleaning, folding or sweeping, the most urgent first.
 func (e *embedded) Maintain(ctx context.Context, now time.Time) (time.Time, error) {
 	if err := e.checkOpen(ctx); err != nil {
 		return time.Time{}, err
@@ -65,7 +65,8 @@ func (e *embedded) Maintain(ctx context.Context, now time.Time) (time.Time, erro
 	}
 	next = earlier(next, e.expireStep(now))
 	for _, step := range []func(context.Context) (bool, error){
-		e.countStep, e.unlinkStep, e.cleanStep, e.shedStep, e.foldTombstoneStep, e.foldFinishedStep, e.foldStateStep, e.sweepStep, e.keptStep,
+		// What is unlinked is counted with that: both touch the same values.
+		e.unlinkStep, e.countStep, e.cleanStep, e.shedStep, e.foldTombstoneStep, e.foldFinishedStep, e.foldStateStep, e.sweepStep, e.keptStep,
 	} {
 		did, err := step(ctx)
 		if noRoom(err) { // a later step may make some

@@ -33,7 +33,7 @@ func benchCancel(b *bench) error {
 	if err := b.benchUnlink(d); err != nil {
 		return err
 	}
-	b.report.note("ratios are to the median of single publishes that ran alone: idle, each in the place of a cancellation, after the same wait; load, a row of them between the cancellations")
+	b.report.note("small commit: the median of single publishes that ran alone: idle, each in the place of a cancellation, after the same wait; load, a row of them between the cancellations, with the load paused")
 	b.report.note("load: %d publishers, %d slots; their pauses around each cancellation are in no figure", loadPublishers, loadSlots)
 	return nil
 }
@@ -291,11 +291,37 @@ func (r *cancelRun) report(where string) {
 		q := exact(k.took)
 		line := r.b.report.times(fmt.Sprintf("cancel %s: %s of %s, %s", k.name, short(float64(k.matched)), short(float64(k.scanned)), where), q).
 			ratio("small commit", float64(q.P50)/float64(small.P50))
-		if id, bound := cancelBound(k.name); id != 0 {
-			line.atMost(id, bound)
-		}
+		r.hold(k, line, q)
 		r.reportWalk(k, where, small, q)
 	}
+}
+
+// hold takes a cancellation to its target: with nothing beside it in commits that
+// have nothing beside them either, and under load in publishes of the load, which are
+// commits in the same surroundings.
+func (r *cancelRun) hold(k *cancelCase, line *row, took quantiles) {
+	id, bound := cancelBound(k.name)
+	if id == 0 {
+		return
+	}
+	if r.publishers > 0 {
+		publish := r.publishBefore()
+		if publish.Samples == 0 {
+			return
+		}
+		line = r.b.report.rates("  the same, p50", "ms", series{ms(took.P50)}).
+			ratio("a publish of the load", float64(took.P50)/float64(publish.P50))
+	}
+	line.atMost(id, bound)
+}
+
+// publishBefore is what publishers of the load saw before cancellations.
+func (r *cancelRun) publishBefore() quantiles {
+	var quiet []time.Duration
+	for _, o := range r.observed {
+		quiet = append(quiet, within(o.publishes, o.beforeCancels)...)
+	}
+	return exact(quiet)
 }
 
 // cancelBound is how many small commits a cancellation may take, and under
@@ -362,20 +388,9 @@ func (r *cancelRun) reportLoad() {
 		waitQuiet = append(waitQuiet, within(o.waits, o.beforeCancels)...)
 		waitDuring = append(waitDuring, within(o.waits, o.cancels)...)
 	}
-	r.besideLoad(exact(quiet))
 	r.compare("publish", "cancels of every 10th", quiet, during, 4, 2)
 	r.compare("publish", "sweeps after them", quietSweep, sweep, 6, 3)
 	r.compare("publish to handler", "cancels of every 10th", waitQuiet, waitDuring, 0, 0)
-}
-
-// besideLoad takes the ratio to a commit in the same surroundings: a publish of
-// the load, which shares its commits with the others.
-func (r *cancelRun) besideLoad(publish quantiles) {
-	took := exact(r.caseOf(byLabel(0).name).took)
-	if publish.Samples > 0 {
-		r.b.report.rates("cancel "+byLabel(0).name+", load: p50", "ms", series{ms(took.P50)}).
-			ratio("a publish of the load", float64(took.P50)/float64(publish.P50))
-	}
 }
 
 func (r *cancelRun) compare(what, during string, before, then []time.Duration, id int, bound float64) {
