@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/bench/peer"
 )
 
 // bench is one run: where its files are, how big it is, and what it found.
@@ -21,6 +22,9 @@ type bench struct {
 	out    io.Writer
 	report *report
 	base   *dataset // the big file, built by the first workload that wants it
+
+	against []*peer.Peer // Recall and those beside it, once somebody asked
+	skipped []string     // which of them are not there, and why
 }
 
 func newBench(parent string, sz sizes, out io.Writer) (*bench, error) {

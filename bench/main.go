@@ -38,12 +38,19 @@ var workloads = []workload{
 	{"events", "publish and deliver with and without the log of events", benchEvents},
 	{"http", "deliver over HTTP against a bare POST loop", benchHTTP},
 	{"wire", "publish and cancel over HTTP with wrk, against the library without HTTP", benchWire},
+	{"peer-publish", "durable publish, beside other queues", benchPeerPublish},
+	{"peer-deliver", "publish all and then deliver all, beside other queues", benchPeerDeliver},
+	{"peer-waiting", "open, room, count and bulk cancel with N waiting, beside other queues", benchPeerWaiting},
+	{"peer-due", "much due at one instant, and a thousand a second, beside other queues", benchPeerDue},
 }
 
 type flags struct {
 	n            int
 	quick        bool
 	scaleLarge   bool
+	peers        int
+	full         bool
+	services     bool
 	only         string
 	dir          string
 	json         string
@@ -58,7 +65,10 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	set.IntVar(&f.n, "n", 0, "waiting messages in the big file (default 1,000,000; with -quick 100,000)")
 	set.BoolVar(&f.quick, "quick", false, "small sizes: some minutes, and noisier")
 	set.BoolVar(&f.scaleLarge, "scale-large", false, "let scale also cancel a fiftieth of 5n messages: many minutes, 20 GB")
-	set.StringVar(&f.only, "only", "", "comma list of workloads to run; the others are left out")
+	set.IntVar(&f.peers, "peers", 0, "waiting messages in each of the queues beside Recall (default 100,000; with -quick 20,000)")
+	set.BoolVar(&f.full, "full", false, "let the workloads with other queues keep 1,000,000 messages: more than an hour")
+	set.BoolVar(&f.services, "services", false, "also measure beside PostgreSQL and Redis, which are started for it and stopped")
+	set.StringVar(&f.only, "only", "", "comma list of workloads to run; the others are left out; \"peers\" means all beside other queues")
 	set.StringVar(&f.dir, "dir", os.TempDir(), "where to put the files; it should be a real disk")
 	set.StringVar(&f.json, "json", "", "write the results here (default results/TIME.json beside the sources)")
 	set.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile here")
@@ -75,13 +85,16 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	if f.n != 0 && f.n < fewest {
 		return f, fmt.Errorf("-n %d is less than %d", f.n, fewest)
 	}
+	if f.peers != 0 && f.peers < fewest {
+		return f, fmt.Errorf("-peers %d is less than %d", f.peers, fewest)
+	}
 	return f, nil
 }
 
 func usage(set *flag.FlagSet) {
 	fmt.Fprintf(set.Output(), "usage: bench [flags]\n\nworkloads:\n")
 	for _, w := range workloads {
-		fmt.Fprintf(set.Output(), "  %-10s %s\n", w.name, w.what)
+		fmt.Fprintf(set.Output(), "  %-12s %s\n", w.name, w.what)
 	}
 	fmt.Fprintf(set.Output(), "\nflags:\n")
 	set.PrintDefaults()
@@ -108,16 +121,7 @@ func run(args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	sz := fullSizes
-	if f.quick {
-		sz = quickSizes
-	}
-	if f.n != 0 {
-		sz.N = f.n
-	}
-	if f.scaleLarge {
-		sz.Large = largeFactor * sz.N
-	}
+	sz := f.sizes()
 	stopProfile, err := startProfiles(f)
 	if err != nil {
 		return err
@@ -134,12 +138,38 @@ func run(args []string, out io.Writer) (err error) {
 	return b.report.save(f.json, out)
 }
 
+// sizes are those that the flags ask for.
+func (f flags) sizes() sizes {
+	sz := fullSizes
+	if f.quick {
+		sz = quickSizes
+	}
+	if f.n != 0 {
+		sz.N = f.n
+	}
+	if f.scaleLarge {
+		sz.Large = largeFactor * sz.N
+	}
+	if f.full {
+		sz.Peers = 1_000_000
+	}
+	if f.peers != 0 {
+		sz.Peers = f.peers
+	}
+	sz.Services = f.services
+	return sz
+}
+
 func choose(only string) ([]workload, error) {
 	if only == "" {
 		return workloads, nil
 	}
 	var chosen []workload
 	for name := range strings.SplitSeq(only, ",") {
+		if strings.TrimSpace(name) == peersWord {
+			chosen = append(chosen, peerWorkloads()...)
+			continue
+		}
 		i := slices.IndexFunc(workloads, func(w workload) bool { return w.name == strings.TrimSpace(name) })
 		if i < 0 {
 			return nil, fmt.Errorf("no workload %q", name)
@@ -162,6 +192,11 @@ type sizes struct {
 	HTTP       int           // messages preloaded for HTTP
 	Gap        time.Duration // quiet time around each cancellation
 	Small      int           // small commits timed after each cancellation
+	Peers      int           // messages in each queue beside Recall
+	PeerReps   int           // repetitions there
+	DrainCap   time.Duration // how long a drain may take there
+	Seconds    int           // in which a thousand messages each fall due there
+	Services   bool          // also those that need a service
 }
 
 var (
@@ -169,10 +204,12 @@ var (
 		N: 1_000_000, Reps: 5, Window: 2 * time.Second, Writers: []int{1, 16, 64, 256, 1024},
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 300_000, HTTP: 100_000,
 		Gap: 300 * time.Millisecond, Small: 10,
+		Peers: 100_000, PeerReps: 3, DrainCap: 10 * time.Second, Seconds: 5,
 	}
 	quickSizes = sizes{
 		N: 100_000, Reps: 3, Window: 300 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 50_000, HTTP: 15_000,
 		Gap: 100 * time.Millisecond, Small: 5,
+		Peers: 20_000, PeerReps: 1, DrainCap: 5 * time.Second, Seconds: 2,
 	}
 )

@@ -1,0 +1,209 @@
+package peer
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/internal/parttest"
+)
+
+// contractMessages are published: a tenth of them has each label.
+const contractMessages = 1000
+
+// TestContract: whoever is measured keeps what it was given, until it is taken
+// back or handled, over a close and an open.
+func TestContract(t *testing.T) {
+	for _, p := range slices.Concat([]*Peer{Recall}, Embedded, Services) {
+		t.Run(p.Name, func(t *testing.T) {
+			if err := Available(p); err != nil {
+				parttest.Missing(t, err.Error())
+			}
+			checkContract(t, p)
+		})
+	}
+}
+
+func checkContract(t *testing.T, p *Peer) {
+	dir := t.TempDir()
+	withQueue(t, p, dir, func(q Queue) {
+		publishContract(t, q)
+		checkCount(t, q, Labels[3], contractMessages/10)
+		checkCancel(t, q, Labels[3], contractMessages/10)
+		checkCancel(t, q, Labels[3], 0)
+		checkCount(t, q, Labels[3], 0)
+	})
+	withQueue(t, p, dir, func(q Queue) {
+		checkCount(t, q, Labels[4], contractMessages/10)
+		if size, err := q.Size(); err != nil || size < contractMessages*100 {
+			t.Errorf("%d bytes for what waits: %v", size, err)
+		}
+		checkDelivered(t, q)
+		if q, ok := q.(Outside); ok && CountsMemory {
+			if n, err := q.Memory(); err != nil || n < 1<<20 {
+				t.Errorf("the service takes %d bytes: %v", n, err)
+			}
+		}
+	})
+	withQueue(t, p, dir, func(q Queue) { checkCount(t, q, Labels[4], 0) })
+}
+
+func withQueue(t *testing.T, p *Peer, dir string, fn func(Queue)) {
+	t.Helper()
+	q, err := p.Open(t.Context(), dir, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	fn(q)
+}
+
+func contractMessage(i int) Message {
+	return Message{
+		Number: i, URL: URLs[i%len(URLs)], Topic: "topic", Schedule: "schedule", IP: "192.0.2.1",
+		Label: Labels[i%10], Body: fmt.Appendf(nil, "%0500d", i),
+	}
+}
+
+// publishContract publishes some alone, at once from four publishers, the rest
+// in a batch, and one for much later.
+func publishContract(t *testing.T, q Queue) {
+	t.Helper()
+	const alone = 40
+	var group sync.WaitGroup
+	publish := func(from, to int) {
+		for i := from; i < to; i++ {
+			if err := q.Publish(t.Context(), contractMessage(i)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}
+	for w := range 4 {
+		group.Go(func() { publish(w*alone/4, (w+1)*alone/4) })
+	}
+	group.Wait()
+	var batch []Message
+	for i := alone; i < contractMessages; i++ {
+		batch = append(batch, contractMessage(i))
+	}
+	if err := q.PublishBatch(t.Context(), batch); isCannot(err) {
+		publish(alone, contractMessages)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	later := contractMessage(contractMessages)
+	later.Label, later.Due = Aside, time.Now().Add(time.Hour)
+	if err := q.Publish(t.Context(), later); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func isCannot(err error) bool {
+	var cannot *CannotError
+	return errors.As(err, &cannot)
+}
+
+func checkCount(t *testing.T, q Queue, label string, want int) {
+	t.Helper()
+	got, err := q.Count(t.Context(), label)
+	if !isCannot(err) && (err != nil || got != want) {
+		t.Errorf("counted %d with %s, want %d: %v", got, label, want, err)
+	}
+}
+
+func checkCancel(t *testing.T, q Queue, label string, want int) {
+	t.Helper()
+	got, err := q.Cancel(t.Context(), label)
+	if err != nil || got != want {
+		t.Errorf("cancelled %d with %s, want %d: %v", got, label, want, err)
+	}
+}
+
+// checkDelivered: everything comes but what was taken back and what is not due.
+func checkDelivered(t *testing.T, q Queue) {
+	t.Helper()
+	const want = contractMessages * 9 / 10
+	var mu sync.Mutex
+	seen := map[string]int{}
+	all := make(chan struct{})
+	stop, err := q.Deliver(func(body []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		if seen[string(body)]++; len(seen) == want {
+			close(all)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	select {
+	case <-all:
+	case <-ctx.Done():
+		t.Error("not everything was delivered in time")
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for i := range contractMessages + 1 {
+		m := contractMessage(i)
+		expected := 1
+		if m.Label == Labels[3] || i == contractMessages {
+			expected = 0
+		}
+		if got := seen[string(m.Body)]; got != expected {
+			t.Fatalf("message %d was delivered %d times, want %d", i, got, expected)
+		}
+	}
+}
+
+// quietly opens peers with a setting that gives durability away.
+var quietly = map[string]func(dir string) (Queue, error){
+	"Recall that never syncs": func(dir string) (Queue, error) { return openRecallWith(dir, recall.SyncNever) },
+	"SQLite with synchronous=NORMAL": func(dir string) (Queue, error) {
+		db, err := OpenSQLite(filepath.Join(dir, "q.db"), "synchronous(NORMAL)")
+		return closed(db, err)
+	},
+	"SQLite without a log": func(dir string) (Queue, error) {
+		db, err := OpenSQLite(filepath.Join(dir, "q.db"), "journal_mode(MEMORY)")
+		return closed(db, err)
+	},
+}
+
+func closed(db *sql.DB, err error) (Queue, error) {
+	if db != nil {
+		err = errors.Join(err, db.Close())
+	}
+	return nil, err
+}
+
+// TestQuietSettings: what would not sync is refused, and the error says so.
+func TestQuietSettings(t *testing.T) {
+	for name, open := range quietly {
+		t.Run(name, func(t *testing.T) {
+			q, err := open(t.TempDir())
+			if q != nil {
+				defer q.Close()
+			}
+			var quiet *NotDurableError
+			if !errors.As(err, &quiet) {
+				t.Errorf("got %v, want a *NotDurableError", err)
+			}
+		})
+	}
+}
