@@ -195,7 +195,7 @@ type sizes struct {
 	Peers      int           // messages in each queue beside Recall
 	PeerReps   int           // repetitions there
 	DrainCap   time.Duration // how long a drain may take there
-	Seconds    int           // in which a thousand messages each fall due there
+	DueFor     time.Duration // how long a thousand messages a second fall due there
 	Services   bool          // also those that need a service
 }
 
@@ -204,12 +204,12 @@ var (
 		N: 1_000_000, Reps: 5, Window: 2 * time.Second, Writers: []int{1, 16, 64, 256, 1024},
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 300_000, HTTP: 100_000,
 		Gap: 300 * time.Millisecond, Small: 10,
-		Peers: 100_000, PeerReps: 3, DrainCap: 10 * time.Second, Seconds: 5,
+		Peers: 100_000, PeerReps: 3, DrainCap: 10 * time.Second, DueFor: 5 * time.Second,
 	}
 	quickSizes = sizes{
 		N: 100_000, Reps: 3, Window: 300 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 50_000, HTTP: 15_000,
 		Gap: 100 * time.Millisecond, Small: 5,
-		Peers: 20_000, PeerReps: 1, DrainCap: 5 * time.Second, Seconds: 2,
+		Peers: 20_000, PeerReps: 1, DrainCap: 5 * time.Second, DueFor: 2 * time.Second,
 	}
 )

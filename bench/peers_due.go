@@ -26,7 +26,8 @@ func benchPeerDue(b *bench) error {
 	early := make([]int64, len(late))
 	what := short(float64(n)) + " due at one instant"
 	err := b.inTurn(b.longReps(), what, func(i int, p *peer.Peer) error {
-		run, err := b.peerAhead(p, n, func(at time.Time, _ int) time.Time { return at })
+		// A whole second: a peer that knows no others is not to begin early.
+		run, err := b.peerAhead(p, n, time.Second, func(at time.Time, _ int) time.Time { return at })
 		if err != nil {
 			return err
 		}
@@ -50,7 +51,7 @@ func (b *bench) peerLateness(late figures) error {
 	early := make([]int64, len(late))
 	what := fmt.Sprintf("late, %d due per second", perSecond)
 	err := b.inTurn(b.longReps(), what, func(i int, p *peer.Peer) error {
-		run, err := b.peerAhead(p, b.Seconds*perSecond, func(at time.Time, k int) time.Time {
+		run, err := b.peerAhead(p, int(b.DueFor*perSecond/time.Second), time.Millisecond, func(at time.Time, k int) time.Time {
 			return at.Add(time.Duration(k) * time.Second / perSecond)
 		})
 		if err != nil {
@@ -87,14 +88,14 @@ type aheadRun struct {
 	late    []time.Duration // of those that were handled, in time 0
 }
 
-// peerAhead publishes n messages that are due from an instant on, which is after
-// the last publish: when a peer needs longer than was left, again with twice the
-// time.
-func (b *bench) peerAhead(p *peer.Peer, n int, due func(at time.Time, i int) time.Time) (run aheadRun, err error) {
-	for lead := time.Second/2 + time.Duration(n)*time.Second/20_000; ; lead *= 2 {
+// peerAhead publishes n messages that are due from an instant on, a whole number
+// of units, which is after the last publish: when a peer needs longer than was
+// left, again with twice the time.
+func (b *bench) peerAhead(p *peer.Peer, n int, unit time.Duration, due func(at time.Time, i int) time.Time) (run aheadRun, err error) {
+	for lead := time.Second/5 + time.Duration(n)*time.Second/20_000; ; lead *= 2 {
 		inTime := false
 		err = b.withPeer(p, peerSingles, func(q peer.Queue) error {
-			at := time.Now().Add(lead).Truncate(time.Second).Add(time.Second)
+			at := time.Now().Add(lead).Truncate(unit).Add(unit)
 			err := publishFast(q, n, func(i int) time.Time { return due(at, i) })
 			if inTime = time.Now().Before(at); err != nil || !inTime {
 				return err

@@ -179,8 +179,12 @@ var quietly = map[string]func(dir string) (Queue, error){
 		db, err := OpenSQLite(filepath.Join(dir, "q.db"), "synchronous(NORMAL)")
 		return closed(db, err)
 	},
-	"SQLite without a log": func(dir string) (Queue, error) {
-		db, err := OpenSQLite(filepath.Join(dir, "q.db"), "journal_mode(MEMORY)")
+	"SQLite as it comes": func(dir string) (Queue, error) {
+		db, err := sql.Open("sqlite", filepath.Join(dir, "q.db"))
+		if err == nil {
+			db.SetMaxOpenConns(1)
+			err = CheckSQLite(db)
+		}
 		return closed(db, err)
 	},
 }
