@@ -2,7 +2,7 @@ package peer
 
 // Embedded are the peers that need nothing but this process, Recall not among
 // them.
-var Embedded = []*Peer{SQLiteByHand, SQLiteGrouped}
+var Embedded = []*Peer{SQLiteByHand, SQLiteGrouped, Goqite, NATS}
 
 // Services are those that need a program beside it, which they start.
 var Services []*Peer

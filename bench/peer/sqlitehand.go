@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	sqliteSettings = "modernc.org/sqlite, WAL, synchronous=FULL (read back), one connection, cache 64 MB; an index per column"
-	byDelete       = "one DELETE … WHERE label"
-	bySelect       = "SELECT count(*) … WHERE label"
+	sqliteConnection = "modernc.org/sqlite, WAL, synchronous=FULL (read back), one connection, cache 64 MB"
+	byDelete         = "one DELETE … WHERE label"
+	bySelect         = "SELECT count(*) … WHERE label"
 )
 
 // SQLiteByHand is a table with a transaction for each call.
 var SQLiteByHand = &Peer{
 	Name:     "SQLite by hand",
-	Settings: sqliteSettings + "; worker claims 100 and finishes 100 in one commit",
+	Settings: sqliteConnection + "; an index per column; worker claims 100 and finishes 100 in one commit",
 	CancelBy: byDelete,
 	CountBy:  bySelect,
 	Open: func(_ context.Context, dir string, _ int) (Queue, error) {
