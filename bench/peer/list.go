@@ -5,4 +5,4 @@ package peer
 var Embedded = []*Peer{SQLiteByHand, SQLiteGrouped, Goqite, NATS, RiverSQLite}
 
 // Services are those that need a program beside it, which they start.
-var Services []*Peer
+var Services = []*Peer{PostgresByHand, RiverPostgres, Asynq}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -16,6 +17,16 @@ import (
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/internal/parttest"
 )
+
+// TestMain leaves no service behind.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := Shutdown(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // contractMessages are published: a tenth of them has each label.
 const contractMessages = 1000
@@ -29,6 +40,7 @@ var contractCancelled = []string{Labels[1], Labels[3], Labels[5], Labels[7], Lab
 func TestContract(t *testing.T) {
 	for _, p := range slices.Concat([]*Peer{Recall}, Embedded, Services) {
 		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
 			if err := Available(p); err != nil {
 				parttest.Missing(t, err.Error())
 			}
@@ -38,7 +50,7 @@ func TestContract(t *testing.T) {
 }
 
 func checkContract(t *testing.T, p *Peer) {
-	dir := t.TempDir()
+	dir := serviceDir(t)
 	withQueue(t, p, dir, func(q Queue) {
 		publishContract(t, q)
 		checkCount(t, q, Labels[3], contractMessages/10)
@@ -61,6 +73,16 @@ func checkContract(t *testing.T, p *Peer) {
 		}
 	})
 	withQueue(t, p, dir, func(q Queue) { checkCount(t, q, Labels[4], 0) })
+}
+
+// serviceDir is a folder that a service of another user reaches.
+func serviceDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func withQueue(t *testing.T, p *Peer, dir string, fn func(Queue)) {
@@ -217,18 +239,68 @@ func closed(db *sql.DB, err error) (Queue, error) {
 	return nil, err
 }
 
+// quietServices do the same with a service, by its name.
+var quietServices = map[string]map[string]func(ctx context.Context, dir string) (Queue, error){
+	postgresProgram: {
+		"PostgreSQL with fsync off":              quietPostgres(postgresTable, "fsync=off"),
+		"PostgreSQL with synchronous_commit off": quietPostgres(postgresTable, "synchronous_commit=off"),
+		"PostgreSQL with full_page_writes off":   quietPostgres(postgresTable, "full_page_writes=off"),
+		"PostgreSQL with an unlogged table":      quietPostgres(postgresUnlogged),
+		"River on PostgreSQL with fsync off": func(ctx context.Context, dir string) (Queue, error) {
+			return openRiverPostgres(ctx, dir, 1, "fsync=off")
+		},
+	},
+	redisProgram: {
+		"Redis without a log":                   quietRedis("--appendonly", "no"),
+		"Redis that syncs each second":          quietRedis("--appendfsync", "everysec"),
+		"Redis that does not sync in a rewrite": quietRedis("--no-appendfsync-on-rewrite", "yes"),
+	},
+}
+
+func quietPostgres(table string, settings ...string) func(context.Context, string) (Queue, error) {
+	return func(ctx context.Context, dir string) (Queue, error) {
+		return openPostgres(ctx, dir, 1, table, settings...)
+	}
+}
+
+func quietRedis(settings ...string) func(context.Context, string) (Queue, error) {
+	return func(ctx context.Context, dir string) (Queue, error) { return openAsynq(ctx, dir, 1, settings...) }
+}
+
+// TestQuietServices: the same of those that are started.
+func TestQuietServices(t *testing.T) {
+	for program, cases := range quietServices {
+		if _, err := find(program); err != nil {
+			t.Run(program, func(t *testing.T) { parttest.Missing(t, err.Error()) })
+			continue
+		}
+		for name, open := range cases {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				q, err := open(t.Context(), serviceDir(t))
+				checkRefused(t, q, err)
+			})
+		}
+	}
+}
+
 // TestQuietSettings: what would not sync is refused, and the error says so.
 func TestQuietSettings(t *testing.T) {
 	for name, open := range quietly {
 		t.Run(name, func(t *testing.T) {
 			q, err := open(t.TempDir())
-			if q != nil {
-				defer q.Close()
-			}
-			var quiet *NotDurableError
-			if !errors.As(err, &quiet) {
-				t.Errorf("got %v, want a *NotDurableError", err)
-			}
+			checkRefused(t, q, err)
 		})
+	}
+}
+
+func checkRefused(t *testing.T, q Queue, err error) {
+	t.Helper()
+	if q != nil {
+		defer q.Close()
+	}
+	var quiet *NotDurableError
+	if !errors.As(err, &quiet) {
+		t.Errorf("got %v, want a *NotDurableError", err)
 	}
 }

@@ -30,7 +30,7 @@ func Available(p *Peer) error {
 func find(program string) (string, error) {
 	path, missing := exec.LookPath(program)
 	if missing == nil {
-		return filepath.EvalSymlinks(path)
+		return path, nil
 	}
 	var all []string
 	for _, place := range places {
@@ -130,8 +130,9 @@ func (s *service) stop() error {
 	return errors.Join(fmt.Errorf("%s did not stop: %s", s.cmd.Path, s.said()), err)
 }
 
-// StopServices stops all that run, for a process that is told to end.
-func StopServices() error {
+// Shutdown stops all services that still run and removes what is kept for the
+// next one: for a process that ends, or is told to.
+func Shutdown() error {
 	running.Lock()
 	all := slices.Clone(running.all)
 	running.Unlock()
@@ -139,7 +140,7 @@ func StopServices() error {
 	for _, s := range all {
 		errs = append(errs, s.stop())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, template.remove())...)
 }
 
 // memoryOf adds up what processes hold for themselves.
