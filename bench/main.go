@@ -132,6 +132,7 @@ func run(args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
+	defer b.closeOnSignal()()
 	if err := b.runAll(chosen); err != nil {
 		return err
 	}

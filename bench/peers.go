@@ -135,7 +135,7 @@ func (f *figure) print(r *report, what, unit string, reference *figure) {
 	if f.lat.h.TotalCount() > 0 {
 		line.latency(f.lat.quantiles())
 	}
-	if f != reference && reference.positive() {
+	if f != reference && f.positive() && reference.positive() {
 		line.ratio(peer.RecallName, reference.per(f, false)...)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -37,10 +38,10 @@ func (w *peerWaiting) count(i int, q peer.Queue) error {
 
 // unlessCannot keeps the reason of a peer that cannot, which is no failure.
 func (f *figure) unlessCannot(err error) error {
-	if f.noteCannot(err); f.cannot != nil {
-		return nil
+	if !errors.As(err, &f.cannot) {
+		return err
 	}
-	return err
+	return nil
 }
 
 // note adds latencies.

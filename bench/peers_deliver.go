@@ -61,13 +61,23 @@ func (b *bench) peerDrain(q peer.Queue, n int) (drained, error) {
 		return drained{}, err
 	}
 	d := b.waitDrained(&handled, n, start)
-	if err := stop(); err != nil {
-		return d, err
+	return d, errors.Join(b.waitForgotten(q, &d, start), stop())
+}
+
+// waitForgotten adds the time until a peer has forgotten all that was handled.
+func (b *bench) waitForgotten(q peer.Queue, d *drained, start time.Time) error {
+	f, ok := q.(peer.Finisher)
+	if !ok || d.cut {
+		return nil
 	}
-	if d.took == 0 {
-		return d, errors.New("nothing was delivered")
+	for time.Since(start) < b.DrainCap+patience {
+		left, err := f.Unfinished(bg)
+		if d.took = time.Since(start); err != nil || left == 0 {
+			return err
+		}
+		time.Sleep(500 * time.Microsecond)
 	}
-	return d, nil
+	return fmt.Errorf("handled messages are not forgotten after %v", patience)
 }
 
 // waitDrained waits until n are handled, since start, or reckons how long it

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -122,7 +123,7 @@ func (b *bench) deliverAhead(q peer.Queue, n int, at, last time.Time) (aheadRun,
 	}
 	time.Sleep(time.Until(last))
 	d := b.waitDrained(&c.handled, n, last)
-	if err := stop(); err != nil {
+	if err := errors.Join(b.waitForgotten(q, &d, last), stop()); err != nil {
 		return aheadRun{}, err
 	}
 	c.mu.Lock()

@@ -1,14 +1,13 @@
 package main
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
-
-	"encoding/binary"
 
 	"github.com/recallmq/recall/bench/peer"
 )

@@ -46,21 +46,21 @@ func (b *bench) newPeerWaiting() *peerWaiting {
 
 // one loads a peer, closes it, and works with what was left in the folder.
 func (w *peerWaiting) one(i int, p *peer.Peer, dir string) error {
-	var empty int64
-	err := w.b.onPeer(p, dir, peerSingles, func(q peer.Queue) (err error) {
-		if empty, err = memoryOf(q); err != nil {
-			return err
-		}
-		return publishFast(q, w.b.Peers, atOnce)
-	})
+	empty, err := w.empty(p, dir)
 	if err != nil {
 		return err
 	}
-	if err := w.weigh(i, dir); err != nil {
+	err = w.b.onPeer(p, dir, peerSingles, func(q peer.Queue) error { return publishFast(q, w.b.Peers, atOnce) })
+	if err != nil {
 		return err
 	}
+	disk, err := weigh(dir)
+	if err != nil {
+		return err
+	}
+	w.disk[i].add(float64(disk-empty.disk) / float64(w.b.Peers))
 	if p.Embedded() { // what loading needed is no matter of the waiting ones
-		if empty, err = memoryOf(nil); err != nil {
+		if empty.memory, err = memoryOf(nil); err != nil {
 			return err
 		}
 	}
@@ -71,7 +71,7 @@ func (w *peerWaiting) one(i int, p *peer.Peer, dir string) error {
 		if err != nil {
 			return err
 		}
-		w.memory[i].add(float64(full-empty) / float64(w.b.Peers))
+		w.memory[i].add(float64(full-empty.memory) / float64(w.b.Peers))
 		if err := quiet(q); err != nil {
 			return err
 		}
@@ -79,11 +79,24 @@ func (w *peerWaiting) one(i int, p *peer.Peer, dir string) error {
 	})
 }
 
-func (w *peerWaiting) weigh(i int, dir string) error {
-	size, err := peer.FolderSize(dir)
-	w.disk[i].add(float64(size) / float64(w.b.Peers))
-	return err
+// weight is what a queue takes.
+type weight struct{ disk, memory int64 }
+
+// empty is the weight of a queue without a message.
+func (w *peerWaiting) empty(p *peer.Peer, dir string) (empty weight, err error) {
+	err = w.b.onPeer(p, dir, 1, func(q peer.Queue) (err error) {
+		empty.memory, err = memoryOf(q)
+		return err
+	})
+	if err == nil {
+		empty.disk, err = weigh(dir)
+	}
+	return empty, err
 }
+
+// weigh leaves out the log of PostgreSQL, whose files are used again: there are
+// as many as its settings allow, whatever waits.
+func weigh(dir string) (int64, error) { return peer.FolderSize(dir, "pg_wal") }
 
 func quiet(q peer.Queue) error {
 	if q, ok := q.(peer.Quieter); ok {

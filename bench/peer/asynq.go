@@ -161,10 +161,10 @@ func (q *asynqQueue) Quiet(ctx context.Context) error {
 	}
 	return q.server.await(ctx, func(ctx context.Context) error {
 		info, err := q.redis.Info(ctx, "persistence").Result()
-		if err == nil && !(strings.Contains(info, "aof_rewrite_in_progress:0") && strings.Contains(info, "aof_rewrite_scheduled:0")) {
-			err = errors.New("the log is being rewritten")
+		if strings.Contains(info, "aof_rewrite_in_progress:0") && strings.Contains(info, "aof_rewrite_scheduled:0") {
+			return err
 		}
-		return err
+		return errors.Join(err, errors.New("the log is being rewritten"))
 	})
 }
 

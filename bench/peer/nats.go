@@ -221,24 +221,33 @@ func (q *natsQueue) Deliver(h Handler) (func() error, error) {
 		if err := failed.Load(); err != nil {
 			return *err
 		}
-		return q.awaitAcks(ctx, worker)
+		return q.awaitAcks(ctx)
 	}, nil
 }
 
 // awaitAcks waits for the server to come to rest: what it has not taken in by
 // then would be delivered again.
-func (q *natsQueue) awaitAcks(ctx context.Context, worker jetstream.Consumer) error {
+func (q *natsQueue) awaitAcks(ctx context.Context) error {
 	if err := q.conn.Flush(); err != nil {
 		return err
 	}
 	for last := -1; ; {
-		info, err := worker.Info(ctx)
-		if err != nil || info.NumAckPending == 0 || info.NumAckPending == last {
+		left, err := q.Unfinished(ctx)
+		if err != nil || left == 0 || left == last {
 			return err
 		}
-		last = info.NumAckPending
+		last = left
 		time.Sleep(idlePoll)
 	}
+}
+
+// Unfinished asks the server: an acknowledgement is on its way after the handler.
+func (q *natsQueue) Unfinished(ctx context.Context) (int, error) {
+	worker, err := q.stream.Consumer(ctx, natsWorker)
+	if err != nil {
+		return 0, err
+	}
+	return worker.CachedInfo().NumAckPending, nil
 }
 
 // Cancel purges by subject, which means ready messages and delayed ones.

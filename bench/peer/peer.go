@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -82,6 +83,12 @@ type Checkpointer interface {
 	Checkpoint(ctx context.Context) error
 }
 
+// Finisher is a queue that forgets what was handled some time after the handler:
+// it tells how many messages it has handed out and not forgotten.
+type Finisher interface {
+	Unfinished(ctx context.Context) (int, error)
+}
+
 // Outside is a queue that lives in other processes: it tells their memory.
 type Outside interface{ Memory() (int64, error) }
 
@@ -124,11 +131,17 @@ func mustBe(peer, setting, got, want string) error {
 	return &NotDurableError{peer, setting, got, want}
 }
 
-// FolderSize adds up the files below a folder. Some may go while it looks.
-func FolderSize(dir string) (n int64, err error) {
+// FolderSize adds up the files below a folder, but not those in folders of these
+// names. Some may go while it looks.
+func FolderSize(dir string, but ...string) (n int64, err error) {
 	err = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
+		switch {
+		case err != nil:
 			return ignoreGone(err)
+		case e.IsDir() && slices.Contains(but, e.Name()):
+			return fs.SkipDir
+		case e.IsDir():
+			return nil
 		}
 		info, err := e.Info()
 		if err != nil {

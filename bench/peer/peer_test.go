@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -242,10 +243,7 @@ func closed(db *sql.DB, err error) (Queue, error) {
 // quietServices do the same with a service, by its name.
 var quietServices = map[string]map[string]func(ctx context.Context, dir string) (Queue, error){
 	postgresProgram: {
-		"PostgreSQL with fsync off":              quietPostgres(postgresTable, "fsync=off"),
-		"PostgreSQL with synchronous_commit off": quietPostgres(postgresTable, "synchronous_commit=off"),
-		"PostgreSQL with full_page_writes off":   quietPostgres(postgresTable, "full_page_writes=off"),
-		"PostgreSQL with an unlogged table":      quietPostgres(postgresUnlogged),
+		"PostgreSQL with an unlogged table": quietPostgres(postgresUnlogged),
 		"River on PostgreSQL with fsync off": func(ctx context.Context, dir string) (Queue, error) {
 			return openRiverPostgres(ctx, dir, 1, "fsync=off")
 		},
@@ -265,6 +263,26 @@ func quietPostgres(table string, settings ...string) func(context.Context, strin
 
 func quietRedis(settings ...string) func(context.Context, string) (Queue, error) {
 	return func(ctx context.Context, dir string) (Queue, error) { return openAsynq(ctx, dir, 1, settings...) }
+}
+
+// TestPostgresSettings: each of those that may be off is found.
+func TestPostgresSettings(t *testing.T) {
+	if _, err := find(postgresProgram); err != nil {
+		parttest.Missing(t, err.Error())
+	}
+	t.Parallel()
+	settings := []string{"fsync", "synchronous_commit", "full_page_writes"}
+	var off []string
+	for _, s := range settings {
+		off = append(off, s+"=off")
+	}
+	q, err := openPostgres(t.Context(), serviceDir(t), 1, postgresTable, off...)
+	checkRefused(t, q, err)
+	for _, s := range settings {
+		if err == nil || !strings.Contains(err.Error(), s+" = off") {
+			t.Errorf("the error does not name %s: %v", s, err)
+		}
+	}
 }
 
 // TestQuietServices: the same of those that are started.

@@ -191,16 +191,15 @@ func (p *pgServer) connect(ctx context.Context, width int) error {
 // checkPostgres reads back what makes a commit mean a sync: the server's own
 // settings, and the one that a connection may have another value of.
 func checkPostgres(ctx context.Context, conn *pgx.Conn) error {
+	var errs []error
 	for _, setting := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
 		var got string
 		if err := conn.QueryRow(ctx, "SHOW "+setting).Scan(&got); err != nil {
 			return err
 		}
-		if err := mustBe("PostgreSQL", setting, got, "on"); err != nil {
-			return err
-		}
+		errs = append(errs, mustBe("PostgreSQL", setting, got, "on"))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // checkLogged: a table that is not in the log is empty after a crash.

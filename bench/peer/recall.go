@@ -94,6 +94,8 @@ func (q *recallQueue) Count(ctx context.Context, label string) (int, error) {
 	return n.Pending, err
 }
 
+func (q *recallQueue) Unfinished(context.Context) (int, error) { return q.broker.Stats().InFlight, nil }
+
 func (q *recallQueue) Size() (int64, error) { return FolderSize(q.dir) }
 
 func (q *recallQueue) Close() error {

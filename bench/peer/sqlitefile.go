@@ -51,9 +51,9 @@ const (
 	SQLiteFinish = `DELETE FROM messages WHERE id = ?`
 )
 
-// SQLitePragmas: a commit is synced before it returns. On Darwin only fullfsync
+// sqlitePragmas: a commit is synced before it returns. On Darwin only fullfsync
 // reaches the disk, as Go's Sync does there.
-var SQLitePragmas = []string{
+var sqlitePragmas = []string{
 	"journal_mode(WAL)", "synchronous(FULL)", "fullfsync(1)", "checkpoint_fullfsync(1)",
 	"busy_timeout(5000)", "cache_size(-65536)",
 }
@@ -61,7 +61,7 @@ var SQLitePragmas = []string{
 // OpenSQLite opens one connection and refuses one that would not sync. More
 // pragmas follow the usual ones.
 func OpenSQLite(path string, pragmas ...string) (*sql.DB, error) {
-	settings := url.Values{"_txlock": {"immediate"}, "_pragma": slices.Concat(SQLitePragmas, pragmas)}
+	settings := url.Values{"_txlock": {"immediate"}, "_pragma": slices.Concat(sqlitePragmas, pragmas)}
 	db, err := sql.Open("sqlite", "file:"+path+"?"+settings.Encode())
 	if err != nil {
 		return nil, err
