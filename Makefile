@@ -2,7 +2,7 @@
 # logic and installs what is missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak sdk-latest lint build bench bench-quick bench-full fuzz cover fmt clean
+.PHONY: help run test soak sdk-latest lint build bench bench-quick bench-full bench-services fuzz cover fmt clean
 .NOTPARALLEL:
 
 # The Go that is here, never one that the go command would fetch.
@@ -11,7 +11,7 @@ export GOTOOLCHAIN := local
 ARGS ?=
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## Do the main job visibly, then stay up as a local QStash (ARGS="--db q.db --once")
 	bin/recall demo $(ARGS)
@@ -33,7 +33,7 @@ build: ## Build bin/recall
 	@scripts/setup.sh go
 	cd cmd/recall && go build -o ../../bin/recall .
 
-bench: ## Measure against the bare machine, over twenty minutes; figures and page in bench/results (ARGS="-n 1000000")
+bench: ## Measure against the bare machine and other queues, under an hour; figures and page in bench/results (ARGS="-n 1000000")
 	@scripts/setup.sh go
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . $(ARGS)
@@ -47,6 +47,11 @@ bench-full: ## The same as bench and with five million messages, about an hour a
 	@scripts/setup.sh go
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . -scale-large $(ARGS)
+
+bench-services: ## Measure beside PostgreSQL, Redis and the embedded queues (ARGS="-peers 20000")
+	@scripts/setup.sh go
+	@scripts/setup.sh postgres redis >/dev/null || true # what cannot be had is left out, with the reason
+	cd bench && go run . -services -only peers $(ARGS)
 
 fuzz: ## Run every fuzz target for FUZZTIME (default 10s)
 	@scripts/fuzz.sh

@@ -7,11 +7,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/bench/peer"
 )
 
 // bench is one run: where its files are, how big it is, and what it found.
@@ -22,6 +25,9 @@ type bench struct {
 	profiles string // folder for those of each workload; none if empty
 	report   *report
 	base     *dataset // the big file, built by the first workload that wants it
+
+	against []*peer.Peer // Recall and those beside it, once somebody asked
+	skipped []string     // which of them are not there, and why
 }
 
 func newBench(parent string, sz sizes, out io.Writer) (*bench, error) {
@@ -29,10 +35,38 @@ func newBench(parent string, sz sizes, out io.Writer) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A service may run as another user; it has to get to its folder in there.
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return nil, errors.Join(err, os.Remove(dir))
+	}
 	return &bench{sizes: sz, dir: dir, out: out, report: newReport(describeMachine(dir), sz)}, nil
 }
 
-func (b *bench) close() error { return os.RemoveAll(b.dir) }
+// close stops the services that a failed workload may have left, and removes the
+// files.
+func (b *bench) close() error { return errors.Join(peer.Shutdown(), os.RemoveAll(b.dir)) }
+
+// closeOnSignal does the same when the process is told to end, until it is
+// called off.
+func (b *bench) closeOnSignal() (off func()) {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-done:
+		case <-told:
+			if err := b.close(); err != nil {
+				fmt.Fprintln(os.Stderr, "bench:", err)
+			}
+			os.Exit(1)
+		}
+	}()
+	return func() {
+		signal.Stop(told)
+		close(done)
+	}
+}
 
 func (b *bench) runAll(chosen []workload) error {
 	b.report.printHead(b.out)

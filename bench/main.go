@@ -39,6 +39,10 @@ var workloads = []workload{
 	{"events", "publish and deliver with and without the log of events", benchEvents},
 	{"http", "deliver over HTTP against a bare POST loop", benchHTTP},
 	{"wire", "publish and cancel over HTTP with wrk, against the library without HTTP", benchWire},
+	{"peer-publish", "durable publish, beside other queues", benchPeerPublish},
+	{"peer-deliver", "publish all and then deliver all, beside other queues", benchPeerDeliver},
+	{"peer-waiting", "open, room, count and bulk cancel with N waiting, beside other queues", benchPeerWaiting},
+	{"peer-due", "much due at one instant, and a thousand a second, beside other queues", benchPeerDue},
 }
 
 type flags struct {
@@ -46,6 +50,9 @@ type flags struct {
 	quick        bool
 	scaleLarge   bool
 	growth       growthSizes
+	peers        int
+	full         bool
+	services     bool
 	only         string
 	dir          string
 	json         string
@@ -63,7 +70,10 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	set.BoolVar(&f.quick, "quick", false, "small sizes: some minutes, and noisier")
 	set.BoolVar(&f.scaleLarge, "scale-large", false, "let scale also cancel a fiftieth of 5n messages, and growth go on to 5n: many minutes, 20 GB")
 	set.Var(&f.growth, "growth", "comma list of the sizes of growth (default 10000,100000,1000000; with -quick the first two)")
-	set.StringVar(&f.only, "only", "", "comma list of workloads to run; the others are left out")
+	set.IntVar(&f.peers, "peers", 0, "waiting messages in each of the queues beside Recall (default 100,000; with -quick 20,000)")
+	set.BoolVar(&f.full, "full", false, "let the workloads with other queues keep 1,000,000 messages: more than an hour")
+	set.BoolVar(&f.services, "services", false, "also measure beside PostgreSQL and Redis, which are started for it and stopped")
+	set.StringVar(&f.only, "only", "", "comma list of workloads to run; the others are left out; \"peers\" means all beside other queues")
 	set.StringVar(&f.dir, "dir", os.TempDir(), "where to put the files; it should be a real disk")
 	set.StringVar(&f.json, "json", "", "write the results here (default results/TIME.json beside the sources)")
 	set.StringVar(&f.html, "html", "", "write them as a page with plots here (default beside the JSON)")
@@ -85,13 +95,16 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	if f.n != 0 && f.n < fewest {
 		return f, fmt.Errorf("-n %d is less than %d", f.n, fewest)
 	}
+	if f.peers != 0 && f.peers < fewest {
+		return f, fmt.Errorf("-peers %d is less than %d", f.peers, fewest)
+	}
 	return f, nil
 }
 
 func usage(set *flag.FlagSet) {
 	fmt.Fprintf(set.Output(), "usage: bench [flags]\n\nworkloads:\n")
 	for _, w := range workloads {
-		fmt.Fprintf(set.Output(), "  %-10s %s\n", w.name, w.what)
+		fmt.Fprintf(set.Output(), "  %-12s %s\n", w.name, w.what)
 	}
 	fmt.Fprintf(set.Output(), "\nflags:\n")
 	set.PrintDefaults()
@@ -128,6 +141,7 @@ func run(args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
+	defer b.closeOnSignal()()
 	b.profiles = f.profiles
 	if err := b.runAll(chosen); err != nil {
 		return err
@@ -151,6 +165,13 @@ func (f flags) sizes() sizes {
 	if f.growth != nil {
 		sz.Growth = f.growth
 	}
+	if f.full {
+		sz.Peers = 1_000_000
+	}
+	if f.peers != 0 {
+		sz.Peers = f.peers
+	}
+	sz.Services = f.services
 	return sz
 }
 
@@ -160,6 +181,10 @@ func choose(only string) ([]workload, error) {
 	}
 	var chosen []workload
 	for name := range strings.SplitSeq(only, ",") {
+		if strings.TrimSpace(name) == peersWord {
+			chosen = append(chosen, peerWorkloads()...)
+			continue
+		}
 		i := slices.IndexFunc(workloads, func(w workload) bool { return w.name == strings.TrimSpace(name) })
 		if i < 0 {
 			return nil, fmt.Errorf("no workload %q", name)
@@ -183,6 +208,11 @@ type sizes struct {
 	Gap        time.Duration // quiet time around each cancellation
 	Small      int           // small commits timed after each cancellation
 	Growth     []int         // messages in the files of growth, rising
+	Peers      int           // messages in each queue beside Recall
+	PeerReps   int           // repetitions there
+	DrainCap   time.Duration // how long a drain may take there
+	DueFor     time.Duration // how long a thousand messages a second fall due there
+	Services   bool          // also those that need a service
 }
 
 var (
@@ -190,10 +220,12 @@ var (
 		N: 1_000_000, Reps: 5, Window: 2 * time.Second, Writers: []int{1, 16, 64, 256, 1024},
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 300_000, HTTP: 100_000,
 		Gap: 300 * time.Millisecond, Small: 10, Growth: []int{10_000, 100_000, 1_000_000},
+		Peers: 100_000, PeerReps: 3, DrainCap: 10 * time.Second, DueFor: 5 * time.Second,
 	}
 	quickSizes = sizes{
 		N: 100_000, Reps: 2, Window: 200 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 10_000, HTTP: 5_000,
 		Gap: 100 * time.Millisecond, Small: 5, Growth: []int{10_000, 100_000},
+		Peers: 20_000, PeerReps: 1, DrainCap: 5 * time.Second, DueFor: 2 * time.Second,
 	}
 )

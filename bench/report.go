@@ -70,6 +70,8 @@ type row struct {
 	Ratio   series     `json:"ratio,omitempty"`
 	To      string     `json:"to,omitempty"` // what the ratio is to
 	Target  *target    `json:"target,omitempty"`
+	Cut     bool       `json:"cut,omitempty"`    // reckoned from a part
+	Cannot  string     `json:"cannot,omitempty"` // why there is no figure
 }
 
 // target is a bound from the list of targets in the README, by its number.
@@ -222,6 +224,12 @@ func (w *row) cells() []string {
 	c := []string{w.What, "", "", "", ""}
 	if w.Values != nil {
 		c[1] = strings.TrimSpace(w.Values.String() + " " + w.Unit)
+	}
+	if w.Cut {
+		c[1] += " (cut)"
+	}
+	if w.Cannot != "" {
+		c[1] = "cannot"
 	}
 	if w.Latency != nil {
 		c[2] = w.Latency.String()

@@ -156,6 +156,7 @@ func TestSQLiteRefusesLess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
+	db.SetMaxOpenConns(1)
 	if err := checkSQLite(db); err == nil {
 		t.Error("SQLite's defaults were accepted")
 	}

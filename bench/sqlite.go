@@ -4,7 +4,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -14,87 +13,38 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/bench/peer"
 )
 
-// sqliteTable is a queue as one would write it by hand. A message has one of
-// the ten common labels and perhaps a rare one: a column each is less work for
-// SQLite than a table of labels beside this one.
-const sqliteTable = `CREATE TABLE messages (
-	id         INTEGER PRIMARY KEY,
-	state      TEXT    NOT NULL DEFAULT 'pending',
-	created_at INTEGER NOT NULL,
-	due        INTEGER NOT NULL,
-	attempts   INTEGER NOT NULL DEFAULT 0,
-	url        TEXT    NOT NULL,
-	queue      TEXT,
-	topic      TEXT,
-	schedule   TEXT,
-	ip         TEXT,
-	label      TEXT,
-	mark       TEXT,
-	body       BLOB    NOT NULL
-)`
-
-// sqliteIndexes are made after the rows, which leaves them as compact as they
-// can be.
-var sqliteIndexes = []string{
-	`CREATE INDEX by_queue ON messages (queue)`,
-	`CREATE INDEX by_url ON messages (url)`,
-	`CREATE INDEX by_topic ON messages (topic)`,
-	`CREATE INDEX by_schedule ON messages (schedule)`,
-	`CREATE INDEX by_ip ON messages (ip)`,
-	`CREATE INDEX by_created ON messages (created_at)`,
-	`CREATE INDEX by_label ON messages (label)`,
-	`CREATE INDEX by_mark ON messages (mark) WHERE mark IS NOT NULL`,
-	`CREATE INDEX by_due ON messages (due, id) WHERE state = 'pending'`,
-}
-
 const (
-	sqliteInsert = `INSERT INTO messages (created_at, due, url, queue, topic, schedule, ip, label, mark, body)
-		VALUES (?, ?, ?, nullif(?, ''), nullif(?, ''), nullif(?, ''), nullif(?, ''), nullif(?, ''), nullif(?, ''), ?)`
-	sqliteClaim = `UPDATE messages SET state = 'in flight', attempts = attempts + 1 WHERE id IN
-		(SELECT id FROM messages WHERE state = 'pending' AND due <= ? ORDER BY due, id LIMIT ?) RETURNING id, url, body`
-	sqliteFinish = `DELETE FROM messages WHERE id = ?`
-
 	sqliteDelete = `DELETE FROM messages WHERE `
 	sqliteUpdate = `UPDATE messages SET state = 'cancelled' WHERE state = 'pending' AND `
 )
 
-// sqlitePragmas: a commit is synced before it returns. Checkpoints are made
-// when the benchmark says so, outside of every answer; the default would have
-// commits make them. On Darwin only fullfsync reaches the disk, as Go's Sync
-// does there.
-var sqlitePragmas = []string{
-	"journal_mode(WAL)", "synchronous(FULL)", "fullfsync(1)", "checkpoint_fullfsync(1)",
-	"busy_timeout(5000)", "cache_size(-65536)", "wal_autocheckpoint(0)",
-}
+// noCheckpoints: they are made when the benchmark says so, outside of every
+// answer; the default would have commits make them.
+const noCheckpoints = "wal_autocheckpoint(0)"
 
 // openSQLite opens one connection and refuses one that would not sync.
 func openSQLite(path string, pragmas ...string) (*sql.DB, error) {
-	settings := url.Values{"_txlock": {"immediate"}, "_pragma": append(slices.Clone(sqlitePragmas), pragmas...)}
-	db, err := sql.Open("sqlite", "file:"+path+"?"+settings.Encode())
+	db, err := peer.OpenSQLite(path, append([]string{noCheckpoints}, pragmas...)...)
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(1)
-	db.SetMaxIdleConns(1) // for good: pragmas belong to the connection
 	if err := checkSQLite(db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
-// checkSQLite reads back what was asked for: SQLite answers a pragma that it
-// does not follow with silence.
+// checkSQLite also wants the checkpoints where they belong.
 func checkSQLite(db *sql.DB) error {
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "wal_autocheckpoint": "0"} {
-		var got string
-		if err := db.QueryRow("PRAGMA " + pragma).Scan(&got); err != nil {
-			return err
-		}
-		if got != want {
-			return fmt.Errorf("SQLite has %s = %s, not %s: its commits would not compare", pragma, got, want)
-		}
+	var pages int
+	if err := errors.Join(peer.CheckSQLite(db), db.QueryRow("PRAGMA wal_autocheckpoint").Scan(&pages)); err != nil {
+		return err
+	}
+	if pages != 0 {
+		return fmt.Errorf("SQLite makes a checkpoint after %d pages: it would be in an answer", pages)
 	}
 	return nil
 }
@@ -106,10 +56,10 @@ func (d *scaleData) loadSQLite(path string) error {
 		return err
 	}
 	steps := []func() error{
-		func() error { _, err := db.Exec(sqliteTable); return err },
+		func() error { _, err := db.Exec(peer.SQLiteTable); return err },
 		func() error { return d.insertAll(db) },
 		func() error {
-			for _, index := range sqliteIndexes {
+			for _, index := range peer.SQLiteIndexes {
 				if _, err := db.Exec(index); err != nil {
 					return err
 				}
@@ -149,18 +99,13 @@ func (d *scaleData) insertAll(db *sql.DB) error {
 
 // inSQLite runs fn, which inserts, in a transaction and commits it.
 func inSQLite(db *sql.DB, fn func(insert *sql.Stmt) error) error {
-	tx, err := db.Begin()
-	if err != nil {
-		return err
-	}
-	insert, err := tx.Prepare(sqliteInsert)
-	if err == nil {
-		err = errors.Join(fn(insert), insert.Close())
-	}
-	if err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	return tx.Commit()
+	return peer.InSQLite(db, func(tx *sql.Tx) error {
+		insert, err := tx.Prepare(peer.SQLiteInsert)
+		if err != nil {
+			return err
+		}
+		return errors.Join(fn(insert), insert.Close())
+	})
 }
 
 func insertRow(insert *sql.Stmt, m recall.Message, created time.Time) error {
@@ -216,7 +161,7 @@ type sqliteQueue struct {
 	path                     string
 	statement                string // that cancels
 	cancels, publishes, work *sql.DB
-	held                     []int64 // claimed and handled, not yet finished
+	held                     []peer.SQLiteClaimed // claimed and handled, not yet finished
 	refused                  atomic.Int64
 }
 
@@ -314,44 +259,21 @@ func (q *sqliteQueue) deliver(t *traffic) error {
 
 func (q *sqliteQueue) turn() error {
 	const few = 10
-	var claimed []int64
-	tx, err := q.work.Begin()
-	if err != nil {
-		return err
-	}
-	for _, id := range q.held {
-		if _, err := tx.Exec(sqliteFinish, id); err != nil {
-			return errors.Join(err, tx.Rollback())
+	var claimed []peer.SQLiteClaimed
+	err := peer.InSQLite(q.work, func(tx *sql.Tx) (err error) {
+		for _, c := range q.held {
+			if _, err := tx.Exec(peer.SQLiteFinish, c.ID); err != nil {
+				return err
+			}
 		}
-	}
-	if claimed, err = claim(tx, few); err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	if err := tx.Commit(); err != nil {
+		claimed, err = peer.ClaimSQLite(tx, few)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	q.held = claimed
 	return nil
-}
-
-func claim(tx *sql.Tx, most int) (ids []int64, err error) {
-	rows, err := tx.Query(sqliteClaim, time.Now().UnixMilli(), most)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var (
-			id   int64
-			to   string
-			body []byte
-		)
-		if err := rows.Scan(&id, &to, &body); err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, rows.Err()
 }
 
 // afterwork is what a commit leaves for later: the checkpoint.

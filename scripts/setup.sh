@@ -7,10 +7,12 @@ set -euo pipefail
 
 # part | how to see that it is there | the packages that bring it
 parts='
-gcc    | links_c           | gcc libc6-dev
-strace | command -v strace | strace
-node   | runs_npm          | nodejs npm
-wrk    | command -v wrk    | wrk
+gcc      | links_c                 | gcc libc6-dev
+strace   | command -v strace       | strace
+node     | runs_npm                | nodejs npm
+wrk      | command -v wrk          | wrk
+postgres | has_postgres            | postgresql
+redis    | command -v redis-server | redis-server
 '
 
 # A compiler without the headers of the C library is not enough for -race.
@@ -24,6 +26,9 @@ links_c() {
 
 # npm comes with Node, except from Debian.
 runs_npm() { command -v node && command -v npm; }
+
+# Debian keeps the server off the path. bench/peer looks in the same places.
+has_postgres() { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb 2>/dev/null | grep .; }
 
 need_go() {
 	local have
@@ -67,7 +72,22 @@ apt_install() {
 		refreshed=1
 		as_root apt-get update -qq || true
 	fi
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+	local status=0 policy=
+	policy=$(no_services) || true
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" || status=$?
+	[ -z "$policy" ] || as_root rm -f "$policy"
+	return $status
+}
+
+# no_services keeps what is installed from starting as a service of the machine:
+# a benchmark starts its own. It prints the file to remove afterwards, if the
+# machine had no such rule.
+no_services() {
+	local policy=/usr/sbin/policy-rc.d
+	[ ! -e "$policy" ] || return 1
+	printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+	as_root chmod +x "$policy"
+	echo "$policy"
 }
 
 missing=0
