@@ -3,6 +3,7 @@ package recall_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -101,6 +102,38 @@ func TestBadMessages(t *testing.T) {
 		}
 	}
 	checkCount(t, b, recall.Count{})
+}
+
+// TestValidate: it refuses what Publish refuses, for the same reason, and says what is
+// only too much.
+func TestValidate(t *testing.T) {
+	b := newBroker(t, nil)
+	for _, c := range []struct {
+		m         recall.Message
+		field     string
+		overLimit bool
+	}{
+		{recall.Message{URL: "local:a"}, "", false},
+		{recall.Message{Topic: "nobody knows it"}, "", false},
+		{recall.Message{Topic: "t", Retries: recall.Retries(-1)}, "Retries", false},
+		{recall.Message{Topic: strings.Repeat("t", recall.MaxName+1)}, "Topic", true},
+		{recall.Message{}, "URL", false},
+		{recall.Message{URL: "local:a", Retries: recall.Retries(recall.MaxRetries + 1)}, "Retries", true},
+		{recall.Message{URL: "local:a", Delay: -1}, "Delay", false},
+		{recall.Message{URL: "local:a", Delay: 11 * 366 * 24 * time.Hour}, "Delay", true},
+		{recall.Message{URL: "local:a", FlowKey: "k", Flow: &recall.FlowLimit{Rate: -1}}, "Flow", false},
+		{recall.Message{URL: "local:a", FlowKey: "k", Flow: &recall.FlowLimit{Rate: recall.MaxFlowRate + 1}}, "Flow", true},
+		{recall.Message{URL: "local:a", Callback: &recall.Callback{URL: "local:c", Timeout: recall.MaxTimeout + 1}}, "Callback.Timeout", true},
+	} {
+		err := b.Validate(c.m)
+		var bad *recall.InvalidError
+		if errors.As(err, &bad) != (c.field != "") || bad != nil && (bad.Field != c.field || bad.OverLimit != c.overLimit) {
+			t.Errorf("%+v: got %v, want %q, %t", c.m, err, c.field, c.overLimit)
+		}
+		if _, published := b.Publish(t.Context(), c.m); c.m.URL != "" && fmt.Sprint(published) != fmt.Sprint(err) {
+			t.Errorf("%+v: Publish says %v, Validate %v", c.m, published, err)
+		}
+	}
 }
 
 func TestGoodMessages(t *testing.T) {

@@ -54,7 +54,7 @@ func checkCallback(field string, c *Callback, depth int, now time.Time) error {
 		return nil
 	}
 	if depth == 0 {
-		return invalid(field, "callbacks of callbacks go deeper than %d", maxCallbackDepth)
+		return overLimit(field, "callbacks of callbacks go deeper than %d", maxCallbackDepth)
 	}
 	times := Message{Delay: c.Delay, Timeout: c.Timeout}
 	for _, check := range []error{
@@ -64,7 +64,7 @@ func checkCallback(field string, c *Callback, depth int, now time.Time) error {
 		checkCallback("FailureCallback", c.FailureCallback, depth-1, now),
 	} {
 		if bad := (*InvalidError)(nil); errors.As(check, &bad) {
-			return invalid(field+"."+bad.Field, "%s", bad.Reason)
+			return &InvalidError{Field: field + "." + bad.Field, Reason: bad.Reason, OverLimit: bad.OverLimit}
 		}
 	}
 	return nil

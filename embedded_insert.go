@@ -103,7 +103,7 @@ func (w *insertWork) encode(msgs []Message, now int64) error {
 		rec := recordOf(&msgs[i], now, &w.text)
 		buf = store.AppendRecord(buf, &rec)
 		if len(buf)-start > store.MaxRecord {
-			return invalid("Message", "its URL, names and labels take %d bytes; the limit is %d", len(buf)-start, store.MaxRecord)
+			return overLimit("Message", "its URL, names and labels take %d bytes; the limit is %d", len(buf)-start, store.MaxRecord)
 		}
 		middle := len(buf)
 		body := bodyOf(&msgs[i])

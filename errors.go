@@ -64,6 +64,12 @@ var (
 type InvalidError struct {
 	Field  string // what was wrong, as named in the Go API: "URL", "Delay", …
 	Reason string // why, for a person
+	// OverLimit says that the value is well-formed, and more than is allowed.
+	OverLimit bool
+}
+
+func overLimit(field, format string, args ...any) error {
+	return &InvalidError{Field: field, Reason: fmt.Sprintf(format, args...), OverLimit: true}
 }
 
 func invalid(field, format string, args ...any) error {

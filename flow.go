@@ -89,14 +89,18 @@ func checkFlow(key string, l *FlowLimit) error {
 		return nil
 	case key == "":
 		return invalid("Flow", "it needs a FlowKey")
-	case l.Rate < 0 || l.Rate > MaxFlowRate:
-		return invalid("Flow", "a rate of %d is not between 0 and %d", l.Rate, MaxFlowRate)
-	case l.Parallelism < 0 || l.Parallelism > MaxFlowParallelism:
-		return invalid("Flow", "a parallelism of %d is not between 0 and %d", l.Parallelism, MaxFlowParallelism)
+	case l.Rate < 0 || l.Parallelism < 0 || l.Period < 0:
+		return invalid("Flow", "a rate, a parallelism and a period are not negative")
+	case l.Rate > MaxFlowRate:
+		return overLimit("Flow", "a rate of %d is more than %d", l.Rate, MaxFlowRate)
+	case l.Parallelism > MaxFlowParallelism:
+		return overLimit("Flow", "a parallelism of %d is more than %d", l.Parallelism, MaxFlowParallelism)
 	case l.Rate == 0 && l.Parallelism == 0:
 		return invalid("Flow", "it limits neither rate nor parallelism")
-	case l.Period < 0 || l.Period > MaxFlowPeriod || l.Period%time.Millisecond != 0:
-		return invalid("Flow", "a period of %v is not between 0 and %v in milliseconds", l.Period, MaxFlowPeriod)
+	case l.Period > MaxFlowPeriod:
+		return overLimit("Flow", "a period of %v is more than %v", l.Period, MaxFlowPeriod)
+	case l.Period%time.Millisecond != 0:
+		return invalid("Flow", "a period of %v is not in milliseconds", l.Period)
 	case l.Period != 0 && l.Rate == 0:
 		return invalid("Flow", "a period without a rate")
 	}

@@ -396,7 +396,7 @@ func canonicalHeader(h http.Header) http.Header {
 
 func checkSize(field string, size, limit int) error {
 	if size > limit {
-		return invalid(field, "%d bytes are more than the limit of %d", size, limit)
+		return overLimit(field, "%d bytes are more than the limit of %d", size, limit)
 	}
 	return nil
 }
@@ -421,7 +421,7 @@ func checkText(field, s string, limit int) error {
 
 func checkLabels(labels []string) error {
 	if len(labels) > MaxLabels {
-		return invalid("Labels", "%d labels are more than the limit of %d", len(labels), MaxLabels)
+		return overLimit("Labels", "%d labels are more than the limit of %d", len(labels), MaxLabels)
 	}
 	size := 0
 	for _, l := range labels {
@@ -472,20 +472,25 @@ func checkTimes(m *Message, now time.Time) error {
 	case m.Delay < 0:
 		return invalid("Delay", "%v is negative", m.Delay)
 	case now.Add(m.Delay).After(latest):
-		return invalid("Delay", "%v is more than ten years", m.Delay)
+		return overLimit("Delay", "%v is more than ten years", m.Delay)
 	case m.NotBefore.After(latest):
-		return invalid("NotBefore", "%s is more than ten years ahead", m.NotBefore.UTC().Format(time.RFC3339))
+		return overLimit("NotBefore", "%s is more than ten years ahead", m.NotBefore.UTC().Format(time.RFC3339))
 	case m.Timeout < 0:
 		return invalid("Timeout", "%v is negative", m.Timeout)
 	case m.Timeout > MaxTimeout:
-		return invalid("Timeout", "%v is more than %v", m.Timeout, MaxTimeout)
+		return overLimit("Timeout", "%v is more than %v", m.Timeout, MaxTimeout)
 	}
 	return nil
 }
 
 func checkRetries(field string, n *int) error {
-	if n != nil && (*n < 0 || *n > MaxRetries) {
-		return invalid(field, "%d is not between 0 and %d", *n, MaxRetries)
+	switch {
+	case n == nil:
+		return nil
+	case *n < 0:
+		return invalid(field, "%d is negative", *n)
+	case *n > MaxRetries:
+		return overLimit(field, "%d is more than %d", *n, MaxRetries)
 	}
 	return nil
 }

@@ -67,10 +67,24 @@ func (b *Broker) PublishBatch(ctx context.Context, msgs []Message) ([]Receipt, e
 	return b.engine.Insert(ctx, resolved, now)
 }
 
+// Validate returns the error that [Broker.Publish] would refuse m with because of what
+// m is, an *[InvalidError], and publishes nothing. Of a message for a topic, with a
+// Topic and without a URL, it looks at everything but whether the topic exists. Safe
+// for concurrent use.
+func (b *Broker) Validate(m Message) error {
+	if m.isForTopic() {
+		if err := checkTopic(m.Topic); err != nil {
+			return err
+		}
+		m.URL = localScheme + "endpoint" // as good as that of any
+	}
+	return m.validate(b.opts, b.clock.Now())
+}
+
 // resolveBatch returns msgs as engines want them.
 func (b *Broker) resolveBatch(msgs []Message, now time.Time) ([]Message, error) {
 	if len(msgs) > b.opts.MaxBatch {
-		return nil, invalid("batch", "%d messages are more than the limit of %d", len(msgs), b.opts.MaxBatch)
+		return nil, overLimit("batch", "%d messages are more than the limit of %d", len(msgs), b.opts.MaxBatch)
 	}
 	resolved := make([]Message, len(msgs))
 	for i, m := range msgs {

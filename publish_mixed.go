@@ -61,7 +61,7 @@ func (b *Broker) resolveMixed(msgs []Message, now time.Time) (all []Message, siz
 			return nil, nil, &BatchError{Index: i, Err: err}
 		}
 		if all = append(all, list...); len(all) > b.opts.MaxBatch {
-			return nil, nil, invalid("batch", "the messages to all endpoints are more than the limit of %d", b.opts.MaxBatch)
+			return nil, nil, overLimit("batch", "the messages to all endpoints are more than the limit of %d", b.opts.MaxBatch)
 		}
 		sizes = append(sizes, len(list))
 	}

@@ -43,7 +43,7 @@ func checkRedaction(r *Redaction) error {
 		return nil
 	}
 	if len(r.Header) > maxRedacted {
-		return invalid("Redact", "%d headers are more than the limit of %d", len(r.Header), maxRedacted)
+		return overLimit("Redact", "%d headers are more than the limit of %d", len(r.Header), maxRedacted)
 	}
 	for _, name := range r.Header {
 		if !isToken(name) {

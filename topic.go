@@ -61,7 +61,7 @@ func (b *Broker) AddEndpoints(ctx context.Context, topic string, endpoints ...En
 	}
 	return b.changeTopic(ctx, topic, func(t *Topic, found bool, _ error) error { // a fault is overwritten
 		if !found && b.topics.size() >= MaxTopics {
-			return invalid("Topic", "there are %d topics already", MaxTopics)
+			return overLimit("Topic", "there are %d topics already", MaxTopics)
 		}
 		for _, e := range endpoints {
 			if err := t.add(e); err != nil {
@@ -69,7 +69,7 @@ func (b *Broker) AddEndpoints(ctx context.Context, topic string, endpoints ...En
 			}
 		}
 		if len(t.Endpoints) > MaxEndpoints {
-			return invalid("Endpoints", "%d endpoints are more than the limit of %d", len(t.Endpoints), MaxEndpoints)
+			return overLimit("Endpoints", "%d endpoints are more than the limit of %d", len(t.Endpoints), MaxEndpoints)
 		}
 		return nil
 	})

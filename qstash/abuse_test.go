@@ -184,7 +184,7 @@ func TestAbusePaths(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if dest == "a b" || strings.HasPrefix(dest, "https%3A") || isName(dest) {
+		if dest == "a b" || strings.HasPrefix(dest, "https%3A") || isName(dest) || len(dest) > 2048 {
 			continue // answered in its place
 		}
 		w.refuse(request("POST", "/v2/batch", string(item)), before)

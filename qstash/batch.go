@@ -97,7 +97,9 @@ type batchGroup struct {
 // isSlotError tells what concerns one item only.
 func isSlotError(err error) bool {
 	var own *statusError
-	return errors.Is(err, errUnknownGroup{}) || errors.As(err, &own) && own.status == http.StatusRequestEntityTooLarge
+	var invalid *recall.InvalidError
+	return errors.Is(err, errUnknownGroup{}) || errors.As(err, &invalid) && invalid.OverLimit ||
+		errors.As(err, &own) && own.status == http.StatusRequestEntityTooLarge
 }
 
 // isBadRequest tells what is the fault of an item.
@@ -107,7 +109,7 @@ func isBadRequest(err error) bool {
 }
 
 func (b *batchOf) refuse(slot int, err error) {
-	b.answers[slot] = map[string]string{"error": err.Error()}
+	b.answers[slot] = map[string]string{"error": text(err)}
 }
 
 // publish publishes what was accepted. A group that has gone meanwhile is like one
@@ -217,6 +219,9 @@ func (b *batchOf) message(item batchItem, r *http.Request) (m recall.Message, er
 	}
 	if len(m.Body) > b.h.o.MaxBody {
 		return m, httpError(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", b.h.o.MaxBody)
+	}
+	if err := b.h.b.Validate(m); err != nil {
+		return m, err
 	}
 	return m, group.err
 }

@@ -104,6 +104,42 @@ func TestBatchSlots(t *testing.T) {
 	checkBody(t, w, `[{"error":"topic g not found"}]`)
 }
 
+// TestBatchOverLimit has items that ask for more than is allowed, each for something
+// else: all are well-formed, and what is malformed still refuses the whole.
+func TestBatchOverLimit(t *testing.T) {
+	s := newServer(t, &qstash.Options{MaxBody: recall.DefaultMaxBody + 10})
+	set := func(name, value string) string {
+		return `{"destination":"https://example.com","headers":{"` + name + `":"` + value + `"}}`
+	}
+	var items, wants []string
+	for _, c := range []struct{ item, err string }{
+		{set("Upstash-Retries", "1001"), "Upstash-Retries: 1001 is more than"},
+		{set("Upstash-Delay", "4000d"), "Upstash-Delay: 96000h0m0s is more than ten years"},
+		{set("Upstash-Not-Before", "9000000000"), "Upstash-Not-Before: 2255-03-14"},
+		{set("Upstash-Timeout", "48h"), "Upstash-Timeout: 48h0m0s is more than"},
+		{set("Upstash-Label", strings.Repeat("l", recall.MaxLabelBytes+1)), "Upstash-Label: "},
+		{set("Upstash-Flow-Control-Key", "k\",\"Upstash-Flow-Control-Value\":\"parallelism=1000001"), "a parallelism of 1000001 is more than"},
+		{set("Upstash-Callback", "https://c.test\",\"Upstash-Callback-Retries\":\"1001"), "Upstash-Callback-Retries: 1001"},
+		{`{"destination":"https://example.com/` + strings.Repeat("u", 20_000) + `"}`, "bytes are more than the limit"},
+		{`{"destination":"https://example.com","body":"` + strings.Repeat("b", recall.DefaultMaxBody+1) + `"}`, "body: "},
+	} {
+		items = append(items, c.item, `{"destination":"https://example.com"}`)
+		wants = append(wants, c.err, "")
+	}
+	w := s.call("POST", "/v2/batch", "["+strings.Join(items, ",")+"]")
+	checkStatus(t, w, 200)
+	slots := decode[[]slot](t, w)
+	for i, want := range wants {
+		if got := slots[i].Error; (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("item %d, %.80s: got %q, want %q", i, items[i], got, want)
+		}
+	}
+	if n, err := s.b.Count(t.Context(), recall.Filter{Hosts: []string{"example.com"}}); err != nil || n.Pending != len(wants)/2 {
+		t.Errorf("published: %+v, %v", n, err)
+	}
+	checkError(t, s.call("POST", "/v2/batch", "["+items[0]+","+set("Upstash-Retries", "-1")+"]"), 400, "item 1")
+}
+
 // TestBatchRefused has one item that is malformed, or a body that is: nothing
 // is published.
 func TestBatchRefused(t *testing.T) {
@@ -128,7 +164,6 @@ func TestBatchRefused(t *testing.T) {
 		{"bad name in lower case", `{"destination":"https://example.com","headers":{"upstash-delay ":"1h"}}`, "not the name of a header"},
 		{"empty name", `{"destination":"https://example.com","headers":{"":"x"}}`, "not the name of a header"},
 		{"bad forwarded value", `{"destination":"https://example.com","headers":{"Upstash-Forward-A":"x\ny"}}`, "headers: "},
-		{"body over the limit of the broker", `{"destination":"https://example.com","body":"` + strings.Repeat("b", recall.DefaultMaxBody+1) + `"}`, "body: "},
 		{"body that is not text", `{"destination":"https://example.com","body":"` + "\xff" + `"}`, "not valid UTF-8"},
 		{"null", "null", "a non-empty destination"},
 		{"string", `"https://example.com"`, "item 2"},

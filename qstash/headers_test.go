@@ -145,45 +145,48 @@ func TestSettingsTogether(t *testing.T) {
 // TestSettingsRefused has values that cannot be, and what is not supported:
 // neither may be ignored in silence.
 func TestSettingsRefused(t *testing.T) {
-	for _, test := range []struct{ header, value, err string }{
-		{"Upstash-Delay", "soon", "Upstash-Delay"},
-		{"Upstash-Delay", "-1s", "Upstash-Delay"},
-		{"Upstash-Delay", "1.5h", "Upstash-Delay"},
-		{"Upstash-Delay", "1h30", "Upstash-Delay"},
-		{"Upstash-Delay", "1w", "Upstash-Delay"},
-		{"Upstash-Delay", "100000d", "Upstash-Delay: "},
-		{"Upstash-Delay", "9223372036854775807", "Upstash-Delay"},
-		{"Upstash-Delay", "99999999999999999999d", "Upstash-Delay"},
-		{"Upstash-Timeout", "never", "Upstash-Timeout"},
-		{"Upstash-Timeout", "25h", "Upstash-Timeout: "},
-		{"Upstash-Not-Before", "tomorrow", "Upstash-Not-Before"},
-		{"Upstash-Not-Before", "-1", "Upstash-Not-Before"},
-		{"Upstash-Not-Before", "946684860000", "Upstash-Not-Before"}, // milliseconds
-		{"Upstash-Retries", "-1", "Upstash-Retries"},
-		{"Upstash-Retries", "many", "Upstash-Retries"},
-		{"Upstash-Retries", "1001", "Upstash-Retries: "},
-		{"Upstash-Method", "GE T", "Upstash-Method: "},
-		{"Upstash-Not-Before", "253402300799", "Upstash-Not-Before: "}, // more than ten years ahead
-		{"Upstash-Label", strings.Repeat("l", 513), "Upstash-Label: "},
-		{"Upstash-Label", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "Upstash-Label: "},
-		{"Upstash-Flow-Control-Key", strings.Repeat("k", 257), "Upstash-Flow-Control-Key: "},
-		{"Upstash-Flow-Control-Value", "parallelism=1", "needs an Upstash-Flow-Control-Key"},
-		{"Upstash-Header-Forward", "yes", "Upstash-Header-Forward"},
+	for _, test := range []struct {
+		header, value, err string
+		over               bool // a limit: a batch goes on without it
+	}{
+		{"Upstash-Delay", "soon", "Upstash-Delay", false},
+		{"Upstash-Delay", "-1s", "Upstash-Delay", false},
+		{"Upstash-Delay", "1.5h", "Upstash-Delay", false},
+		{"Upstash-Delay", "1h30", "Upstash-Delay", false},
+		{"Upstash-Delay", "1w", "Upstash-Delay", false},
+		{"Upstash-Delay", "100000d", "Upstash-Delay: ", true},
+		{"Upstash-Delay", "9223372036854775807", "Upstash-Delay", false},
+		{"Upstash-Delay", "99999999999999999999d", "Upstash-Delay", false},
+		{"Upstash-Timeout", "never", "Upstash-Timeout", false},
+		{"Upstash-Timeout", "25h", "Upstash-Timeout: ", true},
+		{"Upstash-Not-Before", "tomorrow", "Upstash-Not-Before", false},
+		{"Upstash-Not-Before", "-1", "Upstash-Not-Before", false},
+		{"Upstash-Not-Before", "946684860000", "Upstash-Not-Before", false}, // milliseconds
+		{"Upstash-Retries", "-1", "Upstash-Retries", false},
+		{"Upstash-Retries", "many", "Upstash-Retries", false},
+		{"Upstash-Retries", "1001", "Upstash-Retries: ", true},
+		{"Upstash-Method", "GE T", "Upstash-Method: ", false},
+		{"Upstash-Not-Before", "253402300799", "Upstash-Not-Before: ", true}, // more than ten years ahead
+		{"Upstash-Label", strings.Repeat("l", 513), "Upstash-Label: ", true},
+		{"Upstash-Label", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "Upstash-Label: ", true},
+		{"Upstash-Flow-Control-Key", strings.Repeat("k", 257), "Upstash-Flow-Control-Key: ", true},
+		{"Upstash-Flow-Control-Value", "parallelism=1", "needs an Upstash-Flow-Control-Key", false},
+		{"Upstash-Header-Forward", "yes", "Upstash-Header-Forward", false},
 
-		{"Upstash-Callback", "example.com", "Upstash-Callback: "},
-		{"Upstash-Failure-Callback", "ftp://example.com", "Upstash-Failure-Callback: "},
-		{"Upstash-Failure-Callback", "local:h", "Upstash-Failure-Callback: "},
-		{"Upstash-Callback", "https://:80", "Upstash-Callback: "},
-		{"Upstash-Cron", "* * * *", "Upstash-Cron"},
-		{"Upstash-Schedule-Id", "s", "Upstash-Schedule-Id"},
-		{"Upstash-Queue-Name", "a b", "name of the queue"},
-		{"Upstash-Deduplication-Id", strings.Repeat("d", 257), "Upstash-Deduplication-Id: "},
-		{"Upstash-Content-Based-Deduplication", "yes", "Upstash-Content-Based-Deduplication"},
-		{"Upstash-Retry-Delay", "often", "Upstash-Retry-Delay: "},
-		{"Upstash-Redact-Fields", "bodies", "Upstash-Redact-Fields: "},
-		{"Upstash-Redact-Fields", "body,", "Upstash-Redact-Fields: "},
-		{"Upstash-Redact-Fields", "header[]", "Upstash-Redact-Fields: "},
-		{"Upstash-Redact-Fields", "header[a b]", "Upstash-Redact-Fields: "},
+		{"Upstash-Callback", "example.com", "Upstash-Callback: ", false},
+		{"Upstash-Failure-Callback", "ftp://example.com", "Upstash-Failure-Callback: ", false},
+		{"Upstash-Failure-Callback", "local:h", "Upstash-Failure-Callback: ", false},
+		{"Upstash-Callback", "https://:80", "Upstash-Callback: ", false},
+		{"Upstash-Cron", "* * * *", "Upstash-Cron", false},
+		{"Upstash-Schedule-Id", "s", "Upstash-Schedule-Id", false},
+		{"Upstash-Queue-Name", "a b", "name of the queue", false},
+		{"Upstash-Deduplication-Id", strings.Repeat("d", 257), "Upstash-Deduplication-Id: ", true},
+		{"Upstash-Content-Based-Deduplication", "yes", "Upstash-Content-Based-Deduplication", false},
+		{"Upstash-Retry-Delay", "often", "Upstash-Retry-Delay: ", false},
+		{"Upstash-Redact-Fields", "bodies", "Upstash-Redact-Fields: ", false},
+		{"Upstash-Redact-Fields", "body,", "Upstash-Redact-Fields: ", false},
+		{"Upstash-Redact-Fields", "header[]", "Upstash-Redact-Fields: ", false},
+		{"Upstash-Redact-Fields", "header[a b]", "Upstash-Redact-Fields: ", false},
 	} {
 		t.Run(test.header+" "+test.value[:min(len(test.value), 20)], func(t *testing.T) {
 			s := newServer(t, nil)
@@ -193,6 +196,12 @@ func TestSettingsRefused(t *testing.T) {
 			checkError(t, s.call("POST", target+"?"+strings.ToLower(test.header)+"="+url.QueryEscape(test.value), ""), 400, test.err)
 			w := s.call("POST", "/v2/batch", `[{"destination":"https://example.com"},{"destination":"https://example.com","headers":{"`+
 				test.header+`":"`+test.value+`"}}]`)
+			if test.over {
+				if slots := decode[[]slot](t, w); len(slots) != 2 || !strings.Contains(slots[1].Error, test.err) {
+					t.Errorf("batch: got %+v", slots)
+				}
+				return
+			}
 			checkError(t, w, 400, test.err)
 			checkError(t, w, 400, "item 1")
 			s.checkGone("")
