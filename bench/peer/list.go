@@ -2,7 +2,7 @@ package peer
 
 // Embedded are the peers that need nothing but this process, Recall not among
 // them.
-var Embedded = []*Peer{SQLiteByHand, SQLiteGrouped, Goqite, NATS, RiverSQLite}
+var Embedded = append([]*Peer{SQLiteByHand, SQLiteGrouped, Goqite, NATS}, on64...)
 
 // Services are those that need a program beside it, which they start.
 var Services = []*Peer{PostgresByHand, RiverPostgres, Asynq}

@@ -219,9 +219,6 @@ var quietly = map[string]func(dir string) (Queue, error){
 		return closed(db, err)
 	},
 	"goqite on SQLite with synchronous=OFF": func(dir string) (Queue, error) { return openGoqite(dir, "synchronous(OFF)") },
-	"River on SQLite with synchronous=OFF": func(dir string) (Queue, error) {
-		return openRiverSQLite(context.Background(), dir, "synchronous(OFF)")
-	},
 	"NATS with its default sync interval": func(dir string) (Queue, error) {
 		return openNATS(context.Background(), dir, natsSettings{})
 	},

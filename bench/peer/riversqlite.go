@@ -1,3 +1,5 @@
+//go:build !386 && !arm && !mips && !mipsle
+
 package peer
 
 import (
@@ -17,6 +19,10 @@ var RiverSQLite = &Peer{
 	CountBy:  riverCount,
 	Open:     func(ctx context.Context, dir string, _ int) (Queue, error) { return openRiverSQLite(ctx, dir) },
 }
+
+// on64 are the embedded peers that are only built for 64 bits: the driver has a
+// number that does not fit into fewer.
+var on64 = []*Peer{RiverSQLite}
 
 type riverSQLiteQueue struct {
 	*riverQueue[*sql.Tx]
