@@ -154,13 +154,18 @@ func (c *bulk) run(ctx context.Context) error {
 }
 
 // walk takes the pending matches, oldest first, up to the first one in flight
-// that stops it, which it returns.
+// that stops it, which it returns. What matches is decided before: a message that is
+// gone may let others go on, and their state is another one then.
 func (c *bulk) walk() *entry {
+	matching := map[*entry]bool{}
+	for _, e := range c.r.live {
+		matching[e] = c.matches(e) && c.wants(e)
+	}
 	for _, e := range slices.Clone(c.r.live) {
 		if e.seq <= c.walked || e.seq > c.last {
 			continue
 		}
-		if c.matches(e) && c.wants(e) {
+		if matching[e] {
 			if c.req.Limit > 0 && c.res.Cancelled+c.res.Requested >= c.req.Limit {
 				return nil
 			}

@@ -202,6 +202,14 @@ var queueTests = slices.Concat(
 			x.cancelMatching(recall.Filter{States: []recall.State{recall.StateQueueBlocked}, Labels: []string{"l"}}, 4)
 			x.wantList(byQueue("q"), ids[0])
 		}},
+		{"what a cancellation lets go on is not taken for that", func(x *fixture) {
+			ids := append(x.publishMany(3, queue("q"), due(far)), x.publish(due(far)))
+			delayed := recall.Filter{States: []recall.State{recall.StateDelayed}}
+			x.wantCount(delayed, 2, 0)
+			x.cancelMatching(delayed, 2)
+			x.wantList(recall.Filter{}, ids[1:3]...)
+			x.wantState(ids[1], recall.StateDelayed)
+		}},
 		{"the next message waits for the callbacks of the one before", func(x *fixture) {
 			ids := x.publishDue(3, queue("q"))
 			l := x.claimOne(ids[0])
