@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/recallmq/recall/bench/peer"
@@ -104,12 +105,13 @@ func (w *peerWaiting) afterCheckpoint(i int, q peer.Queue, t *traffic) error {
 // noticed looks at what the publisher met.
 func (w *peerWaiting) noticed(i int, t *traffic, cancels []span) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	publishes := slices.Clone(t.publishes)
+	t.mu.Unlock()
 	for _, c := range cancels {
-		w.stalls[i].add(ms(exact(within(t.publishes, []span{c})).Max))
+		w.stalls[i].add(ms(exact(within(publishes, []span{c})).Max))
 		if i == 0 {
-			w.during = append(w.during, within(t.publishes, []span{c})...)
-			w.before = append(w.before, within(t.publishes, []span{c.before(c.from, w.b.Gap/10)})...)
+			w.during = append(w.during, within(publishes, []span{c})...)
+			w.before = append(w.before, within(publishes, []span{c.before(c.from, w.b.Gap/10)})...)
 		}
 	}
 }

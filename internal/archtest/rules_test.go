@@ -58,6 +58,10 @@ func TestImportRules(t *testing.T) {
 		{"cmd/recall", Module + "/enginetest", false},
 		{"cmd/recall", "testing", false},
 		{"bench", Module + "/cmd/recall", false},
+		{"bench", Module + "/bench/peer", true},
+		{"bench/peer", Module, true},
+		{"bench/peer", Module + "/store", false},
+		{"bench/peer", "github.com/nats-io/nats.go", true},
 		{"unheard", Module, false},
 	} {
 		if fault := CheckImport(c.pkg, false, c.imported); (fault == "") != c.ok {
