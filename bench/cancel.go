@@ -343,6 +343,9 @@ func (r *cancelRun) reportWalk(k *cancelCase, where string, small, q quantiles) 
 	if k.name != byLabel(0).name {
 		return
 	}
+	if publish := r.publishBefore(); publish.Samples > 0 && r.publishers > 0 {
+		small = publish // a commit in the same surroundings
+	}
 	perEntry := float64(q.P50-small.P50) / float64(max(1, k.scanned))
 	r.b.report.rates("  beyond a small commit, per entry", "ns", series{max(0, perEntry)}).atMost(3, 100)
 	if r.publishers > 0 {
