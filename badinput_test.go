@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -354,5 +355,42 @@ func TestCancelledContext(t *testing.T) {
 			}
 		}
 		checkCount(t, b, recall.Count{Pending: 1})
+	})
+}
+
+// TestLargestMessage publishes what is at every limit at once, and has it delivered:
+// then its callback is as large as one can be. Nothing refuses either because of the
+// room on a page of the file.
+func TestLargestMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := openFile(t, &recall.Options{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+		})})
+		name := func(c string) string { return strings.Repeat(c, recall.MaxName) }
+		url := func(c string) string { return "https://" + strings.Repeat(c, recall.MaxURL-len("https://")) }
+		labels := slices.Repeat([]string{strings.Repeat("l", recall.MaxLabelBytes/recall.MaxLabels)}, recall.MaxLabels)
+		callback := &recall.Callback{URL: url("c"), Retries: recall.Retries(recall.MaxRetries), Timeout: recall.MaxTimeout, Delay: time.Hour, Method: "OPTIONS"}
+		callback.Callback = &recall.Callback{URL: url("d"), Delay: time.Hour}
+		m := recall.Message{
+			URL: url("u"), Method: "OPTIONS", Queue: name("q"), Topic: name("t"), ScheduleID: name("s"), FlowKey: name("f"), Labels: labels,
+			CallerIP: "1111:1111:1111:1111:1111:1111:1111:1111", NotBefore: time.Now().Add(time.Minute), Timeout: recall.MaxTimeout,
+			Retries: recall.Retries(recall.MaxRetries), Priority: recall.MinPriority, Callback: callback,
+		}
+		if _, err := f.Publish(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{m.URL, callback.URL, callback.Callback.URL} {
+			f.reopen(t)
+			var waiting []recall.Message
+			for m, err := range f.List(t.Context(), recall.Filter{}) {
+				if waiting = append(waiting, m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if len(waiting) != 1 || waiting[0].URL != want || len(waiting[0].Labels) != recall.MaxLabels {
+				t.Fatalf("got %d messages, want one to %.20s", len(waiting), want)
+			}
+			sleep(time.Hour)
+		}
 	})
 }

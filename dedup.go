@@ -27,8 +27,24 @@ const (
 // deduplication ids are reserved as Options.MaxDeduplicationIDs allows: the call
 // has published nothing, because its message could not be told from a duplicate
 // later. It goes on when ids have expired; messages without an id are not
-// concerned. It matches [ErrFull] too.
+// concerned. It matches [ErrFull] too; a [*DeduplicationFullError] says which
+// messages of a batch it was.
 var ErrDeduplicationFull = fmt.Errorf("%w: no more deduplication ids can be reserved", ErrFull)
+
+// DeduplicationFullError says which messages of a call had no room for their
+// deduplication ids. Without these the others would have been published. It matches
+// [ErrDeduplicationFull].
+type DeduplicationFullError struct {
+	Indexes []int // positions in the call, from 0, ascending; never empty
+}
+
+// Error implements error.
+func (e *DeduplicationFullError) Error() string {
+	return fmt.Sprintf("%v: for %d of the messages", ErrDeduplicationFull, len(e.Indexes))
+}
+
+// Unwrap returns [ErrDeduplicationFull].
+func (e *DeduplicationFullError) Unwrap() error { return ErrDeduplicationFull }
 
 // What engines are given as Message.DeduplicationID is an id of the program as it
 // is, or begins with a control character, which such an id cannot have.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"reflect"
 	"strings"
 	"testing"
@@ -172,8 +173,12 @@ func TestDeduplicationLimit(t *testing.T) {
 			}
 		}
 		a := receipt(t, f.Broker, with("a"))
-		_, err := f.PublishBatch(ctx, []recall.Message{with("b"), with(""), with("c"), with("d")})
+		_, err := f.PublishBatch(ctx, []recall.Message{with("b"), with(""), with("c"), with("d"), with("a"), with("b"), with("d"), with("e")})
 		full("a batch", err)
+		var which *recall.DeduplicationFullError
+		if !errors.As(err, &which) || !slices.Equal(which.Indexes, []int{3, 6, 7}) {
+			t.Errorf("a batch: got %v, want the messages d, d and e", which)
+		}
 		if s := f.Stats(); s.Pending != 1 || s.DeduplicationIDs != 1 {
 			t.Errorf("the batch has left %d messages and %d ids", s.Pending-1, s.DeduplicationIDs-1)
 		}

@@ -278,7 +278,8 @@ func (e *embedded) applyReserved(placed []placement) {
 type unique struct {
 	ids   []uniqueRow // by row; nil if no message has an id
 	keyed int         // messages with an id
-	full  bool        // there is no room for the ids: nothing was written
+	// refused are the messages whose ids find no room. With any, nothing is written.
+	refused []int
 }
 
 type uniqueRow struct {
@@ -314,10 +315,11 @@ func (u *unique) room() int64 {
 // decide says which messages are duplicates, before any of them is numbered. If
 // there is no room for the ids of the others, nothing may be written.
 func (w *insertWork) decide(t *turn) bool {
-	w.full = false
+	w.refused = nil
 	if w.ids == nil {
 		return true
 	}
+	room := t.e.reserved.limit - t.e.reserved.count - len(t.reserving.list)
 	fresh := make(map[dedupKey]int, w.keyed)
 	for i := range w.ids {
 		u := &w.ids[i]
@@ -328,13 +330,20 @@ func (w *insertWork) decide(t *turn) bool {
 		if u.first, u.duplicate = t.firstWith(u.key, w.now); u.duplicate {
 			continue
 		}
-		if u.twin, u.duplicate = fresh[u.key]; !u.duplicate {
-			fresh[u.key] = i + 1
+		if u.twin, u.duplicate = fresh[u.key]; u.duplicate {
+			continue
 		}
+		if len(fresh) >= room {
+			w.refused = append(w.refused, i)
+			continue
+		}
+		fresh[u.key] = i + 1
 	}
-	w.full = len(fresh) > 0 && t.e.reserved.count+len(t.reserving.list)+len(fresh) > t.e.reserved.limit
-	return !w.full
+	return !w.isRefused()
 }
+
+// isRefused tells whether nothing was written.
+func (u *unique) isRefused() bool { return len(u.refused) > 0 }
 
 // isDuplicate tells whether a message is not to be stored; then its row gets the
 // id of the first.

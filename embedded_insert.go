@@ -60,8 +60,8 @@ func (e *embedded) Insert(ctx context.Context, msgs []Message, now time.Time) ([
 
 // outcome is that of work which was committed.
 func (w *insertWork) outcome(now time.Time) ([]Receipt, error) {
-	if w.full {
-		return nil, ErrDeduplicationFull
+	if w.isRefused() {
+		return nil, &DeduplicationFullError{w.refused}
 	}
 	return w.receipts(now), nil
 }
@@ -210,7 +210,7 @@ func headerOf(fields []store.Field) http.Header {
 }
 
 func (w *insertWork) inserted() *insertWork {
-	if w.full {
+	if w.isRefused() {
 		return nil
 	}
 	return w
@@ -274,7 +274,7 @@ func (t *turn) arrival(w *insertWork, i int) *standing {
 
 // apply adds the entries; they stay invisible until the whole commit is in.
 func (w *insertWork) apply(e *embedded) {
-	if w.full {
+	if w.isRefused() {
 		return
 	}
 	w.redrive.apply(e)

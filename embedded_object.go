@@ -79,7 +79,7 @@ func (w *objectWork) write(t *turn) error {
 		return nil
 	}
 	if len(w.insert.rows) > 0 {
-		if err := w.insert.write(t); err != nil || w.insert.full {
+		if err := w.insert.write(t); err != nil || w.insert.isRefused() {
 			return err
 		}
 	}
@@ -137,7 +137,7 @@ func (w *insertWork) fills(queue string) bool {
 }
 
 func (w *objectWork) apply(e *embedded) {
-	if !w.insert.full && w.refused == nil {
+	if !w.insert.isRefused() && w.refused == nil {
 		w.insert.apply(e)
 	}
 }

@@ -234,8 +234,8 @@ func (x *embeddedTx) Insert(msgs []Message, now time.Time) ([]Receipt, error) {
 	if err := x.try(w.write(&x.c.turn)); err != nil {
 		return nil, err
 	}
-	if w.full {
-		return nil, ErrDeduplicationFull
+	if w.isRefused() {
+		return nil, &DeduplicationFullError{w.refused}
 	}
 	x.works = append(x.works, w)
 	x.remember(w)

@@ -33,7 +33,7 @@ type Engine interface {
 	// ago, or less than that ahead of its own now, is not stored: its receipt says
 	// Deduplicated and has ID and CreatedAt of the first. Ids are not kept with
 	// messages. Insert, Keeper.Apply and EngineTx.Insert deduplicate; Finish.Follow
-	// and RetryDead do not. Without room for the ids it is ErrDeduplicationFull.
+	// and RetryDead do not. Without room for the ids it is a *DeduplicationFullError.
 	Insert(ctx context.Context, msgs []Message, now time.Time) ([]Receipt, error)
 	// Get returns a live message, pending or in flight, or ErrNotFound.
 	Get(ctx context.Context, id MessageID, now time.Time) (Message, error)

@@ -43,7 +43,7 @@ func (b *Broker) Publish(ctx context.Context, m Message) (Receipt, error) {
 	}
 	receipts, err := b.engine.Insert(ctx, []Message{m}, now)
 	if err != nil {
-		return Receipt{}, err
+		return Receipt{}, unbatched(err)
 	}
 	return receipts[0], nil
 }
@@ -52,8 +52,9 @@ func (b *Broker) Publish(ctx context.Context, m Message) (Receipt, error) {
 // all of them are durable and become visible at once, or none is. Receipts are
 // in the order of msgs; of two with the same deduplication id the later one is a
 // duplicate of the other. An invalid message refuses the whole batch with a
-// *[BatchError] that names it; more than Options.MaxBatch messages are
-// [ErrInvalid]. An empty batch does nothing.
+// *[BatchError] that names it, and one whose deduplication id finds no room with a
+// *[DeduplicationFullError] that names all of these; more than Options.MaxBatch
+// messages are [ErrInvalid]. An empty batch does nothing.
 func (b *Broker) PublishBatch(ctx context.Context, msgs []Message) ([]Receipt, error) {
 	if err := b.begin(ctx); err != nil {
 		return nil, err
@@ -99,8 +100,12 @@ func (b *Broker) resolveBatch(msgs []Message, now time.Time) ([]Message, error) 
 // unbatched is the error of a batch of one.
 func unbatched(err error) error {
 	var b *BatchError
-	if errors.As(err, &b) {
+	var full *DeduplicationFullError
+	switch {
+	case errors.As(err, &b):
 		return b.Err
+	case errors.As(err, &full):
+		return ErrDeduplicationFull
 	}
 	return err
 }

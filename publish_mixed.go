@@ -2,6 +2,7 @@ package recall
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 )
@@ -14,8 +15,9 @@ import (
 //
 // A message that cannot be published refuses the whole with a *[BatchError],
 // which wraps [ErrNoTopic] if its topic does not exist. More than
-// Options.MaxBatch messages, each endpoint counted, are [ErrInvalid]. Otherwise
-// it is like the other two.
+// Options.MaxBatch messages, each endpoint counted, are [ErrInvalid]. The positions
+// in a *[DeduplicationFullError] are those in msgs. Otherwise it is like the other
+// two.
 func (b *Broker) PublishMixed(ctx context.Context, msgs []Message) ([][]TopicReceipt, error) {
 	if !slices.ContainsFunc(msgs, Message.isForTopic) {
 		receipts, err := b.PublishBatch(ctx, msgs)
@@ -34,7 +36,7 @@ func (b *Broker) PublishMixed(ctx context.Context, msgs []Message) ([][]TopicRec
 	}
 	receipts, err := b.engine.Insert(ctx, all, now)
 	if err != nil {
-		return nil, err
+		return nil, unmixed(err, sizes)
 	}
 	out := make([][]TopicReceipt, 0, len(msgs))
 	for _, n := range sizes {
@@ -77,6 +79,26 @@ func (b *Broker) fanOut(m Message, now time.Time) ([]Message, error) {
 		return nil, err
 	}
 	return t.fan(m, b.opts, now)
+}
+
+// unmixed makes an error of the engine's name messages as the caller has them, of
+// which each has become so many.
+func unmixed(err error, sizes []int) error {
+	var full *DeduplicationFullError
+	if !errors.As(err, &full) {
+		return err
+	}
+	var out DeduplicationFullError
+	i, end := 0, sizes[0]
+	for _, at := range full.Indexes {
+		for ; at >= end; end += sizes[i] {
+			i++
+		}
+		if n := len(out.Indexes); n == 0 || out.Indexes[n-1] != i {
+			out.Indexes = append(out.Indexes, i)
+		}
+	}
+	return &out
 }
 
 // each gives every message a list of its own.

@@ -3,6 +3,7 @@ package recall_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,4 +66,25 @@ func TestPublishMixed(t *testing.T) {
 		}
 	}
 	checkCount(t, b, recall.Count{Pending: 7})
+}
+
+// TestPublishMixedFull: positions are those of the caller's messages, of which some
+// have become several.
+func TestPublishMixedFull(t *testing.T) {
+	b := openFile(t, &recall.Options{NoDispatch: true, MaxDeduplicationIDs: 5}).Broker
+	addEndpoints(t, b, "orders", threeEndpoints...)
+	msgs := []recall.Message{
+		{Topic: "orders"}, {URL: "local:a", DeduplicationID: "a"}, {Topic: "orders", DeduplicationID: "b"}, // four ids
+		{Topic: "orders", DeduplicationID: "c"}, {URL: "local:d"}, {URL: "local:e", DeduplicationID: "e"}, {URL: "local:a", DeduplicationID: "a"},
+	}
+	_, err := b.PublishMixed(t.Context(), msgs)
+	var full *recall.DeduplicationFullError
+	if !errors.As(err, &full) || !slices.Equal(full.Indexes, []int{3, 5}) || !errors.Is(err, recall.ErrDeduplicationFull) {
+		t.Fatalf("got %v, want the messages 3 and 5", err)
+	}
+	checkCount(t, b, recall.Count{})
+	got, err := b.PublishMixed(t.Context(), slices.Delete(slices.Delete(msgs, 5, 6), 3, 4))
+	if err != nil || len(got) != 5 || !got[4][0].Deduplicated || got[4][0].ID != got[1][0].ID {
+		t.Errorf("without them: %+v, %v", got, err)
+	}
 }

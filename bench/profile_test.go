@@ -1,12 +1,12 @@
 package main
 
 import (
+	"crypto/sha256"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/pprof/profile"
 )
@@ -50,15 +50,17 @@ func TestProfiled(t *testing.T) {
 	}
 }
 
-// contend has two wait for one lock.
+// contend has several wait for one lock, which each holds for as long as some work
+// takes.
 func contend() {
 	var mu sync.Mutex
+	work := make([]byte, 1<<20)
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
 			for range 5 {
 				mu.Lock()
-				time.Sleep(time.Millisecond)
+				sha256.Sum256(work)
 				mu.Unlock()
 			}
 		})

@@ -112,16 +112,32 @@ func (b *batchOf) refuse(slot int, err error) {
 	b.answers[slot] = map[string]string{"error": text(err)}
 }
 
+// drop refuses messages that were accepted, by their ascending positions in msgs.
+func (b *batchOf) drop(err error, positions ...int) {
+	msgs, slots := b.msgs[:0], b.slots[:0]
+	for i := range b.msgs {
+		if _, found := slices.BinarySearch(positions, i); found {
+			b.refuse(b.slots[i], err)
+			continue
+		}
+		msgs, slots = append(msgs, b.msgs[i]), append(slots, b.slots[i])
+	}
+	b.msgs, b.slots = msgs, slots
+}
+
 // publish publishes what was accepted. A group that has gone meanwhile is like one
 // that was never there.
 func (b *batchOf) publish(ctx context.Context) error {
 	for {
 		lists, err := b.h.b.PublishMixed(ctx, b.msgs)
 		var bad *recall.BatchError
+		var full *recall.DeduplicationFullError
 		switch {
 		case errors.As(err, &bad) && errors.Is(err, recall.ErrNoTopic):
-			b.refuse(b.slots[bad.Index], errUnknownGroup{b.msgs[bad.Index].Topic})
-			b.msgs, b.slots = slices.Delete(b.msgs, bad.Index, bad.Index+1), slices.Delete(b.slots, bad.Index, bad.Index+1)
+			b.drop(errUnknownGroup{b.msgs[bad.Index].Topic}, bad.Index)
+			continue
+		case errors.As(err, &full):
+			b.drop(recall.ErrDeduplicationFull, full.Indexes...)
 			continue
 		case bad != nil:
 			return badRequest("item %d: %s", b.slots[bad.Index], text(bad.Err))

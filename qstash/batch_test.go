@@ -1,6 +1,7 @@
 package qstash_test
 
 import (
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -198,4 +199,32 @@ func TestBatchTooMany(t *testing.T) {
 	// What no broker takes is not even read to its end.
 	checkError(t, s.call("POST", "/v2/batch", "["+strings.Repeat("{},", 100_001)), 400, "more than 100000 items")
 	s.checkGone("")
+}
+
+// TestBatchDeduplicationFull: when ids find no room, only their items are refused.
+func TestBatchDeduplicationFull(t *testing.T) {
+	engine, err := recall.OpenEngine(filepath.Join(t.TempDir(), "queue.db"), &recall.Options{MaxDeduplicationIDs: 2, Durability: recall.SyncNever})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServerOnEngine(t, engine, recall.Options{NoDispatch: true}, nil)
+	item := func(id string) string {
+		return `{"destination":"https://example.com/","headers":{"Upstash-Deduplication-Id":"` + id + `"}}`
+	}
+	checkStatus(t, s.call("POST", "/v2/publish/https://example.com/", "", "Upstash-Deduplication-Id", "a"), 200)
+	w := s.call("POST", "/v2/batch", "["+strings.Join([]string{item("b"), item("c"), item(""), item("a"), item("c"), item("d")}, ",")+"]")
+	checkStatus(t, w, 200)
+	for i, got := range decode[[]slot](t, w) {
+		refused := i == 1 || i >= 4
+		if (got.Error != "") != refused || (got.MessageID == "") != refused {
+			t.Errorf("item %d: %+v", i, got)
+		}
+	}
+	if n := s.b.Stats().Pending; n != 3 {
+		t.Errorf("%d messages wait, want 3", n)
+	}
+	w = s.call("POST", "/v2/batch", "["+item("e")+"]")
+	if slots := decode[[]slot](t, w); w.Code != 200 || len(slots) != 1 || slots[0].Error == "" {
+		t.Errorf("nothing but such: %d %s", w.Code, w.Body)
+	}
 }

@@ -22,10 +22,10 @@ import (
 func Listener(web *http.Server, l net.Listener) net.Listener { return jsonerrors.Listener(web, l) }
 
 // TLSListener is [Listener] for HTTPS, with the certificate of web.TLSConfig. It is
-// for web.Serve, too, and takes the place of web.ServeTLS. Clients may also speak
-// HTTP/2, unless web.Protocols or its TLSNextProto leave that out; there, answers of
-// net/http's own stay as they are, which are few: headers that are too large (431),
-// or of a connection (400).
+// for web.Serve, too, and takes the place of web.ServeTLS. Clients speak HTTP/1.1;
+// with HTTP/2 in web.Protocols, or in NextProtos of web.TLSConfig, they may speak that
+// as well. There, answers of net/http's own stay as they are, which are few: headers
+// that are too large (431), or of a connection (400).
 func TLSListener(web *http.Server, l net.Listener) net.Listener {
 	return jsonerrors.TLSListener(web, l)
 }

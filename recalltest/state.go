@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -23,6 +24,10 @@ type State struct {
 	Queues    []StateQueue    `json:"queues,omitempty"`
 	Topics    []StateTopic    `json:"topics,omitempty"`
 	Schedules []StateSchedule `json:"schedules,omitempty"`
+	FlowKeys  []StateFlowKey  `json:"flowKeys,omitempty"`
+	// Standing are the cancellations that still take what arrives. Loaded messages
+	// are there before them.
+	Standing []StateStanding `json:"standing,omitempty"`
 
 	// Now, DeadLetters and Deliveries are written only.
 	Now         time.Time   `json:"now,omitzero"`
@@ -33,8 +38,9 @@ type State struct {
 
 // StateMessage is a message of a [State].
 type StateMessage struct {
-	ID    recall.MessageID `json:"id,omitempty"`    // written only: messages that are read get new ids
-	State recall.State     `json:"state,omitempty"` // the same
+	ID recall.MessageID `json:"id,omitempty"` // written only: messages that are read get new ids
+	// State is read only if it is "held": the others follow from the rest.
+	State recall.State `json:"state,omitempty"`
 	// Attempts are those that were made; written only.
 	Attempts int `json:"attempts,omitempty"`
 
@@ -76,28 +82,6 @@ type StateLimit struct {
 	Parallelism int    `json:"parallelism,omitempty"`
 }
 
-// StateQueue is a queue of a [State].
-type StateQueue struct {
-	Name        string `json:"name"`
-	Parallelism int    `json:"parallelism,omitempty"` // default 1
-	Paused      bool   `json:"paused,omitempty"`
-}
-
-// StateTopic is a topic, a URL group, of a [State].
-type StateTopic struct {
-	Name      string            `json:"name"`
-	Endpoints []recall.Endpoint `json:"endpoints"`
-}
-
-// StateSchedule is a schedule of a [State].
-type StateSchedule struct {
-	ID      string       `json:"id"`
-	Cron    string       `json:"cron"`
-	Message StateMessage `json:"message"`
-	Paused  bool         `json:"paused,omitempty"`
-	Next    time.Time    `json:"next,omitzero"` // written only
-}
-
 // StateDead is a dead letter of a [State].
 type StateDead struct {
 	ID      recall.DeadLetterID `json:"id"`
@@ -124,11 +108,12 @@ func (s *Server) Dump(out io.Writer) error {
 }
 
 // Load adds what JSON, a [State], says to what the server holds: queues, topics,
-// schedules, and then all messages in one commit. What cannot be read – unknown
-// names, a delay that is none – is refused before anything is changed; what the
-// broker refuses, such as a URL that is none, leaves what came before it. Of what
-// [Server.Dump] writes it passes over ids and states of messages, dead letters,
-// deliveries, problems and the time.
+// flow-control keys and schedules, then all messages in one commit, then standing
+// cancellations. What cannot be read – unknown names, a delay that is none – is
+// refused before anything is changed; what the broker refuses, such as a URL that is
+// none, leaves what came before it. Of what [Server.Dump] writes it passes over ids,
+// states but that of being held, and attempts of messages, dead letters, deliveries,
+// problems and the time.
 func (s *Server) Load(in io.Reader) error {
 	var state State
 	dec := json.NewDecoder(in)
@@ -148,26 +133,47 @@ func (s *Server) load(ctx context.Context, state *State) error {
 		return err
 	}
 	b := s.Broker()
-	for _, q := range state.Queues {
-		if err := loadQueue(ctx, b, q); err != nil {
-			return fmt.Errorf("recalltest: queue %q: %w", q.Name, err)
-		}
-	}
-	for _, t := range state.Topics {
-		if _, err := b.AddEndpoints(ctx, t.Name, t.Endpoints...); err != nil {
-			return fmt.Errorf("recalltest: topic %q: %w", t.Name, err)
-		}
+	if err := state.loadObjects(ctx, b); err != nil {
+		return err
 	}
 	for _, one := range schedules {
 		if _, err := b.SetSchedule(ctx, one); err != nil {
 			return fmt.Errorf("recalltest: schedule %q: %w", one.ID, err)
 		}
 	}
-	if len(msgs) == 0 {
-		return nil
+	if err := state.publish(ctx, b, msgs, s.Now()); err != nil {
+		return err
 	}
-	_, err = b.PublishBatch(ctx, msgs)
-	return err
+	return state.loadRest(ctx, b)
+}
+
+// publish publishes all messages at once. Those that are to be held must not go out
+// before they are, so they are not due until then.
+func (state *State) publish(ctx context.Context, b *recall.Broker, msgs []recall.Message, now time.Time) error {
+	due := map[int]time.Time{}
+	for i := range msgs {
+		if state.Messages[i].State != recall.StateHeld {
+			continue
+		}
+		if due[i] = msgs[i].NotBefore; due[i].IsZero() {
+			due[i] = now.Add(msgs[i].Delay)
+		}
+		msgs[i].Delay, msgs[i].NotBefore = 0, now.Add(recall.MaxDelay)
+	}
+	receipts, err := b.PublishBatch(ctx, msgs)
+	if err != nil {
+		return err
+	}
+	for _, i := range slices.Sorted(maps.Keys(due)) {
+		id := recall.Filter{IDs: []recall.MessageID{receipts[i].ID}}
+		if _, err := b.Hold(ctx, id); err != nil {
+			return err
+		}
+		if _, err := b.Reschedule(ctx, id, due[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // read makes what a state says ready, before anything is changed.
@@ -180,21 +186,18 @@ func (state *State) read() (msgs []recall.Message, schedules []recall.Schedule, 
 		msgs = append(msgs, m)
 	}
 	for i := range state.Schedules {
-		one := &state.Schedules[i]
-		m, err := one.Message.message()
+		one, err := state.Schedules[i].schedule()
 		if err != nil {
-			return nil, nil, bad("schedule %q: %v", one.ID, err)
+			return nil, nil, bad("schedule %q: %v", state.Schedules[i].ID, err)
 		}
-		schedules = append(schedules, recall.Schedule{ID: one.ID, Cron: one.Cron, Message: m, Paused: one.Paused})
+		schedules = append(schedules, one)
+	}
+	for _, k := range state.FlowKeys {
+		if _, err := k.Limit.limit(); err != nil {
+			return nil, nil, bad("flow-control key %q: %v", k.Key, err)
+		}
 	}
 	return msgs, schedules, nil
-}
-
-func loadQueue(ctx context.Context, b *recall.Broker, q StateQueue) error {
-	if err := b.SetQueue(ctx, q.Name, max(1, q.Parallelism)); err != nil || !q.Paused {
-		return err
-	}
-	return b.PauseQueue(ctx, q.Name)
 }
 
 // message is what a state says, as it is published.
@@ -314,31 +317,8 @@ func (s *Server) state(ctx context.Context) (*State, error) {
 		}
 		state.DeadLetters = append(state.DeadLetters, dead)
 	}
-	return state, state.readObjects(ctx, b)
-}
-
-func (state *State) readObjects(ctx context.Context, b *recall.Broker) error {
-	queues, err := b.Queues(ctx)
-	if err != nil {
-		return err
+	if err := state.readObjects(ctx, b); err != nil {
+		return nil, err
 	}
-	for _, q := range queues {
-		state.Queues = append(state.Queues, StateQueue{q.Name, q.Parallelism, q.Paused})
-	}
-	topics, err := b.Topics(ctx)
-	if err != nil {
-		return err
-	}
-	for _, t := range topics {
-		state.Topics = append(state.Topics, StateTopic{t.Name, t.Endpoints})
-	}
-	schedules, err := b.Schedules(ctx)
-	if err != nil {
-		return err
-	}
-	for _, one := range schedules {
-		m := one.Message
-		state.Schedules = append(state.Schedules, StateSchedule{one.ID, one.Cron, stateOf(&m), one.Paused, one.Next.UTC()})
-	}
-	return nil
+	return state, state.readStanding(ctx, b)
 }

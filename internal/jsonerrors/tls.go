@@ -13,8 +13,8 @@ import (
 )
 
 // TLSListener is [Listener] for HTTPS, with the certificate of web.TLSConfig; web
-// serves it with Serve, not with ServeTLS, and HTTP/2 as well unless web.Protocols
-// or its TLSNextProto leave that out.
+// serves it with Serve, not with ServeTLS, and HTTP/2 only if web.Protocols or the
+// NextProtos of its configuration ask for that.
 //
 // What net/http writes has to be seen before it is encrypted, but a connection
 // that may become one of HTTP/2 has to be a *tls.Conn. So the listener shakes hands
@@ -41,9 +41,9 @@ func withProtocols(web *http.Server) *tls.Config {
 	if len(config.NextProtos) > 0 {
 		return config
 	}
-	config.NextProtos = []string{"h2", "http/1.1"}
-	if web.TLSNextProto != nil && web.TLSNextProto["h2"] == nil || web.Protocols != nil && !web.Protocols.HTTP2() {
-		config.NextProtos = slices.Delete(config.NextProtos, 0, 1)
+	config.NextProtos = []string{"http/1.1"}
+	if web.Protocols != nil && web.Protocols.HTTP2() {
+		config.NextProtos = []string{"h2", "http/1.1"}
 	}
 	return config
 }

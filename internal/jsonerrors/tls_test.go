@@ -81,13 +81,16 @@ func TestTLSListener(t *testing.T) {
 
 // TestHTTP2 has a client that can speak it, and servers that may and may not.
 func TestHTTP2(t *testing.T) {
-	one := &http.Protocols{}
+	one, both := &http.Protocols{}, &http.Protocols{}
 	one.SetHTTP1(true)
+	both.SetHTTP1(true)
+	both.SetHTTP2(true)
 	for _, test := range []struct {
 		name, want string
 		change     func(*http.Server)
 	}{
-		{"by default", "HTTP/2.0 over TLS", func(*http.Server) {}},
+		{"by default", "HTTP/1.1 over TLS", func(*http.Server) {}},
+		{"both", "HTTP/2.0 over TLS", func(web *http.Server) { web.Protocols = both }},
 		{"asked for", "HTTP/2.0 over TLS", func(web *http.Server) { web.TLSConfig.NextProtos = []string{"h2"} }},
 		{"protocols", "HTTP/1.1 over TLS", func(web *http.Server) { web.Protocols = one }},
 		{"nothing next", "HTTP/1.1 over TLS", func(web *http.Server) {
