@@ -4,6 +4,8 @@ import (
 	"context"
 	"runtime"
 	"slices"
+
+	"github.com/recallmq/recall/internal/polite"
 )
 
 // Counts are exact whenever someone looks at them. A walk that marks a hundred
@@ -12,6 +14,9 @@ import (
 // later: while its commit is under way, by background work, or by the first who
 // reads a count. An entry that waits for that has flagUncounted; one that goes
 // on before, because its mark is undone or it is unlinked, settles its own.
+
+// countSlice is how many entries are counted at a time: less than 100 µs of work.
+const countSlice = 1024
 
 // uncounted are the entries that one pass has marked, from at on.
 type uncounted struct {
@@ -109,7 +114,7 @@ func (e *embedded) endCounting(u *uncounted) {
 func (e *embedded) lockCounted() {
 	for {
 		e.mu.Lock()
-		if !e.live.countSomeLocked(walkSlice) {
+		if !e.live.countSomeLocked(countSlice) {
 			return
 		}
 		e.mu.Unlock()
@@ -121,7 +126,7 @@ func (e *embedded) lockCounted() {
 func (e *embedded) countSome() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.live.countSomeLocked(walkSlice)
+	return e.live.countSomeLocked(countSlice)
 }
 
 // countStep is background work: what a pass has marked and had no time to count.
@@ -130,7 +135,7 @@ func (e *embedded) countStep(context.Context) (bool, error) {
 		return false, nil
 	}
 	for range unlinkBatch {
-		runtime.Gosched()
+		polite.Yield()
 		if !e.countSome() {
 			break
 		}
@@ -138,14 +143,15 @@ func (e *embedded) countStep(context.Context) (bool, error) {
 	return true, nil
 }
 
-// submitCounting is submit that counts while the commit is under way.
+// submitCounting is submit that counts while the commit is under way, and keeps no
+// processor from it.
 func (e *embedded) submitCounting(ctx context.Context, w work) error {
 	r, err := e.send(ctx, w, true)
 	if err != nil {
 		return err
 	}
 	for e.countSome() && len(r.ack) == 0 {
-		runtime.Gosched()
+		polite.Yield()
 	}
 	return e.outcomeOf(r)
 }

@@ -397,9 +397,13 @@ func (t *turn) flush() error {
 func (c *committer) apply() {
 	e := c.e
 	fold, trim := e.store.FoldPays(), e.trimPays()
-	c.applyEach(true) // before messages are gone: who looks whether a queue goes on knows of its callbacks
+	e.applyInserts(c.turn.inserts) // before messages are gone: who looks whether a queue goes on knows of its callbacks
 	e.settleFinished(c.turn.finished)
-	c.applyEach(false)
+	for _, r := range c.batch {
+		if r.err == nil {
+			r.work.apply(e)
+		}
+	}
 	e.applyReserved(c.turn.reserving.placed)
 	e.mu.Lock()
 	died := e.dead.last != e.dead.visible
@@ -416,28 +420,11 @@ func (c *committer) apply() {
 	if pays {
 		hint(e.upkeepHint)
 	}
-	for _, r := range c.batch {
-		if in, ok := r.work.(inserter); ok && r.err == nil && in.inserted() != nil {
-			e.enqueueDue(in.inserted())
-			ready = true
-		}
-	}
-	if ready {
+	e.enqueueDue(c.turn.inserts)
+	if ready || len(c.turn.inserts) > 0 {
 		hint(e.claimHint)
 	}
 }
-
-// applyEach applies what may publish messages, or all else.
-func (c *committer) applyEach(inserters bool) {
-	for _, r := range c.batch {
-		if _, is := r.work.(inserter); is == inserters && r.err == nil {
-			r.work.apply(c.e)
-		}
-	}
-}
-
-// inserter is work that may publish messages.
-type inserter interface{ inserted() *insertWork }
 
 // settleFinished unlinks messages whose end is durable.
 func (e *embedded) settleFinished(seqs []uint64) {

@@ -255,9 +255,4 @@ func (w *finishWork) apply(e *embedded) {
 	if w.dead != nil {
 		w.dead.apply(e)
 	}
-	if w.follow != nil {
-		w.follow.apply(e)
-	}
 }
-
-func (w *finishWork) inserted() *insertWork { return w.follow }

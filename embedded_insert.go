@@ -13,8 +13,9 @@ import (
 )
 
 // insertWork publishes messages. Rows are encoded by the publisher's goroutine
-// into one buffer; the committer only numbers and seals them. bbolt keeps the
-// rows until the commit, so the work is reused after its outcome is known.
+// into one buffer; the committer only numbers and seals them, and applies those of
+// all works of a commit together. bbolt keeps the rows until the commit, so the work
+// is reused after its outcome is known.
 type insertWork struct {
 	msgs []Message
 	now  int64 // ms
@@ -209,13 +210,6 @@ func headerOf(fields []store.Field) http.Header {
 	return h
 }
 
-func (w *insertWork) inserted() *insertWork {
-	if w.isRefused() {
-		return nil
-	}
-	return w
-}
-
 func (w *insertWork) bound() store.Bound {
 	return store.Bound{Rows: len(w.rows), Bytes: int64(len(w.buf)) + w.room() + w.logs + w.sets}
 }
@@ -272,42 +266,56 @@ func (t *turn) arrival(w *insertWork, i int) *standing {
 	return taker(t.standing, &m, w.now)
 }
 
-// apply adds the entries; they stay invisible until the whole commit is in.
-func (w *insertWork) apply(e *embedded) {
-	if w.isRefused() {
+// eachRow visits what works publish, applySlice rows per lock hold: the committer
+// waits for the lock, which a walk may have, for each of them and not for each work.
+func (e *embedded) eachRow(works []*insertWork, visit func(*insertRow)) {
+	n := 0
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, w := range works {
+		for i := range w.rows {
+			if n++; n%applySlice == 0 {
+				e.mu.Unlock()
+				e.mu.Lock()
+			}
+			visit(&w.rows[i])
+		}
+	}
+}
+
+// applyInserts adds the entries of what a commit publishes; they stay invisible until
+// the whole commit is in.
+func (e *embedded) applyInserts(works []*insertWork) {
+	if len(works) == 0 {
 		return
 	}
-	w.redrive.apply(e)
-	for rows := w.rows; len(rows) > 0; {
-		n := min(applySlice, len(rows))
-		back := time.Duration(0)
-		e.mu.Lock()
-		for i := range rows[:n] {
-			r := &rows[i]
-			if r.seq == 0 {
-				continue
-			}
-			if r.taken != nil || r.gone {
-				e.live.setLast(r.seq)
-				continue
-			}
-			en := e.live.insert(r.seq, &r.rec, times{created: r.created, wall: r.rec.Wall, due: r.rec.Due})
-			if len(r.rec.Blocks) > 0 {
-				e.blocksLocked(&r.rec, r.seq)
-			}
-			if r.mark != 0 {
-				p, _ := e.live.lookup(r.seq)
-				e.live.move(p, en, phaseMarked)
-				en.mark = r.mark
-			}
-			back = max(back, e.noteClampLocked(r.created-r.rec.Wall))
+	back := time.Duration(0)
+	e.eachRow(works, func(r *insertRow) {
+		if r.seq != 0 {
+			back = max(back, e.applyRowLocked(r))
 		}
-		e.mu.Unlock()
-		if back > 0 {
-			e.log.Warn("recall: the clock was set back; ids keep their order", "by", back)
-		}
-		rows = rows[n:]
+	})
+	if back > 0 {
+		e.log.Warn("recall: the clock was set back; ids keep their order", "by", back)
 	}
+}
+
+// applyRowLocked returns how far the clock was set back, if that is to be told.
+func (e *embedded) applyRowLocked(r *insertRow) (back time.Duration) {
+	if r.taken != nil || r.gone {
+		e.live.setLast(r.seq)
+		return 0
+	}
+	en := e.live.insert(r.seq, &r.rec, times{created: r.created, wall: r.rec.Wall, due: r.rec.Due})
+	if len(r.rec.Blocks) > 0 {
+		e.blocksLocked(&r.rec, r.seq)
+	}
+	if r.mark != 0 {
+		p, _ := e.live.lookup(r.seq)
+		e.live.move(p, en, phaseMarked)
+		en.mark = r.mark
+	}
+	return e.noteClampLocked(r.created - r.rec.Wall)
 }
 
 // noteClampLocked keeps the largest step back of the clock that ids have
@@ -324,20 +332,17 @@ func (e *embedded) noteClampLocked(ms int64) (first time.Duration) {
 	return first
 }
 
-// enqueueDue adds the due times of what a commit published, after it became
+// enqueueDue adds the due times of what a commit has published, after it became
 // visible. What was cancelled in between is passed over.
-func (e *embedded) enqueueDue(w *insertWork) {
-	for rows := w.rows; len(rows) > 0; {
-		n := min(applySlice, len(rows))
-		e.mu.Lock()
-		for i := range rows[:n] {
-			if _, en := e.live.lookup(rows[i].seq); en != nil && en.phase == phasePending {
-				e.queueLocked(en, rows[i].seq)
-			}
-		}
-		e.mu.Unlock()
-		rows = rows[n:]
+func (e *embedded) enqueueDue(works []*insertWork) {
+	if len(works) == 0 {
+		return
 	}
+	e.eachRow(works, func(r *insertRow) {
+		if _, en := e.live.lookup(r.seq); en != nil && en.phase == phasePending {
+			e.queueLocked(en, r.seq)
+		}
+	})
 }
 
 // queueLocked has a pending entry wait: in its lane, or for its place in its

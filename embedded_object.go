@@ -136,18 +136,9 @@ func (w *insertWork) fills(queue string) bool {
 	return false
 }
 
-func (w *objectWork) apply(e *embedded) {
-	if !w.insert.isRefused() && w.refused == nil {
-		w.insert.apply(e)
-	}
-}
-
-func (w *objectWork) inserted() *insertWork {
-	if w.refused != nil {
-		return nil
-	}
-	return w.insert.inserted()
-}
+// apply has nothing to do: the turn applies objects, and the messages of all works
+// together.
+func (w *objectWork) apply(*embedded) {}
 
 // objectKey names an object.
 type objectKey struct {

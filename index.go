@@ -286,16 +286,18 @@ func (ix *index) unlinkAll(seqs []uint64) {
 // unlink forgets an entry whose message is gone for good. Lists shed it later.
 func (ix *index) unlink(p *page, e *entry, seq uint64) {
 	ix.move(p, e, phaseGone)
-	// The URL goes last: it knows the host.
-	ix.valuesOf(e, func(f field, n uint32) {
-		if f != fieldURL {
-			ix.release(f, n)
+	if host := ix.hostNumber(e.values[fieldURL]); host != 0 { // the URL knows it
+		ix.release(fieldHost, host)
+	}
+	for f, n := range e.values {
+		if n != 0 {
+			ix.release(field(f), n)
 		}
-	})
-	if url := e.values[fieldURL]; url != 0 {
-		ix.release(fieldURL, url)
 	}
 	if e.labels != 0 {
+		for _, n := range ix.sets.slab[e.labels].labels {
+			ix.release(fieldLabel, n)
+		}
 		ix.sets.release(e.labels)
 	}
 	if e.flags&flagWide != 0 {

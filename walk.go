@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// walkSlice is how many entries a walk looks at at a time: about 50 µs of work.
-const walkSlice = 1024
+// walkSlice is how many entries a walk looks at at a time: about 20 µs of work.
+const walkSlice = 256
 
-// A lock hold of a walk goes on for some slices while they are quick. After
-// each it goes to the end of the line, which on a busy machine takes longer
-// than the slice.
+// A lock hold of a walk goes on for some slices while they are quick. It is short
+// because more than the lock is waited for: between two holds the walk goes to the end
+// of the line for a processor, and until then a commit that comes back from the disk
+// may find none.
 const (
 	walkHold     = 4 // slices at most
-	walkHoldTime = 150 * time.Microsecond
+	walkHoldTime = 20 * time.Microsecond
 )
 
 // walkTouch is how many entries are fetched ahead: more would push one another

@@ -48,8 +48,8 @@ var All = []Mutant{
 	{
 		Name: "let a message leave its queue before its callbacks are there",
 		File: "embedded_commit.go",
-		Old:  "	c.applyEach(true) // before messages are gone: who looks whether a queue goes on knows of its callbacks\n	e.settleFinished(c.turn.finished)\n",
-		New:  "	e.settleFinished(c.turn.finished)\n	c.applyEach(true)\n",
+		Old:  "	e.applyInserts(c.turn.inserts) // before messages are gone: who looks whether a queue goes on knows of its callbacks\n	e.settleFinished(c.turn.finished)\n",
+		New:  "	e.settleFinished(c.turn.finished)\n	e.applyInserts(c.turn.inserts)\n",
 		Pkg:  ".", Run: "TestQueueWaitsForCallbackFromTheFirstMoment",
 	},
 	{
