@@ -10,7 +10,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -274,14 +273,16 @@ func newTransport(slots int) *http.Transport {
 	}
 }
 
-// redacted returns a destination as it may be logged: without its password.
+// redacted returns a destination as it may be logged: scheme and host, since the rest
+// may hold secrets. What stays in the process has none.
 func redacted(dest string) string {
-	if !strings.Contains(dest, "@") {
+	scheme, rest, ok := strings.Cut(dest, "://")
+	if !ok || strings.HasPrefix(dest, pullScheme) {
 		return dest
 	}
-	u, err := url.Parse(dest)
-	if err != nil {
-		return dest
+	out := scheme + "://" + hostOf(dest)
+	if strings.ContainsAny(rest, "/?#") {
+		out += "/…"
 	}
-	return u.Redacted()
+	return out
 }

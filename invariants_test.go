@@ -207,8 +207,8 @@ func (c *check) values(name string, ix *index, f field, seen map[uint32]*recount
 		if t.byName[v.name] != n || v.name == "" || slices.Contains(t.free, n) {
 			c.fault("%s %q: number %d is %d by name, or free", name, v.name, n, t.byName[v.name])
 		}
-		if int(t.held[n]) != len(r.seqs) || t.live[n] != r.live {
-			c.fault("%s %q: counts %d held, %d live; recounted %d, %d", name, v.name, t.held[n], t.live[n], len(r.seqs), r.live)
+		if int(v.held) != len(r.seqs) || t.live[n] != r.live {
+			c.fault("%s %q: counts %d held, %d live; recounted %d, %d", name, v.name, v.held, t.live[n], len(r.seqs), r.live)
 		}
 		if f == fieldURL && t.hosts[n] != ix.fields[fieldHost].lookup(withoutPort(hostOf(v.name))) {
 			c.fault("%s %q: its host is number %d", name, v.name, t.hosts[n])

@@ -97,7 +97,7 @@ func (b *Broker) resolveBatch(msgs []Message, now time.Time) ([]Message, error) 
 	return resolved, nil
 }
 
-// unbatched is the error of a batch of one.
+// unbatched is the error of a batch that was one message for the caller.
 func unbatched(err error) error {
 	var b *BatchError
 	var full *DeduplicationFullError

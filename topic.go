@@ -196,7 +196,7 @@ func (b *Broker) PublishTopic(ctx context.Context, topic string, m Message) ([]T
 		return nil, err
 	}
 	receipts, err := b.engine.Insert(ctx, msgs, now)
-	return t.receipts(receipts), err
+	return t.receipts(receipts), unbatched(err)
 }
 
 // PublishTopic is [Broker.PublishTopic] within the transaction.
@@ -224,7 +224,7 @@ func (tx *Tx) PublishTopic(topic string, m Message) ([]TopicReceipt, error) {
 		return nil, err
 	}
 	receipts, err := tx.engine.Insert(msgs, tx.now)
-	return t.receipts(receipts), err
+	return t.receipts(receipts), unbatched(err)
 }
 
 func toTopic(topic string, m Message) (Message, error) {

@@ -420,3 +420,26 @@ func TestDamagedObjects(t *testing.T) {
 		}
 	})
 }
+
+// TestPublishTopicFull: what has no room are the ids of one message, for the caller.
+func TestPublishTopicFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := openFile(t, &recall.Options{NoDispatch: true, MaxDeduplicationIDs: 2})
+		addEndpoints(t, f.Broker, "orders", threeEndpoints...)
+		m := recall.Message{DeduplicationID: "a"}
+		check := func(err error) {
+			t.Helper()
+			if err != recall.ErrDeduplicationFull { //nolint:errorlint // nothing around it
+				t.Errorf("got %v", err)
+			}
+		}
+		_, err := f.PublishTopic(t.Context(), "orders", m)
+		check(err)
+		f.update(t, func(tx *recall.Tx) error {
+			_, err := tx.PublishTopic("orders", m)
+			check(err)
+			return nil
+		})
+		checkCount(t, f.Broker, recall.Count{})
+	})
+}

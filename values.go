@@ -29,24 +29,24 @@ var fieldNames = [allFields]string{"queue", "url", "topic", "schedule", "ip", "f
 type value struct {
 	name string
 	list posting.List // every entry that was held when the list was last cleaned, and all newer ones
+	held int32        // entries that are not unlinked yet; the number is free when it is 0
 	due  bool         // the list is to be cleaned
 }
 
 // valueTable interns the values of one field. Number 0 stands for "none". What
-// every marked or unlinked entry touches has arrays of its own: those of ten thousand
-// values fit the first cache of a processor, their slab does not.
+// every marked entry touches has arrays of its own: those of ten thousand values
+// fit the first cache of a processor, their slab does not.
 type valueTable struct {
 	byName map[string]uint32
 	slab   []value
 	live   []int32  // of each value, entries that can still match: pending or in flight
-	held   []int32  // the same, that are not unlinked yet; the number is free when it is 0
 	hosts  []uint32 // of each URL, its value number in the field host
 	free   []uint32
 	addrs  *addresses // of caller IPs only
 }
 
 func newValueTable() valueTable {
-	return valueTable{byName: map[string]uint32{}, slab: make([]value, 1), live: make([]int32, 1), held: make([]int32, 1)}
+	return valueTable{byName: map[string]uint32{}, slab: make([]value, 1), live: make([]int32, 1)}
 }
 
 // lookup returns the number of a name, 0 if nothing held has it.
@@ -65,7 +65,7 @@ func (t *valueTable) intern(name []byte) (n uint32, fresh bool) {
 		t.slab[n], t.live[n] = value{name: own}, 0
 	} else {
 		n = uint32(len(t.slab))
-		t.slab, t.live, t.held = append(t.slab, value{name: own}), append(t.live, 0), append(t.held, 0)
+		t.slab, t.live = append(t.slab, value{name: own}), append(t.live, 0)
 	}
 	t.byName[own] = n
 	if t.addrs != nil {
@@ -76,23 +76,19 @@ func (t *valueTable) intern(name []byte) (n uint32, fresh bool) {
 
 // add links an entry to value n.
 func (t *valueTable) add(n uint32, seq uint64) {
-	t.slab[n].list.Append(seq)
-	t.held[n]++
+	v := &t.slab[n]
+	v.list.Append(seq)
+	v.held++
 	t.live[n]++
 }
 
 // release unlinks one entry from value n, and forgets the value with its last.
 // Otherwise it reports, once, that the list is mostly made of entries that are
-// gone, so that cleaning it pays: it looks every so many entries.
+// gone, so that cleaning it pays.
 func (t *valueTable) release(n uint32) (dirty bool) {
-	const often = 8
-	t.held[n]--
-	held := int(t.held[n])
-	if held%often != 0 {
-		return false
-	}
 	v := &t.slab[n]
-	if held == 0 {
+	v.held--
+	if v.held == 0 {
 		delete(t.byName, v.name)
 		if t.addrs != nil {
 			t.addrs.remove(v.name, n)
@@ -102,7 +98,7 @@ func (t *valueTable) release(n uint32) (dirty bool) {
 		return false
 	}
 	const smallest = 64
-	dirty = !v.due && v.list.Len() >= smallest && held*5 < v.list.Len()*2
+	dirty = !v.due && v.list.Len() >= smallest && int(v.held)*5 < v.list.Len()*2
 	v.due = v.due || dirty
 	return dirty
 }

@@ -83,8 +83,8 @@ var All = []Mutant{
 	{
 		Name: "free an interned value on a provisional count",
 		File: "values.go",
-		Old:  "	held := int(t.held[n])\n	if held%often != 0 {",
-		New:  "	held := int(t.live[n])\n	if held%often != 0 {",
+		Old:  "	v.held--\n	if v.held == 0 {",
+		New:  "	v.held--\n	if t.live[n] == 0 {",
 		Pkg:  ".", Run: "TestEmbedded/SyncNever/(CancelMatching|Undo|Lockstep)",
 	},
 	{
