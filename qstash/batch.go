@@ -125,6 +125,15 @@ func (b *batchOf) drop(err error, positions ...int) {
 	b.msgs, b.slots = msgs, slots
 }
 
+// certain returns the first of the messages without room for their ids that have none
+// in any case: a message to a group lets go of what room some of its ids have found.
+func (b *batchOf) certain(refused []int) []int {
+	if i := slices.IndexFunc(refused, func(at int) bool { return b.msgs[at].Topic != "" }); i >= 0 {
+		return refused[:i+1]
+	}
+	return refused
+}
+
 // publish publishes what was accepted. A group that has gone meanwhile is like one
 // that was never there.
 func (b *batchOf) publish(ctx context.Context) error {
@@ -137,7 +146,7 @@ func (b *batchOf) publish(ctx context.Context) error {
 			b.drop(errUnknownGroup{b.msgs[bad.Index].Topic}, bad.Index)
 			continue
 		case errors.As(err, &full):
-			b.drop(recall.ErrDeduplicationFull, full.Indexes...)
+			b.drop(recall.ErrDeduplicationFull, b.certain(full.Indexes)...)
 			continue
 		case bad != nil:
 			return badRequest("item %d: %s", b.slots[bad.Index], text(bad.Err))

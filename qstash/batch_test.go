@@ -228,3 +228,25 @@ func TestBatchDeduplicationFull(t *testing.T) {
 		t.Errorf("nothing but such: %d %s", w.Code, w.Body)
 	}
 }
+
+// TestBatchLetsGoOfRoom: the ids of a message to a group that are refused in part
+// leave their room to the items behind it.
+func TestBatchLetsGoOfRoom(t *testing.T) {
+	engine, err := recall.OpenEngine(filepath.Join(t.TempDir(), "queue.db"), &recall.Options{MaxDeduplicationIDs: 1, Durability: recall.SyncNever})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServerOnEngine(t, engine, recall.Options{NoDispatch: true}, nil)
+	s.group("orders")
+	w := s.call("POST", "/v2/batch", `[
+		{"destination":"orders","headers":{"Upstash-Deduplication-Id":"x"}},
+		{"destination":"https://example.com/b","headers":{"Upstash-Deduplication-Id":"y"}},
+		{"destination":"https://example.com/c","headers":{"Upstash-Deduplication-Id":"z"}}
+	]`)
+	checkStatus(t, w, 200)
+	for i, got := range decode[[]slot](t, w) {
+		if (got.Error != "") != (i != 1) {
+			t.Errorf("item %d: %+v", i, got)
+		}
+	}
+}

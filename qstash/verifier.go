@@ -22,8 +22,9 @@ const DefaultVerifierMaxBody = 4 << 20
 // default; nil options are all defaults.
 type VerifierOptions struct {
 	// ClockSkew is how far the clocks of sender and receiver may be apart: a
-	// signature holds for so much longer. Default 0. Signatures have no beginning,
-	// so a receiver whose clock is behind needs none.
+	// signature holds for so much longer. Default 0. Recall's signatures have no
+	// beginning, so a receiver whose clock is behind needs none for them; those of hosted
+	// QStash may have one.
 	ClockSkew time.Duration
 	// URL, if set, returns the URL that a request to Verifier.Handler was sent
 	// to, as the publisher wrote it: usually a fixed part and r.RequestURI.

@@ -41,12 +41,13 @@ func (s *Server) AdvanceToNext() (d time.Duration, ok bool) {
 	s.moving.Lock()
 	defer s.moving.Unlock()
 	w := s.now()
+	began := w.clock.Now()
 	next := s.settle(w)
 	at := earlier(earlier(next.Schedule, next.Lease), earlier(next.Delivery, w.watch.firstParked()))
-	if at.IsZero() {
-		return 0, false
+	if at.IsZero() { // in a bubble it may have passed while something was delivered
+		d = w.clock.Now().Sub(began)
+		return d, d > 0
 	}
-	began := w.clock.Now()
 	s.advanceTo(w, at)
 	return w.clock.Now().Sub(began), true
 }

@@ -74,7 +74,7 @@ func (d deliveries) answer(req *http.Request, a *attempt) (*http.Response, error
 	switch {
 	case e != nil:
 	case d.s.o.loopback && isLoopback(req.URL.Hostname()):
-		return d.s.forward.RoundTrip(req)
+		return d.outside(req, a, d.s.forward)
 	default:
 		d.s.problemOnce("a delivery to %s, for which no endpoint is scripted", a.message.URL)
 		return nil, errUnscripted
@@ -89,15 +89,32 @@ func (d deliveries) answer(req *http.Request, a *attempt) (*http.Response, error
 		if d.s.o.bubble {
 			d.w.watch.pass(a)
 		}
-		return inProcess{now.handler, d.s}.RoundTrip(req)
+		return d.outside(req, a, inProcess{now.handler, d.s})
 	case now.forward != nil:
-		return d.send(req, now)
+		return d.send(req, a, now)
 	case now.reply.After > 0:
 		if err := d.wait(req.Context(), a, now.reply.After); err != nil {
 			return nil, err
 		}
 	}
 	return now.reply.response(req), nil
+}
+
+// realPatience is how long, in real time, a handler or a server of this machine may
+// take to answer before it counts as one that waits for a time.
+var realPatience = 2 * time.Second
+
+// outside has a handler or a server of this machine answer. Of one that takes long
+// nobody can tell whether it works or waits, for the end of the attempt perhaps: so
+// the clock need not wait for it any longer.
+func (d deliveries) outside(req *http.Request, a *attempt, to http.RoundTripper) (*http.Response, error) {
+	if d.s.o.bubble {
+		return to.RoundTrip(req)
+	}
+	until, _ := req.Context().Deadline() // every attempt has one
+	defer d.w.watch.goOn(a)
+	defer afterReal(realPatience, func() { d.w.watch.park(a, until) })()
+	return to.RoundTrip(req)
 }
 
 // wait lets time pass, for ever if it is negative, or until ctx is done.
@@ -119,13 +136,13 @@ func (d deliveries) wait(ctx context.Context, a *attempt, after time.Duration) e
 }
 
 // send forwards a request.
-func (d deliveries) send(req *http.Request, now step) (*http.Response, error) {
+func (d deliveries) send(req *http.Request, a *attempt, now step) (*http.Response, error) {
 	req.URL.Scheme, req.URL.Host, req.URL.User = now.forward.Scheme, now.forward.Host, nil
 	if prefix := strings.TrimSuffix(now.forward.EscapedPath(), "/"); prefix != "" {
 		req.URL.Path, req.URL.RawPath = strings.TrimSuffix(now.forward.Path, "/")+req.URL.Path, prefix+req.URL.EscapedPath()
 	}
 	req.Host = ""
-	return d.s.forward.RoundTrip(req)
+	return d.outside(req, a, d.s.forward)
 }
 
 func isLoopback(host string) bool {

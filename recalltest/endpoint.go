@@ -109,7 +109,9 @@ func (e *Endpoint) Panic() *Endpoint {
 
 // Handle has a handler serve the request, within the process: that of the program
 // under test, for instance. It may use the server, but not wait for deliveries; see
-// [Concurrent] about handlers that wait for each other.
+// [Concurrent] about handlers that wait for each other. Outside a bubble the clock waits
+// for it, but for no longer than two seconds of real time: then it may be moved, up to
+// where the attempt times out.
 func (e *Endpoint) Handle(h http.Handler) *Endpoint {
 	if h == nil {
 		e.s.problem("endpoint %s: the handler is nil", e.pattern)
@@ -120,7 +122,8 @@ func (e *Endpoint) Handle(h http.Handler) *Endpoint {
 
 // Forward sends the request on to a server of this machine, "http://127.0.0.1:3000"
 // say, whatever host it was for. Path, query, headers and body stay as they are; a
-// path of target is put before that of the request. Other machines are refused.
+// path of target is put before that of the request. Other machines are refused. The
+// clock waits for the answer as for a handler's, see [Endpoint.Handle].
 func (e *Endpoint) Forward(target string) *Endpoint {
 	u, err := forwardTarget(target)
 	if err != nil {

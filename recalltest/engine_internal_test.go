@@ -2,9 +2,11 @@ package recalltest
 
 import (
 	"context"
+	"net/http"
 	"path/filepath"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/recallmq/recall"
 )
@@ -35,4 +37,22 @@ func TestSpyIsComplete(t *testing.T) {
 func hasMethod(of reflect.Type, name string) bool {
 	_, ok := of.MethodByName(name)
 	return ok
+}
+
+// TestHandlerWaitsForItsTimeout: the clock does not wait for ever for a handler that
+// waits for the clock.
+func TestHandlerWaitsForItsTimeout(t *testing.T) {
+	defer func(was time.Duration) { realPatience = was }(realPatience)
+	realPatience = time.Millisecond
+	const hook = "https://api.test/hook"
+	s := New(t)
+	s.Endpoint(hook).Handle(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	if _, err := s.Broker().Publish(t.Context(), recall.Message{URL: hook, Timeout: 5 * time.Second, Retries: recall.Retries(1)}); err != nil {
+		t.Fatal(err)
+	}
+	began := s.Now()
+	s.Drain()
+	if d := s.Now().Sub(began); len(s.Deliveries()) != 2 || d < 10*time.Second || d > time.Minute {
+		t.Errorf("%d attempts, %v have passed", len(s.Deliveries()), d)
+	}
 }

@@ -283,6 +283,31 @@ func TestAdvanceToNext(t *testing.T) {
 	})
 }
 
+// TestAdvanceToNextIsSlow: in a bubble the time goes on while a handler sleeps, and
+// all is done before the next thing is looked for.
+func TestAdvanceToNextIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := recalltest.New(t, recalltest.Bubble())
+		s.Endpoint(hook).Handle(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(10 * time.Second) }))
+		for _, delay := range []time.Duration{0, 3 * time.Second} {
+			if _, err := s.Broker().Publish(t.Context(), recall.Message{URL: hook, Delay: delay}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var all time.Duration
+		for {
+			d, ok := s.AdvanceToNext()
+			if !ok {
+				break
+			}
+			all += d
+		}
+		if all < 10*time.Second || len(s.Deliveries()) != 2 {
+			t.Errorf("%v have passed, and %d were delivered", all, len(s.Deliveries()))
+		}
+	})
+}
+
 // TestOrder: without Concurrent the order of requests is that of publication, and
 // with a seed it is another one, the same each time. So are ids.
 func TestOrder(t *testing.T) {

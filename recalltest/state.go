@@ -1,6 +1,7 @@
 package recalltest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -109,7 +110,7 @@ func (s *Server) Dump(out io.Writer) error {
 
 // Load adds what JSON, a [State], says to what the server holds: queues, topics,
 // flow-control keys and schedules, then all messages in one commit, then standing
-// cancellations. What cannot be read – unknown names, a delay that is none – is
+// cancellations, but those that have expired. What cannot be read – unknown names, a delay that is none – is
 // refused before anything is changed; what the broker refuses, such as a URL that is
 // none, leaves what came before it. Of what [Server.Dump] writes it passes over ids,
 // states but that of being held, and attempts of messages, dead letters, deliveries,
@@ -133,18 +134,22 @@ func (s *Server) load(ctx context.Context, state *State) error {
 		return err
 	}
 	b := s.Broker()
-	if err := state.loadObjects(ctx, b); err != nil {
-		return err
-	}
+	err = state.loadObjects(ctx, b)
 	for _, one := range schedules {
-		if _, err := b.SetSchedule(ctx, one); err != nil {
-			return fmt.Errorf("recalltest: schedule %q: %w", one.ID, err)
+		if err != nil {
+			break
+		}
+		if _, err = b.SetSchedule(ctx, one); err != nil {
+			err = fmt.Errorf("recalltest: schedule %q: %w", one.ID, err)
 		}
 	}
-	if err := state.publish(ctx, b, msgs, s.Now()); err != nil {
+	if err == nil {
+		err = state.publish(ctx, b, msgs, s.Now())
+	}
+	if err = errors.Join(err, state.unpin(ctx, b)); err != nil {
 		return err
 	}
-	return state.loadRest(ctx, b)
+	return state.loadStanding(ctx, b, s.Now())
 }
 
 // publish publishes all messages at once. Those that are to be held must not go out
@@ -195,6 +200,11 @@ func (state *State) read() (msgs []recall.Message, schedules []recall.Schedule, 
 	for _, k := range state.FlowKeys {
 		if _, err := k.Limit.limit(); err != nil {
 			return nil, nil, bad("flow-control key %q: %v", k.Key, err)
+		}
+	}
+	for i, one := range state.Standing {
+		if err := one.Filter.Validate(); err != nil || one.Filter.IsZero() {
+			return nil, nil, bad("standing cancellation %d: %v", i, cmp.Or(err, recall.ErrEmptyFilter))
 		}
 	}
 	return msgs, schedules, nil

@@ -2,6 +2,7 @@ package recalltest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -100,29 +101,34 @@ func (k *StateFlowKey) load(ctx context.Context, b *recall.Broker) error {
 	return b.PauseFlow(ctx, k.Key)
 }
 
-// unpin takes back what load has pinned beyond what is wanted.
-func (k *StateFlowKey) unpin(ctx context.Context, b *recall.Broker) error {
-	var parts []recall.FlowPart
-	if !k.PinnedRate {
-		parts = append(parts, recall.FlowRate)
-	}
-	if !k.PinnedParallelism {
-		parts = append(parts, recall.FlowParallelism)
-	}
-	if parts == nil {
-		return nil
-	}
-	return b.UnpinFlow(ctx, k.Key, parts...)
-}
-
-// loadRest makes what must not be there before messages are.
-func (state *State) loadRest(ctx context.Context, b *recall.Broker) error {
+// unpin takes back what loading has pinned beyond what is wanted, as far as it came.
+func (state *State) unpin(ctx context.Context, b *recall.Broker) error {
+	var errs []error
 	for _, k := range state.FlowKeys {
-		if err := k.unpin(ctx, b); err != nil {
-			return fmt.Errorf("recalltest: flow-control key %q: %w", k.Key, err)
+		var parts []recall.FlowPart
+		if !k.PinnedRate {
+			parts = append(parts, recall.FlowRate)
+		}
+		if !k.PinnedParallelism {
+			parts = append(parts, recall.FlowParallelism)
+		}
+		if _, err := b.FlowKey(ctx, k.Key); parts == nil || errors.Is(err, recall.ErrNotFound) {
+			continue
+		}
+		if err := b.UnpinFlow(ctx, k.Key, parts...); err != nil {
+			errs = append(errs, fmt.Errorf("recalltest: flow-control key %q: %w", k.Key, err))
 		}
 	}
+	return errors.Join(errs...)
+}
+
+// loadStanding makes the cancellations that still take messages, once those that are
+// loaded are there.
+func (state *State) loadStanding(ctx context.Context, b *recall.Broker, now time.Time) error {
 	for i, s := range state.Standing {
+		if !s.Until.After(now) {
+			continue
+		}
 		if _, err := b.CancelFuture(ctx, s.Filter, s.Until, recall.Reason(s.Reason)); err != nil {
 			return fmt.Errorf("recalltest: standing cancellation %d: %w", i, err)
 		}

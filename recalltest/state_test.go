@@ -124,6 +124,8 @@ func TestLoadRefuses(t *testing.T) {
 		`{"queues":[{"name":"q"}],"schedules":[{"id":"a","cron":"@daily","message":{"url":"https://a.test/"},"catchUp":"some"}]}`,
 		`{"queues":[{"name":"q"}],"messages":[{"url":"https://a.test/","delay":"soon"}]}`,
 		`{"queues":[{"name":"q"}],"flowKeys":[{"key":"k","limit":{"rate":1,"period":"x"}}]}`,
+		`{"queues":[{"name":"q"}],"standing":[{"filter":{},"until":"2100-01-01T00:00:00Z"}]}`,
+		`{"queues":[{"name":"q"}],"standing":[{"filter":{"callerIPs":["x"]},"until":"2100-01-01T00:00:00Z"}]}`,
 		`{"queues":[{"name":"q"}],"nonsense":1}`,
 		`{"queues":[{"name":"q"}]} {}`,
 	} {
@@ -148,5 +150,25 @@ func TestLoadHeld(t *testing.T) {
 	got, err := s.Broker().Count(t.Context(), recall.Filter{States: []recall.State{recall.StateHeld}})
 	if err != nil || got.Pending != n {
 		t.Errorf("held are %d, %v, want %d", got.Pending, err, n)
+	}
+}
+
+// TestLoadLeavesNothingPinned: keys are pinned only while messages are loaded, also
+// when these are refused; and what has expired is passed over.
+func TestLoadLeavesNothingPinned(t *testing.T) {
+	s := recalltest.New(t)
+	keys := `"flowKeys":[{"key":"k","limit":{"rate":1}},{"key":"p","limit":{"rate":1},"pinnedRate":true}]`
+	if err := s.Load(strings.NewReader(`{` + keys + `,"messages":[{"url":"nonsense"}]}`)); err == nil {
+		t.Error("nonsense was taken")
+	}
+	list, err := s.Broker().FlowKeys(t.Context())
+	if err != nil || len(list) != 2 || list[0].PinnedRate || list[0].PinnedParallelism || !list[1].PinnedRate || list[1].PinnedParallelism {
+		t.Errorf("got %+v, %v", list, err)
+	}
+	if err := s.Load(strings.NewReader(`{"standing":[{"filter":{"queues":["q"]},"until":"2001-01-01T00:00:00Z"}]}`)); err != nil {
+		t.Error(err)
+	}
+	if list, err := s.Broker().StandingCancellations(t.Context()); err != nil || len(list) > 0 {
+		t.Errorf("expired: %v, %v", list, err)
 	}
 }

@@ -33,6 +33,7 @@ type attempt struct {
 	token   recall.LeaseToken
 	message recall.Message
 	until   time.Time // it waits for nothing but this time; zero: it does something
+	over    bool      // it does not wait any more
 }
 
 func newWatch(o *options) *watch {
@@ -150,6 +151,9 @@ func (w *watch) pass(a *attempt) {
 func (w *watch) park(a *attempt, until time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if a.over {
+		return
+	}
 	a.until = until
 	w.leaveLocked(a)
 	w.tellLocked()
@@ -159,7 +163,7 @@ func (w *watch) park(a *attempt, until time.Time) {
 func (w *watch) goOn(a *attempt) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	a.until = time.Time{}
+	a.until, a.over = time.Time{}, true
 }
 
 // awaitQuiet returns when no attempt does anything, or cut is closed: each has

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"strings"
 	"time"
 
@@ -67,11 +68,19 @@ func (a *recorder) attrs(r *http.Request, proxies []netip.Prefix, took time.Dura
 
 const maxLoggedPath = 200
 
+// schemeEnd is what separates the scheme of a destination from its host, in any spelling.
+var schemeEnd = regexp.MustCompile(`(?i)(:|%3a)(/|%2f){1,2}`)
+
 // loggedPath cuts a destination down to scheme and host: what follows, and a
 // password before it, may be a secret. So may a query, which never gets here.
 func loggedPath(path string) string {
-	if i := strings.Index(path, "://"); i >= 0 {
-		host := path[i+3:]
+	at := schemeEnd.FindStringIndex(path)
+	switch {
+	case at == nil:
+	case path[at[0]:at[1]] != "://": // escaped in part, or wrong: what is the host is not certain
+		path = path[:at[1]] + "…"
+	default:
+		host := path[at[1]:]
 		end := strings.IndexByte(host, '/')
 		if end >= 0 {
 			host = host[:end]
@@ -80,10 +89,7 @@ func loggedPath(path string) string {
 		if end >= 0 {
 			host += "/…"
 		}
-		path = path[:i+3] + host
-	}
-	if i := strings.Index(strings.ToLower(path), "%3a%2f%2f"); i >= 0 {
-		path = path[:i] + "%3A%2F%2F…"
+		path = path[:at[1]] + host
 	}
 	if len(path) > maxLoggedPath {
 		path = strings.ToValidUTF8(path[:maxLoggedPath], "") + "…"

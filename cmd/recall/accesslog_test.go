@@ -16,7 +16,11 @@ func TestLoggedPath(t *testing.T) {
 		"/v2/publish/https://me:SECRET@example.com/":      "/v2/publish/https://example.com/…",
 		"/v2/enqueue/q/http://a@b@c:80":                   "/v2/enqueue/q/http://c:80",
 		"/v2/publish/https%3A%2F%2Fexample.com%2FSECRET":  "/v2/publish/https%3A%2F%2F…",
-		"/v2/publish/https%3a%2f%2fexample.com/hooks/SEC": "/v2/publish/https%3A%2F%2F…",
+		"/v2/publish/https%3a%2f%2fexample.com/hooks/SEC": "/v2/publish/https%3a%2f%2f…",
+		"/v2/publish/https%3A//example.com/SECRET":        "/v2/publish/https%3A//…",
+		"/v2/schedules/https:%2F%2Fexample.com/SECRET":    "/v2/schedules/https:%2F%2F…",
+		"/v2/publish/https:/example.com/SECRET":           "/v2/publish/https:/…",
+		"/v2/publish/HTTPS%3a%2Fexample.com/SECRET":       "/v2/publish/HTTPS%3a%2F…",
 		"/" + long: "/" + long[:198] + "…",
 	} {
 		if got := loggedPath(path); got != want {

@@ -38,7 +38,7 @@ func (s *serve) chooseUsers() error {
 	if err != nil {
 		return err
 	}
-	if err := checkUsers(configs); err != nil {
+	if err := checkUsers(configs, s.usersFile != ""); err != nil {
 		return err
 	}
 	if err := s.makeFolder(); err != nil {

@@ -23,8 +23,9 @@ type tlsFiles struct {
 	log       *slog.Logger
 
 	mu      sync.Mutex
-	loaded  *tls.Certificate // guarded by mu, as is version
+	loaded  *tls.Certificate // guarded by mu, as are the others
 	version [2]time.Time     // when the files were changed that were tried last
+	missing string           // why they could not be looked at, the last time
 }
 
 func (f *tlsFiles) addFlags(cmd *cobra.Command) {
@@ -88,9 +89,14 @@ func (f *tlsFiles) newest() (*tls.Certificate, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	version, err := f.changed()
-	if err == nil && version != f.version {
-		f.version = version
+	switch {
+	case err == nil && version != f.version:
+		f.version, f.missing = version, ""
 		err = f.load()
+	case err != nil && f.loaded != nil && err.Error() == f.missing:
+		return f.loaded, nil // that was told
+	case err != nil:
+		f.missing = err.Error()
 	}
 	return f.loaded, err
 }

@@ -99,7 +99,12 @@ func TestRenewal(t *testing.T) {
 	if err := os.Remove(f.key); err != nil {
 		t.Fatal(err)
 	}
-	if serial() != second {
-		t.Error("the certificate is gone")
+	said := log.Len()
+	if serial() != second || log.Len() == said {
+		t.Errorf("the certificate is gone, or nothing was said: %s", log.String()[said:])
+	}
+	said = log.Len()
+	if serial() != second || log.Len() != said {
+		t.Errorf("said again: %s", log.String()[said:])
 	}
 }

@@ -102,15 +102,16 @@ func readTokenFile(path string) (list []string, err error) {
 var userName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 
 // checkUsers refuses what can only be a mistake, before any file is made. It
-// names every fault, and no token.
-func checkUsers(list []userConfig) error {
+// names every fault, and no token. The one user of a server without --users has no
+// name.
+func checkUsers(list []userConfig, named bool) error {
 	if len(list) == 0 {
 		return usagef("--users: there are no users")
 	}
 	var faults []error
 	names, tokens := map[string]bool{}, map[string]bool{}
 	for i := range list {
-		for _, fault := range list[i].faults(names, tokens, len(list) > 1 || list[i].Name != "") {
+		for _, fault := range list[i].faults(names, tokens, named) {
 			if list[i].Name != "" {
 				fault = fmt.Sprintf("user %q: %s", list[i].Name, fault)
 			}
