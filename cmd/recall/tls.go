@@ -86,17 +86,18 @@ func (f *tlsFiles) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 // newest also returns why the files were not taken, once for each change.
 func (f *tlsFiles) newest() (*tls.Certificate, error) {
+	version, err := f.changed()
+	text := fmt.Sprint(err)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	version, err := f.changed()
 	switch {
 	case err == nil && version != f.version:
 		f.version, f.missing = version, ""
 		err = f.load()
-	case err != nil && f.loaded != nil && err.Error() == f.missing:
+	case err != nil && f.loaded != nil && text == f.missing:
 		return f.loaded, nil // that was told
 	case err != nil:
-		f.missing = err.Error()
+		f.missing = text
 	}
 	return f.loaded, err
 }
