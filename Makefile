@@ -46,7 +46,7 @@ bench-quick: ## The same in a minute or two, at small size
 bench-full: ## The same as bench and with five million messages, about an hour and 20 GB of disk
 	@scripts/setup.sh go
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
-	cd bench && go run . -scale-large $(ARGS)
+	cd bench && go run . -reps 5 -scale-large $(ARGS)
 
 bench-services: ## Measure beside PostgreSQL, Redis and the embedded queues (ARGS="-peers 20000")
 	@scripts/setup.sh go

@@ -15,6 +15,7 @@ import (
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/bench/peer"
+	"github.com/recallmq/recall/internal/parttest"
 )
 
 // tiny makes every workload do all of its steps in a moment.
@@ -34,6 +35,9 @@ func TestWorkloads(t *testing.T) {
 	b.against = []*peer.Peer{peer.Recall, peer.SQLiteGrouped, unable} // the others have a test of their own
 	for _, w := range workloads {
 		t.Run(w.name, func(t *testing.T) {
+			if w.name == "wire" {
+				parttest.Need(t, "wrk")
+			}
 			if err := b.runAll([]workload{w}); err != nil {
 				t.Fatal(err)
 			}

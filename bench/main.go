@@ -47,6 +47,7 @@ var workloads = []workload{
 
 type flags struct {
 	n            int
+	reps         int
 	quick        bool
 	scaleLarge   bool
 	growth       growthSizes
@@ -67,6 +68,7 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(out)
 	set.IntVar(&f.n, "n", 0, "waiting messages in the big file (default 1,000,000; with -quick 100,000)")
+	set.IntVar(&f.reps, "reps", 0, "how often each measurement is repeated (default 3; with -quick 2)")
 	set.BoolVar(&f.quick, "quick", false, "small sizes: some minutes, and noisier")
 	set.BoolVar(&f.scaleLarge, "scale-large", false, "let scale also cancel a fiftieth of 5n messages, and growth go on to 5n: many minutes, 20 GB")
 	set.Var(&f.growth, "growth", "comma list of the sizes of growth (default 10000,100000,1000000; with -quick the first two)")
@@ -94,6 +96,9 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	const fewest = 1000 // below, a label of every 1000th message has no match
 	if f.n != 0 && f.n < fewest {
 		return f, fmt.Errorf("-n %d is less than %d", f.n, fewest)
+	}
+	if f.reps < 0 {
+		return f, fmt.Errorf("-reps %d is negative", f.reps)
 	}
 	if f.peers != 0 && f.peers < fewest {
 		return f, fmt.Errorf("-peers %d is less than %d", f.peers, fewest)
@@ -158,6 +163,9 @@ func (f flags) sizes() sizes {
 	if f.n != 0 {
 		sz.N = f.n
 	}
+	if f.reps != 0 {
+		sz.Reps = f.reps
+	}
 	if f.scaleLarge {
 		sz.Large = largeFactor * sz.N
 		sz.Growth = slices.Compact(slices.Sorted(slices.Values(append(slices.Clip(sz.Growth), sz.Large))))
@@ -217,10 +225,10 @@ type sizes struct {
 
 var (
 	fullSizes = sizes{
-		N: 1_000_000, Reps: 5, Window: 2 * time.Second, Writers: []int{1, 16, 64, 256, 1024},
+		N: 1_000_000, Reps: 3, Window: 2 * time.Second, Writers: []int{1, 16, 64, 256, 1024},
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 300_000, HTTP: 100_000,
 		Gap: 300 * time.Millisecond, Small: 10, Growth: []int{10_000, 100_000, 1_000_000},
-		Peers: 100_000, PeerReps: 3, DrainCap: 10 * time.Second, DueFor: 5 * time.Second,
+		Peers: 100_000, PeerReps: 2, DrainCap: 5 * time.Second, DueFor: 5 * time.Second,
 	}
 	quickSizes = sizes{
 		N: 100_000, Reps: 2, Window: 200 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
