@@ -122,21 +122,27 @@ func (e *embedded) lockCounted() {
 	}
 }
 
-// countSome counts a slice of what was marked, and reports whether some is left.
-func (e *embedded) countSome() bool {
+// countSome counts a slice of what was marked, and reports whether some is left, and
+// whether a cancellation is under way, whose commit may want the processor.
+func (e *embedded) countSome() (more, awaited bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.live.countSomeLocked(countSlice)
+	return e.live.countSomeLocked(countSlice), len(e.undo.running) > 0
 }
 
 // countStep is background work: what a pass has marked and had no time to count.
 func (e *embedded) countStep(context.Context) (bool, error) {
-	if !e.countSome() {
+	more, awaited := e.countSome()
+	if !more {
 		return false, nil
 	}
 	for range unlinkBatch {
-		polite.Yield()
-		if !e.countSome() {
+		if awaited {
+			polite.Yield()
+		} else {
+			runtime.Gosched()
+		}
+		if more, awaited = e.countSome(); !more {
 			break
 		}
 	}
@@ -150,8 +156,8 @@ func (e *embedded) submitCounting(ctx context.Context, w work) error {
 	if err != nil {
 		return err
 	}
-	for e.countSome() && len(r.ack) == 0 {
-		polite.Yield()
+	for more := true; more && len(r.ack) == 0; polite.Yield() {
+		more, _ = e.countSome()
 	}
 	return e.outcomeOf(r)
 }

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/recallmq/recall/internal/polite"
 	"github.com/recallmq/recall/store"
 )
 
@@ -118,23 +117,13 @@ func (e *embedded) noteClaims(ctx context.Context, now time.Time) (at time.Time,
 	return time.Time{}, e.submit(ctx, flushWork{})
 }
 
-// makeWay lets others on behind a slice of background work: goroutines each time, and
-// threads, which takes some microseconds, every fourth.
-func makeWay(slice int) {
-	if slice%4 == 3 {
-		polite.Yield()
-	} else {
-		runtime.Gosched()
-	}
-}
-
 // unlinkStep takes cancelled messages out of the index, a slice per lock hold.
 func (e *embedded) unlinkStep(context.Context) (bool, error) {
 	for i := range unlinkBatch {
 		if !e.unlinkSlice() {
 			return i > 0, nil
 		}
-		makeWay(i)
+		runtime.Gosched()
 	}
 	return true, nil
 }
@@ -145,7 +134,7 @@ func (e *embedded) cleanStep(context.Context) (bool, error) {
 		if !e.cleanSlice() {
 			return i > 0, nil
 		}
-		makeWay(i)
+		runtime.Gosched()
 	}
 	return true, nil
 }
@@ -162,7 +151,7 @@ func (e *embedded) shedStep(context.Context) (bool, error) {
 		if !e.shedSlice() {
 			return i > 0, nil
 		}
-		makeWay(i)
+		runtime.Gosched()
 	}
 	return true, nil
 }
