@@ -110,9 +110,9 @@ func (s *Server) Dump(out io.Writer) error {
 
 // Load adds what JSON, a [State], says to what the server holds: queues, topics,
 // flow-control keys and schedules, then all messages in one commit, then standing
-// cancellations, but those that have expired. What cannot be read – unknown names, a delay that is none – is
-// refused before anything is changed; what the broker refuses, such as a URL that is
-// none, leaves what came before it. Of what [Server.Dump] writes it passes over ids,
+// cancellations, but those that have expired. What cannot be read – unknown names, a
+// delay that is none – is refused before anything is changed; what the broker refuses,
+// such as a URL that is none, leaves what came before it. Of what [Server.Dump] writes it passes over ids,
 // states but that of being held, and attempts of messages, dead letters, deliveries,
 // problems and the time.
 func (s *Server) Load(in io.Reader) error {

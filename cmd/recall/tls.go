@@ -98,6 +98,8 @@ func (f *tlsFiles) newest() (*tls.Certificate, error) {
 		return f.loaded, nil // that was told
 	case err != nil:
 		f.missing = text
+	default:
+		f.missing = "" // they are back as they were
 	}
 	return f.loaded, err
 }
