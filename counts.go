@@ -26,7 +26,7 @@ type uncounted struct {
 }
 
 // count takes an entry into (+1) or out of (-1) the live counts.
-func (ix *index) count(p *page, e *entry, by int32) {
+func (ix *index) count(p *page, e entry, by int32) {
 	ix.countTimeOf(p, by)
 	if e.flags&flagUncounted != 0 { // it was marked, and its values are as they were
 		e.flags &^= flagUncounted
@@ -40,7 +40,7 @@ func (ix *index) countTimeOf(p *page, by int32) {
 	ix.live += int(by)
 }
 
-func (ix *index) countValuesOf(e *entry, by int32) {
+func (ix *index) countValuesOf(e entry, by int32) {
 	for f, n := range e.values {
 		if n != 0 {
 			ix.fields[f].live[n] += by
@@ -57,7 +57,7 @@ func (ix *index) countValuesOf(e *entry, by int32) {
 }
 
 // mark is move to phaseMarked for a pass, which has its entries counted by late.
-func (ix *index) mark(p *page, e *entry, number uint16) {
+func (ix *index) mark(p *page, e entry, number uint16) {
 	if onMove != nil {
 		onMove(e.phase, phaseMarked)
 	}
@@ -86,9 +86,9 @@ func (ix *index) countSomeLocked(limit int) (more bool) {
 
 // countLate takes entries that were marked out of the counts of their values.
 func (ix *index) countLate(seqs []uint64) {
-	var entries [walkTouch]*entry
-	for _, e := range ix.touch(seqs, entries[:], true) {
-		if e != nil && e.flags&flagUncounted != 0 {
+	ix.touch(seqs, true)
+	for _, seq := range seqs {
+		if _, e := ix.lookup(seq); e.exists() && e.flags&flagUncounted != 0 {
 			e.flags &^= flagUncounted
 			ix.countValuesOf(e, -1)
 		}

@@ -204,7 +204,7 @@ func (e *embedded) inFlightLocked(q *query) int {
 	count := 0
 	for seq := range e.leases {
 		p, en := e.live.lookup(seq)
-		if en == nil || en.phase != phaseInFlight || !en.countable() {
+		if !en.exists() || en.phase != phaseInFlight || !en.countable() {
 			continue
 		}
 		if q == nil || seq >= q.lo && seq <= q.hi && e.live.matches(q, p, en, seq) {
@@ -287,16 +287,16 @@ func randomUint64() uint64 {
 
 // find returns the live entry that an id names, if it can still match or is
 // being finished. The caller holds mu.
-func (e *embedded) findLocked(r resolvedID) (*page, *entry) {
+func (e *embedded) findLocked(r resolvedID) (*page, entry) {
 	if r.seq > e.live.visible {
-		return nil, nil
+		return nil, entry{}
 	}
 	p, en := e.live.lookup(r.seq)
-	if en == nil {
-		return nil, nil
+	if !en.exists() {
+		return nil, entry{}
 	}
 	if created, _ := p.timesOf(r.seq, en); created != r.created {
-		return nil, nil
+		return nil, entry{}
 	}
 	return p, en
 }

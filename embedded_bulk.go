@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"runtime"
-	"slices"
 	"time"
 
 	"github.com/recallmq/recall/internal/prefault"
@@ -185,7 +184,7 @@ func (c *bulk) endPass() error {
 func (c *bulk) slice() (done bool, wait func(context.Context) error) {
 	c.e.mu.Lock()
 	defer c.e.mu.Unlock()
-	done, stopped := c.walk.holdLocked(func(p *page, en *entry, seq uint64) (v verdict) {
+	done, stopped := c.walk.holdLocked(func(p *page, en entry, seq uint64) (v verdict) {
 		v, wait = c.visit(p, en, seq)
 		return v
 	})
@@ -196,7 +195,7 @@ func (c *bulk) slice() (done bool, wait func(context.Context) error) {
 }
 
 // visit deals with one match.
-func (c *bulk) visit(p *page, en *entry, seq uint64) (verdict, func(context.Context) error) {
+func (c *bulk) visit(p *page, en entry, seq uint64) (verdict, func(context.Context) error) {
 	switch {
 	case c.tx != nil && (en.mark != 0 || en.phase == phaseMarked):
 		return goOn, nil // gone for good, or by this very transaction
@@ -219,7 +218,7 @@ func (c *bulk) visit(p *page, en *entry, seq uint64) (verdict, func(context.Cont
 	return goOn, nil
 }
 
-func (c *bulk) visitPending(p *page, en *entry, seq uint64) verdict {
+func (c *bulk) visitPending(p *page, en entry, seq uint64) verdict {
 	if !c.wants(en) {
 		return goOn
 	}
@@ -239,7 +238,7 @@ func (c *bulk) visitPending(p *page, en *entry, seq uint64) verdict {
 	return goOn
 }
 
-func (c *bulk) visitInFlight(p *page, en *entry, seq uint64) (verdict, func(context.Context) error) {
+func (c *bulk) visitInFlight(p *page, en entry, seq uint64) (verdict, func(context.Context) error) {
 	if c.counting || !c.wants(en) {
 		return goOn, nil
 	}
@@ -284,7 +283,7 @@ func (c *bulk) full() bool {
 	return c.req.Limit > 0 && taken >= c.req.Limit
 }
 
-func (c *bulk) idOf(p *page, en *entry, seq uint64) MessageID {
+func (c *bulk) idOf(p *page, en entry, seq uint64) MessageID {
 	created, _ := p.timesOf(seq, en)
 	return messageID(c.e.ids.make(seq, created))
 }
@@ -327,7 +326,7 @@ func (c *bulk) abandon() {
 
 // unmarkAsked says that what becomes of the requests is as certain as it will be.
 func (c *bulk) unmarkAsked() {
-	c.eachMarked(c.asked, func(_ *page, en *entry, _ uint64) { en.mark = 0 })
+	c.eachMarked(c.asked, func(_ *page, en entry, _ uint64) { en.mark = 0 })
 }
 
 // count adds what a pass took to the result.
@@ -354,23 +353,19 @@ func (c *bulk) complete() {
 }
 
 // eachMarked visits the entries that a pass has marked, a slice per lock hold.
-func (c *bulk) eachMarked(seqs []uint64, visit func(*page, *entry, uint64)) {
-	for part := range slices.Chunk(seqs, applySlice) {
-		c.e.mu.Lock()
-		for _, seq := range part {
-			if p, en := c.e.live.lookup(seq); en != nil && en.mark == c.mark.number {
-				visit(p, en, seq)
-			}
+func (c *bulk) eachMarked(seqs []uint64, visit func(*page, entry, uint64)) {
+	c.e.eachEntry(seqs, func(p *page, en entry, seq uint64) {
+		if en.mark == c.mark.number {
+			visit(p, en, seq)
 		}
-		c.e.mu.Unlock()
-	}
+	})
 }
 
 // undo takes the marks and requests of a pass back.
 func (c *bulk) undo() {
 	if !c.req.DryRun {
 		c.eachMarked(c.seqs, c.e.unmarkLocked)
-		c.eachMarked(c.asked, func(p *page, en *entry, _ uint64) {
+		c.eachMarked(c.asked, func(p *page, en entry, _ uint64) {
 			en.mark = 0
 			c.e.live.request(p, en, false)
 		})

@@ -60,7 +60,7 @@ func (e *embedded) takeOne(r resolvedID, req CancelRequest, asking *marking) (w 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p, en := e.findLocked(r)
-	if en == nil {
+	if !en.exists() {
 		return nil, nil, ErrNotFound
 	}
 	switch {
@@ -145,7 +145,7 @@ func (w *cancelOneWork) settle(err error) {
 	defer w.e.mu.Unlock()
 	p, en := w.e.live.lookup(w.seq)
 	switch {
-	case en == nil:
+	case !en.exists():
 	case w.sticky:
 		en.mark = 0
 		if err != nil && !isUnknown(err) {

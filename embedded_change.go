@@ -40,7 +40,7 @@ func verbOf(kind OperationKind) verb {
 }
 
 // wants tells whether the call would change a message.
-func (c *bulk) wants(en *entry) bool {
+func (c *bulk) wants(en entry) bool {
 	switch c.verb {
 	case verbHold:
 		return en.flags&flagHeld == 0
@@ -74,7 +74,7 @@ func (c *bulk) settle() {
 }
 
 // changeLocked makes a marked message pending again, as the verb wants it.
-func (c *bulk) changeLocked(p *page, en *entry, seq uint64) {
+func (c *bulk) changeLocked(p *page, en entry, seq uint64) {
 	c.e.takeParkedLocked(en, seq)
 	en.flags &^= flagQueued // in another lane its item stays, to be stepped over
 	switch c.verb {

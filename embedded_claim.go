@@ -80,7 +80,7 @@ func (c *claimRun) slice() (more bool) {
 			return false
 		}
 		p, en := e.live.lookup(it.seq)
-		if en == nil || !en.waits(it.due) || !e.mayGoLocked(en, it.seq) {
+		if !en.exists() || !en.waits(it.due) || !e.mayGoLocked(en, it.seq) {
 			e.leftLaneLocked(en, it.due)
 			ln.items.DeleteMin()
 			ln.dead = max(0, ln.dead-1)
@@ -104,7 +104,7 @@ func (c *claimRun) slice() (more bool) {
 }
 
 // claimLocked takes an entry that was taken out of its lane.
-func (c *claimRun) claimLocked(p *page, en *entry, it dueItem) {
+func (c *claimRun) claimLocked(p *page, en entry, it dueItem) {
 	l := c.e.leaseLocked(p, en, it.seq, c.now)
 	c.taken = append(c.taken, l)
 	c.careful = c.e.crash.carefulLocked(it, c.now.UnixMilli()) || c.careful
@@ -129,7 +129,7 @@ func (c *claimRun) prepare(ctx context.Context) error {
 }
 
 // leaseLocked takes a pending entry for one attempt.
-func (e *embedded) leaseLocked(p *page, en *entry, seq uint64, now time.Time) *lease {
+func (e *embedded) leaseLocked(p *page, en entry, seq uint64, now time.Time) *lease {
 	e.number++
 	l := &lease{seq: seq, number: e.number, dueBefore: en.due, retried: en.flags&flagRetried != 0, claimed: now.UnixMilli()}
 	en.setAttempts(en.attempts() + 1)
@@ -199,7 +199,7 @@ func (e *embedded) readApart(taken []*lease) (out []Lease, err error) {
 func (e *embedded) setAside(l *lease, why error) {
 	e.mu.Lock()
 	var created int64
-	if p, en := e.live.lookup(l.seq); en != nil && e.leases[l.seq] == l {
+	if p, en := e.live.lookup(l.seq); en.exists() && e.leases[l.seq] == l {
 		created, _ = p.timesOf(l.seq, en)
 		en.setAttempts(en.attempts() - 1)
 		l.unused()
@@ -277,7 +277,7 @@ func (e *embedded) returnLeases(taken []*lease) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, l := range taken {
-		if p, en := e.live.lookup(l.seq); en != nil && e.leases[l.seq] == l {
+		if p, en := e.live.lookup(l.seq); en.exists() && e.leases[l.seq] == l {
 			en.setAttempts(en.attempts() - 1)
 			l.unused()
 			e.pendLocked(p, en, l, l.dueBefore)
@@ -294,15 +294,15 @@ func (l *lease) unused() {
 
 // leftLaneLocked notes that the item of an entry that does not wait is gone. An
 // item of another due time is not its.
-func (e *embedded) leftLaneLocked(en *entry, due int64) {
-	if en != nil && en.due == due {
+func (e *embedded) leftLaneLocked(en entry, due int64) {
+	if en.exists() && en.due == due {
 		en.flags &^= flagQueued
 		e.unparkEntryLocked(en)
 	}
 }
 
 // pendLocked makes a message in flight pending again.
-func (e *embedded) pendLocked(p *page, en *entry, l *lease, due int64) {
+func (e *embedded) pendLocked(p *page, en entry, l *lease, due int64) {
 	e.endLeaseLocked(l.seq)
 	en.due = due
 	e.live.move(p, en, phasePending)

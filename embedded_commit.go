@@ -441,7 +441,7 @@ func (e *embedded) settleFinished(seqs []uint64) {
 
 func (e *embedded) settleLocked(seq uint64) {
 	p, en := e.live.lookup(seq)
-	if en == nil {
+	if !en.exists() {
 		return
 	}
 	e.endLeaseLocked(seq)

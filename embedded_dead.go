@@ -132,7 +132,7 @@ func (e *embedded) idsOfDead(seqs []uint64) (ids []DeadLetterID, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, seq := range seqs {
-		if p, en := e.dead.lookup(seq); en != nil {
+		if p, en := e.dead.lookup(seq); en.exists() {
 			died, _ := p.timesOf(seq, en)
 			ids = append(ids, deadLetterID(died, seq))
 		}
@@ -163,7 +163,7 @@ func (e *embedded) selectDead(f Filter, from uint64, limit int) (seqs []uint64, 
 	for done := false; !done; runtime.Gosched() {
 		var found []uint64
 		e.mu.Lock()
-		done, _ = w.sliceLocked(func(_ *page, en *entry, seq uint64) verdict {
+		done, _ = w.sliceLocked(func(_ *page, en entry, seq uint64) verdict {
 			if en.phase == phasePending {
 				found = append(found, seq)
 			}
@@ -340,7 +340,7 @@ func (e *embedded) takeDead(ids []DeadLetterID) (seqs []uint64) {
 			continue
 		}
 		p, en := e.dead.lookup(n)
-		if en == nil || en.phase != phasePending {
+		if !en.exists() || en.phase != phasePending {
 			continue
 		}
 		if created, _ := p.timesOf(n, en); created != died {
@@ -361,7 +361,7 @@ func (e *embedded) giveBackDead(seqs []uint64, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, seq := range seqs {
-		if p, en := e.dead.lookup(seq); en != nil && en.phase == phaseMarked {
+		if p, en := e.dead.lookup(seq); en.exists() && en.phase == phaseMarked {
 			e.dead.move(p, en, phasePending)
 		}
 	}
@@ -385,7 +385,7 @@ func (r *redrive) apply(e *embedded) {
 		n := min(applySlice, len(seqs))
 		e.mu.Lock()
 		for _, seq := range seqs[:n] {
-			if p, en := e.dead.lookup(seq); en != nil {
+			if p, en := e.dead.lookup(seq); en.exists() {
 				e.dead.unlink(p, en, seq)
 			}
 		}

@@ -50,7 +50,7 @@ func subjectOf(m *Message, id ulid.ULID) store.Subject {
 }
 
 // subjectLocked is that of an entry.
-func (e *embedded) subjectLocked(p *page, en *entry, seq uint64) store.Subject {
+func (e *embedded) subjectLocked(p *page, en entry, seq uint64) store.Subject {
 	name := func(f field) string { return e.live.fields[f].slab[en.values[f]].name }
 	created, _ := p.timesOf(seq, en)
 	s := store.Subject{
@@ -162,7 +162,7 @@ func (e *embedded) crashLog(c crashed, now int64) *finishLog {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p, en := e.live.lookup(c.seq)
-	if en == nil {
+	if !en.exists() {
 		return nil
 	}
 	log := &finishLog{subject: e.subjectLocked(p, en, c.seq)}
@@ -214,7 +214,7 @@ func (e *embedded) takeStarts(room int64, retried map[uint64]bool) (s starts) {
 	for _, n := range e.notes {
 		l := e.leases[n.Seq]
 		p, en := e.live.lookup(n.Seq)
-		if l == nil || en == nil || uint32(l.attempt) != n.Attempt || l.finishing || l.logged {
+		if l == nil || !en.exists() || uint32(l.attempt) != n.Attempt || l.finishing || l.logged {
 			continue
 		}
 		a := activeEvent{e.subjectLocked(p, en, n.Seq), store.Event{Kind: eventActive, At: l.claimed, Attempt: n.Attempt}}

@@ -118,7 +118,7 @@ func (e *embedded) decide(l Lease, f *Finish) (d decision, asking *marking, err 
 	defer e.mu.Unlock()
 	have := e.leases[r.seq]
 	_, en := e.live.lookup(r.seq)
-	if have == nil || en == nil || have.number != l.Token.Number || have.finishing {
+	if have == nil || !en.exists() || have.number != l.Token.Number || have.finishing {
 		return d, nil, ErrLeaseLost
 	}
 	if en.mark != 0 && f.Outcome != Delivered {
@@ -169,7 +169,7 @@ func (e *embedded) leaveEntry(d decision) (taken *standing, claimable bool) {
 	defer e.mu.Unlock()
 	l := e.leases[d.seq]
 	p, en := e.live.lookup(d.seq)
-	if l == nil || l.number != d.number || en == nil {
+	if l == nil || l.number != d.number || !en.exists() {
 		return nil, false
 	}
 	if d.release {

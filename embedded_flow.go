@@ -99,7 +99,7 @@ func (e *embedded) setFlowLocked(name string, value []byte) {
 func (e *embedded) countFlowLocked(k *flowKey) {
 	n := e.live.fields[fieldFlow].lookup(k.name)
 	for seq, l := range e.leases {
-		if _, en := e.live.lookup(seq); en != nil && n != 0 && en.values[fieldFlow] == n {
+		if _, en := e.live.lookup(seq); en.exists() && n != 0 && en.values[fieldFlow] == n {
 			l.flow = k
 			k.inFlight++
 		}
@@ -114,7 +114,7 @@ func (e *embedded) flowChangedLocked(k *flowKey) {
 }
 
 // flowOf returns the key of an entry, nil if it has none that bounds it.
-func (e *embedded) flowOf(en *entry) *flowKey {
+func (e *embedded) flowOf(en entry) *flowKey {
 	n := en.values[fieldFlow]
 	if n == 0 || len(e.flows.byName) == 0 {
 		return nil
@@ -173,7 +173,7 @@ func (k *flowKey) unuse(claimed int64) {
 
 // parkLocked moves a due entry, which is no longer in its lane, to the lane of its
 // key.
-func (e *embedded) parkLocked(k *flowKey, en *entry, seq uint64, now int64) {
+func (e *embedded) parkLocked(k *flowKey, en entry, seq uint64, now int64) {
 	en.tries |= parkedBit
 	en.flags |= flagAside | flagQueued
 	key := e.laneKeyOf(en)
@@ -201,7 +201,7 @@ func (e *embedded) timeFlowLocked(k *flowKey, now int64) {
 }
 
 // unparkEntryLocked says that an entry does not wait for its key.
-func (e *embedded) unparkEntryLocked(en *entry) {
+func (e *embedded) unparkEntryLocked(en entry) {
 	if !en.parked() {
 		return
 	}
@@ -213,7 +213,7 @@ func (e *embedded) unparkEntryLocked(en *entry) {
 
 // takeParkedLocked takes an entry out of the lane of its key, if it is there: its item
 // must not be found there once it waits in another lane.
-func (e *embedded) takeParkedLocked(en *entry, seq uint64) {
+func (e *embedded) takeParkedLocked(en entry, seq uint64) {
 	if !en.parked() {
 		return
 	}
@@ -290,7 +290,7 @@ func (e *embedded) unparkLanesLocked(k *flowKey, url string, now int64, budget *
 				return false
 			}
 			_, en := e.live.lookup(it.seq)
-			if en == nil || !en.waits(it.due) {
+			if !en.exists() || !en.waits(it.due) {
 				e.leftLaneLocked(en, it.due)
 				ln.dead = max(0, ln.dead-1)
 				continue

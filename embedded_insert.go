@@ -339,7 +339,7 @@ func (e *embedded) enqueueDue(works []*insertWork) {
 		return
 	}
 	e.eachRow(works, func(r *insertRow) {
-		if _, en := e.live.lookup(r.seq); en != nil && en.phase == phasePending {
+		if _, en := e.live.lookup(r.seq); en.exists() && en.phase == phasePending {
 			e.queueLocked(en, r.seq)
 		}
 	})
@@ -347,7 +347,7 @@ func (e *embedded) enqueueDue(works []*insertWork) {
 
 // queueLocked has a pending entry wait: in its lane, or for its place in its
 // queue. An item that an earlier mark has left in the lane is alive again.
-func (e *embedded) queueLocked(en *entry, seq uint64) {
+func (e *embedded) queueLocked(en entry, seq uint64) {
 	q := e.queueOf(en)
 	if q != nil {
 		e.joinLocked(q, seq)
@@ -367,7 +367,7 @@ func (e *embedded) queueLocked(en *entry, seq uint64) {
 
 // laneLocked puts a pending entry into its lane, unless it is there, is held, or
 // cannot be read.
-func (e *embedded) laneLocked(en *entry, seq uint64) {
+func (e *embedded) laneLocked(en entry, seq uint64) {
 	if en.flags&(flagHeld|flagDamaged|flagQueued) != 0 {
 		return
 	}
@@ -379,7 +379,7 @@ func (e *embedded) laneLocked(en *entry, seq uint64) {
 }
 
 // laneOf returns the lane that an entry waits in.
-func (e *embedded) laneOf(en *entry) *lane {
+func (e *embedded) laneOf(en entry) *lane {
 	if en.flags&flagAside == 0 {
 		return e.lanes.plain
 	}
@@ -388,7 +388,7 @@ func (e *embedded) laneOf(en *entry) *lane {
 
 // laneKeyOf names the lane of an entry. The name of the URL is looked at only for few
 // of them: it is far from the entry in memory.
-func (e *embedded) laneKeyOf(en *entry) laneKey {
+func (e *embedded) laneKeyOf(en entry) laneKey {
 	key := laneKey{priority: en.priority()}
 	if en.flags&flagAside == 0 {
 		return key

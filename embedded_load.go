@@ -97,7 +97,7 @@ func (e *embedded) rebuild(now int64) (todo []crashed, err error) {
 	return todo, nil
 }
 
-func (e *embedded) loadRow(seq uint64, rec *store.Record, st store.State, attempts uint32) *entry {
+func (e *embedded) loadRow(seq uint64, rec *store.Record, st store.State, attempts uint32) entry {
 	created := int64(ulid.ULID(rec.ID).Time())
 	t := times{created: created, wall: rec.Wall, due: rec.Due}
 	if st.HasRetry || st.HasDue {
@@ -174,7 +174,7 @@ func (e *embedded) loadUndoable(op store.Operation, now int64) *burial {
 	return b
 }
 
-func (e *embedded) loadCancelled(b *burial, seq uint64, en *entry) {
+func (e *embedded) loadCancelled(b *burial, seq uint64, en entry) {
 	p, _ := e.live.lookup(seq)
 	e.live.move(p, en, phaseMarked)
 	en.mark = b.mark
@@ -207,7 +207,7 @@ func (e *embedded) settleCrash(todo []crashed, now int64) error {
 			}
 		}
 		e.mu.Lock()
-		if p, en := e.live.lookup(c.seq); en != nil {
+		if p, en := e.live.lookup(c.seq); en.exists() {
 			e.live.move(p, en, phaseFinishing)
 		}
 		e.mu.Unlock()

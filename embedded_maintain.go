@@ -173,7 +173,7 @@ func (e *embedded) shedSlice() bool {
 	}
 	next, done := ln.shed(u.laneAt, shedItems, func(it dueItem) bool {
 		_, en := e.live.lookup(it.seq)
-		if en != nil && en.waits(it.due) {
+		if en.exists() && en.waits(it.due) {
 			return true
 		}
 		e.leftLaneLocked(en, it.due)

@@ -49,7 +49,7 @@ func (e *embedded) settleMarking(m *marking, free bool) {
 
 // unsettledLocked returns how to wait until it is certain what becomes of a
 // marked entry; nil if it is certain.
-func (e *embedded) unsettledLocked(en *entry) func(context.Context) error {
+func (e *embedded) unsettledLocked(en entry) func(context.Context) error {
 	if en.mark == 0 {
 		return e.flush
 	}
@@ -88,7 +88,7 @@ func (e *embedded) stillEnding(seqs []uint64) (left []uint64) {
 		for _, seq := range part {
 			_, en := e.live.lookup(seq)
 			l := e.leases[seq]
-			if en != nil && (en.phase == phaseFinishing || l != nil && l.final) {
+			if en.exists() && (en.phase == phaseFinishing || l != nil && l.final) {
 				left = append(left, seq)
 			}
 		}
@@ -106,15 +106,29 @@ func await(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
+// eachEntry visits the entries of some messages, a slice per lock hold.
+func (e *embedded) eachEntry(seqs []uint64, visit func(*page, entry, uint64)) {
+	for part := range slices.Chunk(seqs, applySlice) {
+		e.mu.Lock()
+		e.live.touch(part, true)
+		for _, seq := range part {
+			if p, en := e.live.lookup(seq); p != nil {
+				visit(p, en, seq)
+			}
+		}
+		e.mu.Unlock()
+	}
+}
+
 // unmarkLocked makes a marked message pending again.
-func (e *embedded) unmarkLocked(p *page, en *entry, seq uint64) {
+func (e *embedded) unmarkLocked(p *page, en entry, seq uint64) {
 	en.mark = 0
 	e.live.move(p, en, phasePending)
 	e.queueLocked(en, seq)
 }
 
 // lanesDeadLocked counts an item that a lane will have to step over.
-func (e *embedded) lanesDeadLocked(en *entry) {
+func (e *embedded) lanesDeadLocked(en entry) {
 	if en.flags&flagQueued != 0 {
 		ln := e.laneOf(en)
 		ln.dead++

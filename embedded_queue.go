@@ -35,6 +35,7 @@ type queues struct {
 	dirty  []*fifo
 	all    int // queues of list from here on are to be looked at; len(list): none
 	calls  map[uint64]*fifo
+	last   *fifo // that was asked for: messages in a row are often of one queue
 }
 
 func newQueues() queues {
@@ -43,6 +44,9 @@ func newQueues() queues {
 
 // fifoLocked returns the queue of a name, which exists from then on.
 func (e *embedded) fifoLocked(name string) *fifo {
+	if q := e.queues.last; q != nil && q.name == name {
+		return q
+	}
 	q := e.queues.byName[name]
 	if q == nil {
 		q = &fifo{name: name, set: QueueSettings{Parallelism: 1}, next: 1}
@@ -56,6 +60,7 @@ func (e *embedded) fifoLocked(name string) *fifo {
 		}
 		e.queues.list = append(e.queues.list, q)
 	}
+	e.queues.last = q
 	return q
 }
 
@@ -72,6 +77,7 @@ func (e *embedded) setQueueLocked(name string, value []byte) {
 		return
 	}
 	delete(e.queues.byName, name)
+	e.queues.last = nil
 	e.queues.list = slices.DeleteFunc(e.queues.list, func(have *fifo) bool { return have == q })
 	e.queues.dirty = slices.DeleteFunc(e.queues.dirty, func(have *fifo) bool { return have == q })
 	e.allChangedLocked()
@@ -87,7 +93,7 @@ func queueSettings(value []byte) QueueSettings {
 }
 
 // queueOf returns the queue of an entry, nil if it is in none.
-func (e *embedded) queueOf(en *entry) *fifo {
+func (e *embedded) queueOf(en entry) *fifo {
 	n := en.values[fieldQueue]
 	if n == 0 {
 		return nil
@@ -181,7 +187,7 @@ func (e *embedded) placesLocked(q *fifo) int {
 	var waiting []uint64 // messages that are gone
 	for call, place := range q.calls {
 		if e.goneLocked(call) {
-			if _, en := e.live.lookup(call); en == nil {
+			if _, en := e.live.lookup(call); !en.exists() {
 				delete(q.calls, call)
 				delete(e.queues.calls, call)
 			}
@@ -198,7 +204,7 @@ func (e *embedded) placesLocked(q *fifo) int {
 // goneLocked tells whether a message is gone for good, as far as that is durable.
 func (e *embedded) goneLocked(seq uint64) bool {
 	_, en := e.live.lookup(seq)
-	if en == nil {
+	if !en.exists() {
 		return true
 	}
 	if en.phase != phaseMarked || en.mark == 0 {
@@ -223,7 +229,7 @@ func (e *embedded) joinLocked(q *fifo, seq uint64) {
 const refillBudget = 1024
 
 // leftQueueLocked notes that a message is gone.
-func (e *embedded) leftQueueLocked(en *entry, seq uint64) {
+func (e *embedded) leftQueueLocked(en entry, seq uint64) {
 	if en.values[fieldQueue] != 0 {
 		e.changedLocked(e.queueOf(en))
 	}
@@ -234,13 +240,13 @@ func (e *embedded) leftQueueLocked(en *entry, seq uint64) {
 
 // mayGoLocked tells whether the queue of an entry lets it be claimed, by what is
 // known: claims bring that up to date first.
-func (e *embedded) mayGoLocked(en *entry, seq uint64) bool {
+func (e *embedded) mayGoLocked(en entry, seq uint64) bool {
 	q := e.queueOf(en)
 	return q == nil || seq <= q.upTo && q.out < q.set.Parallelism
 }
 
 // blockedLocked tells whether an entry waits for others of its queue, as of now.
-func (e *embedded) blockedLocked(en *entry, seq uint64) bool {
+func (e *embedded) blockedLocked(en entry, seq uint64) bool {
 	if en.values[fieldQueue] == 0 {
 		return false
 	}

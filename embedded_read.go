@@ -47,7 +47,7 @@ func (e *embedded) peek(r resolvedID, now time.Time) (is phase, seen snapshot, w
 	defer e.mu.Unlock()
 	_, have := e.findLocked(r)
 	switch {
-	case have == nil:
+	case !have.exists():
 		return phaseNone, seen, nil
 	case have.phase == phaseMarked:
 		wait = e.unsettledLocked(have)
@@ -58,7 +58,7 @@ func (e *embedded) peek(r resolvedID, now time.Time) (is phase, seen snapshot, w
 }
 
 // stateLocked derives what people are told from what the index keeps.
-func (e *embedded) stateLocked(en *entry, seq uint64, now time.Time) State {
+func (e *embedded) stateLocked(en entry, seq uint64, now time.Time) State {
 	switch {
 	case en.phase == phaseInFlight:
 		return StateInFlight
@@ -78,7 +78,7 @@ func (e *embedded) stateLocked(en *entry, seq uint64, now time.Time) State {
 }
 
 // describe returns the attributes of a message as its entry has them.
-func (e *embedded) describe(p *page, en *entry, seq uint64) Message {
+func (e *embedded) describe(p *page, en entry, seq uint64) Message {
 	name := func(f field) string { return e.live.fields[f].slab[en.values[f]].name }
 	created, wall := p.timesOf(seq, en)
 	m := Message{
@@ -100,7 +100,7 @@ type snapshot struct {
 	due      int64
 }
 
-func (e *embedded) snapshotLocked(en *entry, seq uint64, now time.Time) snapshot {
+func (e *embedded) snapshotLocked(en entry, seq uint64, now time.Time) snapshot {
 	return snapshot{seq, e.stateLocked(en, seq, now), en.attempts(), en.due}
 }
 
@@ -170,7 +170,7 @@ func (e *embedded) selectLive(f Filter, from uint64, limit int, now time.Time) (
 		return nil
 	}
 	w := e.readWalk(e.live, f, from, now)
-	w.run(&e.mu, func(_ *page, en *entry, seq uint64) verdict {
+	w.run(&e.mu, func(_ *page, en entry, seq uint64) verdict {
 		if !en.countable() {
 			return goOn
 		}
@@ -203,7 +203,7 @@ func (e *embedded) Count(ctx context.Context, f Filter, now time.Time) (n Count,
 	if w == nil {
 		return n, nil
 	}
-	w.run(&e.mu, func(_ *page, en *entry, _ uint64) verdict {
+	w.run(&e.mu, func(_ *page, en entry, _ uint64) verdict {
 		if en.countable() {
 			if en.phase == phaseInFlight {
 				n.InFlight++

@@ -312,7 +312,7 @@ func (x *embeddedTx) uncertain(r resolvedID, req CancelRequest) (again bool, err
 	defer x.e.mu.Unlock()
 	_, en := x.e.findLocked(r)
 	switch {
-	case en == nil || en.phase == phaseMarked:
+	case !en.exists() || en.phase == phaseMarked:
 		return false, ErrNotFound
 	case en.phase == phasePending:
 		return true, nil

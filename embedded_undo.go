@@ -3,6 +3,7 @@ package recall
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -266,7 +267,7 @@ func (e *embedded) Restore(ctx context.Context, id OperationID, now time.Time) (
 	if len(w.parts) == 0 {
 		return e.restored(op)
 	}
-	w.queues = e.queuesOf(w.parts)
+	w.findQueues()
 	end, err := e.commitRestore(ctx, w)
 	for _, seq := range end {
 		// Its request holds after all, and its attempt has failed meanwhile.
@@ -368,7 +369,7 @@ func (e *embedded) claimBurialsLocked(op [16]byte, now int64) (w *restoreWork, w
 		for _, seq := range b.asked {
 			p, en := e.live.lookup(seq)
 			l := e.leases[seq]
-			if l != nil && !l.final && en != nil && en.flags&flagRequested != 0 && !e.asksLocked(seq, op) {
+			if l != nil && !l.final && en.exists() && en.flags&flagRequested != 0 && !e.asksLocked(seq, op) {
 				e.live.request(p, en, false)
 				w.lifted = append(w.lifted, seq)
 			}
@@ -409,7 +410,8 @@ type restoreWork struct {
 	op      [16]byte
 	now     int64
 	parts   []*burial
-	queues  []string // that the messages are of
+	queues  []string // that the messages may be of
+	sure    bool     // and are
 	lifted  []uint64 // requests lifted, if the commit holds
 	done    chan struct{}
 	result  RestoreResult
@@ -432,36 +434,74 @@ func (w *restoreWork) write(t *turn) error {
 	case err != nil:
 		return err
 	default:
-		t.makeQueues(w.queues, w.now)
+		w.makeQueues(t)
 	}
 	w.result = RestoreResult{Restored: back, Lifted: lifted}
 	return nil
 }
 
 // makeQueues has queues that were deleted come into being again.
-func (t *turn) makeQueues(names []string, now int64) {
+func (w *restoreWork) makeQueues(t *turn) {
+	lost := t.lostQueues(w.queues)
+	if len(lost) > 0 && !w.sure {
+		of := w.e.queuesOf(w.parts)
+		lost = slices.DeleteFunc(lost, func(name string) bool { return !slices.Contains(of, name) })
+	}
 	t.e.mu.Lock()
 	defer t.e.mu.Unlock()
-	for _, name := range names {
-		t.makeQueueLocked(name, now)
+	for _, name := range lost {
+		t.makeQueueLocked(name, w.now)
 	}
 }
 
-// queuesOf returns the queues of the messages in some parts, a slice of them per
-// lock hold.
+// lostQueues returns those that are not there as of this point of the commit.
+func (t *turn) lostQueues(names []string) (lost []string) {
+	t.e.mu.Lock()
+	defer t.e.mu.Unlock()
+	for _, name := range names {
+		if t.objectLocked(ObjectQueue, name) == nil {
+			lost = append(lost, name)
+		}
+	}
+	return lost
+}
+
+// fewQueues is how many queues are looked at without asking which of them a
+// cancellation has to do with.
+const fewQueues = 256
+
+// findQueues looks for the queues that may have to be made again. That is seldom one
+// at all, and looking at a hundred thousand messages takes longer than a commit.
+func (w *restoreWork) findQueues() {
+	e := w.e
+	if w.queues = e.fewQueues(); w.queues == nil {
+		w.queues, w.sure = e.queuesOf(w.parts), true
+	}
+}
+
+// fewQueues returns the queues of all messages, nil if they are many.
+func (e *embedded) fewQueues() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	byName := e.live.fields[fieldQueue].byName
+	if len(byName) > fewQueues {
+		return nil
+	}
+	return slices.AppendSeq(make([]string, 0, len(byName)), maps.Keys(byName))
+}
+
+// queuesOf returns the queues of the messages in some parts.
 func (e *embedded) queuesOf(parts []*burial) (names []string) {
 	seen := map[uint32]bool{0: true} // 0: in no queue
+	last := uint32(0)
 	for _, b := range parts {
-		for part := range slices.Chunk(b.seqs, applySlice) {
-			e.mu.Lock()
-			for _, seq := range part {
-				if _, en := e.live.lookup(seq); en != nil && !seen[en.values[fieldQueue]] {
-					n := en.values[fieldQueue]
-					seen[n], names = true, append(names, e.live.fields[fieldQueue].slab[n].name)
-				}
+		e.eachEntry(b.seqs, func(_ *page, en entry, _ uint64) {
+			n := en.values[fieldQueue]
+			if n != last && !seen[n] {
+				seen[n], names = true, append(names, e.live.fields[fieldQueue].slab[n].name)
 			}
-			e.mu.Unlock()
-		}
+			last = n
+		})
 	}
 	return names
 }
@@ -508,7 +548,7 @@ func (e *embedded) askAgainLocked(seqs []uint64) (end []uint64) {
 	for _, seq := range seqs {
 		p, en := e.live.lookup(seq)
 		switch {
-		case en == nil:
+		case !en.exists():
 		case en.phase == phaseInFlight:
 			e.live.request(p, en, true)
 		case en.phase == phasePending:
@@ -528,13 +568,9 @@ func (e *embedded) finishGone(seq uint64) error {
 
 // unbury makes the messages of a part pending again, a slice per lock hold.
 func (e *embedded) unbury(b *burial) {
-	for part := range slices.Chunk(b.seqs, applySlice) {
-		e.mu.Lock()
-		for _, seq := range part {
-			if p, en := e.live.lookup(seq); en != nil && en.phase == phaseMarked {
-				e.unmarkLocked(p, en, seq)
-			}
+	e.eachEntry(b.seqs, func(p *page, en entry, seq uint64) {
+		if en.phase == phaseMarked {
+			e.unmarkLocked(p, en, seq)
 		}
-		e.mu.Unlock()
-	}
+	})
 }

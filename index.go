@@ -50,27 +50,50 @@ const (
 
 // page holds the entries of pageSize consecutive sequence numbers.
 type page struct {
-	base    uint64 // its first number
-	created int64  // ms: of the first entry inserted; entries count from it
-	held    int32
-	entries [pageSize]entry
-	wide    map[uint64]wideTimes // times that do not fit an entry
+	base       uint64 // its first number
+	created    int64  // ms: of the first entry inserted; entries count from it
+	held       int32
+	statuses   [pageSize]status
+	attributes [pageSize]attributes
+	wide       map[uint64]wideTimes // times that do not fit an entry
 }
 
 type wideTimes struct{ created, wall int64 }
 
-// entry is what the index keeps of one message: 48 bytes, no pointers.
+// entry is what the index keeps of one message: 48 bytes without pointers, in two
+// parts. A walk that meets every tenth message waits for memory more than for
+// anything else, and most walks look at the statuses alone. So those lie next to
+// each other. The zero entry stands for a message that is not there.
 type entry struct {
+	*status
+	*attributes
+}
+
+// status is the part of an entry that walks look at, and change.
+type status struct {
+	labels uint32 // number of the label set
+	mark   uint16 // with phaseMarked: the cancellation that took it; 0: a call for one message
+	phase  phase
+	flags  uint8
+}
+
+// attributes are the rest of an entry.
+type attributes struct {
 	due     int64  // ms
 	created uint32 // ms after page.created; order of ids
 	back    uint16 // ms that the publisher's clock was behind created
 	tries   uint16 // attempts, priority and parked: see tries.go
 	values  [plainFields]uint32
-	labels  uint32 // number of the label set
-	mark    uint16 // with phaseMarked: the cancellation that took it; 0: a call for one message
-	phase   phase
-	flags   uint8
 }
+
+// at returns the entry of a number of the page, held or not.
+func (p *page) at(seq uint64) entry {
+	i := seq & (pageSize - 1)
+	return entry{&p.statuses[i], &p.attributes[i]}
+}
+
+// exists tells whether there is such an entry.
+func (e entry) exists() bool { return e.status != nil }
 
 const (
 	flagWide      = 1 << iota // times are in page.wide
@@ -105,10 +128,10 @@ func newIndex(ordered bool) *index {
 type times struct{ created, wall, due int64 }
 
 // insert adds a message; numbers come in ascending order, created never falls.
-func (ix *index) insert(seq uint64, rec *store.Record, t times) *entry {
+func (ix *index) insert(seq uint64, rec *store.Record, t times) entry {
 	p := ix.pageFor(seq, t.created)
-	e := &p.entries[seq-p.base]
-	*e = entry{due: t.due, phase: phasePending}
+	e := p.at(seq)
+	*e.status, *e.attributes = status{phase: phasePending}, attributes{due: t.due}
 	if isLocal(rec.URL) || rec.Priority != 0 {
 		e.flags |= flagAside
 		e.setPriority(rec.Priority)
@@ -132,7 +155,7 @@ func (ix *index) setLast(seq uint64) {
 	}
 }
 
-func (ix *index) setTimes(p *page, e *entry, seq uint64, t times) {
+func (ix *index) setTimes(p *page, e entry, seq uint64, t times) {
 	since, back := t.created-p.created, t.created-t.wall
 	ix.maxBack = max(ix.maxBack, back)
 	if since >= 0 && since <= math.MaxUint32 && back >= 0 && back <= math.MaxUint16 {
@@ -147,7 +170,7 @@ func (ix *index) setTimes(p *page, e *entry, seq uint64, t times) {
 }
 
 // timesOf returns created and wall of an entry.
-func (p *page) timesOf(seq uint64, e *entry) (created, wall int64) {
+func (p *page) timesOf(seq uint64, e entry) (created, wall int64) {
 	if e.flags&flagWide != 0 {
 		w := p.wide[seq]
 		return w.created, w.wall
@@ -157,7 +180,7 @@ func (p *page) timesOf(seq uint64, e *entry) (created, wall int64) {
 }
 
 // link interns the values of a message and appends it to their lists.
-func (ix *index) link(e *entry, seq uint64, rec *store.Record) {
+func (ix *index) link(e entry, seq uint64, rec *store.Record) {
 	for f, name := range [plainFields][]byte{rec.Queue, rec.URL, rec.Topic, rec.Schedule, rec.CallerIP, rec.FlowKey} {
 		if len(name) == 0 {
 			continue
@@ -191,7 +214,7 @@ func (ix *index) linkHost(url uint32, name []byte) {
 
 func (ix *index) hostNumber(url uint32) uint32 { return ix.fields[fieldURL].hosts[url] }
 
-func (ix *index) linkLabels(e *entry, seq uint64, labels [][]byte) {
+func (ix *index) linkLabels(e entry, seq uint64, labels [][]byte) {
 	key := ix.scratch[:0]
 	for i, l := range labels {
 		if i > 0 {
@@ -209,7 +232,7 @@ func (ix *index) linkLabels(e *entry, seq uint64, labels [][]byte) {
 }
 
 // valuesOf calls fn for every value that an entry is listed under.
-func (ix *index) valuesOf(e *entry, fn func(field, uint32)) {
+func (ix *index) valuesOf(e entry, fn func(field, uint32)) {
 	for f, n := range e.values {
 		if n != 0 {
 			fn(field(f), n)
@@ -229,7 +252,7 @@ func (ix *index) valuesOf(e *entry, fn func(field, uint32)) {
 var onMove func(from, to phase)
 
 // move changes the phase of an entry and keeps the counts in step with it.
-func (ix *index) move(p *page, e *entry, to phase) {
+func (ix *index) move(p *page, e entry, to phase) {
 	if onMove != nil {
 		onMove(e.phase, to)
 	}
@@ -242,7 +265,7 @@ func (ix *index) move(p *page, e *entry, to phase) {
 	}
 }
 
-func (ix *index) recount(p *page, e *entry, was bool) {
+func (ix *index) recount(p *page, e entry, was bool) {
 	switch is := e.countable(); {
 	case is && !was:
 		ix.count(p, e, 1)
@@ -252,17 +275,17 @@ func (ix *index) recount(p *page, e *entry, was bool) {
 }
 
 // countable tells whether an entry can match a filter.
-func (e *entry) countable() bool {
-	return (e.phase == phasePending || e.phase == phaseInFlight) && e.flags&flagRequested == 0
+func (s *status) countable() bool {
+	return (s.phase == phasePending || s.phase == phaseInFlight) && s.flags&flagRequested == 0
 }
 
 // waits tells whether an entry can be claimed when it is due at the given time.
-func (e *entry) waits(due int64) bool {
+func (e entry) waits(due int64) bool {
 	return e.phase == phasePending && e.due == due && e.flags&flagHeld == 0
 }
 
 // request takes an entry in flight out of every later match; undo puts it back.
-func (ix *index) request(p *page, e *entry, on bool) {
+func (ix *index) request(p *page, e entry, on bool) {
 	was := e.countable()
 	e.flags &^= flagRequested
 	if on {
@@ -273,18 +296,18 @@ func (ix *index) request(p *page, e *entry, on bool) {
 
 // unlinkAll unlinks the entries of some numbers that are marked.
 func (ix *index) unlinkAll(seqs []uint64) {
-	var entries [walkTouch]*entry
 	for some := range slices.Chunk(seqs, walkTouch) {
-		for i, e := range ix.touch(some, entries[:], true) {
-			if e != nil && e.phase == phaseMarked {
-				ix.unlink(ix.pages[some[i]>>pageBits-ix.firstPage], e, some[i])
+		ix.touch(some, true)
+		for _, seq := range some {
+			if p, e := ix.lookup(seq); p != nil && e.phase == phaseMarked {
+				ix.unlink(p, e, seq)
 			}
 		}
 	}
 }
 
 // unlink forgets an entry whose message is gone for good. Lists shed it later.
-func (ix *index) unlink(p *page, e *entry, seq uint64) {
+func (ix *index) unlink(p *page, e entry, seq uint64) {
 	ix.move(p, e, phaseGone)
 	if host := ix.hostNumber(e.values[fieldURL]); host != 0 { // the URL knows it
 		ix.release(fieldHost, host)
@@ -303,7 +326,7 @@ func (ix *index) unlink(p *page, e *entry, seq uint64) {
 	if e.flags&flagWide != 0 {
 		delete(p.wide, seq)
 	}
-	*e = entry{}
+	*e.status = status{} // which says that there is none: the attributes need not be written
 	p.held--
 	ix.dropPage(p)
 }
@@ -335,7 +358,7 @@ func (ix *index) clean() bool {
 		}
 		*c = cleaning{list: ix.dirty[last], busy: true}
 		ix.dirty = ix.dirty[:last]
-		ix.fields[c.list.field].slab[c.list.value].due = false
+		ix.fields[c.list.field].tally[c.list.value].due = false
 	}
 	next, done := ix.fields[c.list.field].slab[c.list.value].list.Shed(c.at, cleanRuns, func(seq uint64) bool {
 		return ix.lists(seq, c.list)
@@ -348,7 +371,7 @@ func (ix *index) clean() bool {
 func (ix *index) lists(seq uint64, d dirtyList) bool {
 	_, e := ix.lookup(seq)
 	switch {
-	case e == nil:
+	case !e.exists():
 		return false
 	case d.field == fieldHost:
 		return ix.hostNumber(e.values[fieldURL]) == d.value
@@ -358,17 +381,22 @@ func (ix *index) lists(seq uint64, d dirtyList) bool {
 	return e.values[d.field] == d.value
 }
 
-// lookup returns the page and entry of a held message, or nil.
-func (ix *index) lookup(seq uint64) (*page, *entry) {
-	i := seq>>pageBits - ix.firstPage
-	if i >= uint64(len(ix.pages)) || ix.pages[i] == nil {
-		return nil, nil
+// lookup returns the page and entry of a held message, or nothing.
+func (ix *index) lookup(seq uint64) (*page, entry) {
+	if p := ix.pageOf(seq); p != nil {
+		if e := p.at(seq); e.phase != phaseNone {
+			return p, e
+		}
 	}
-	p := ix.pages[i]
-	if e := &p.entries[seq&(pageSize-1)]; e.phase != phaseNone {
-		return p, e
+	return nil, entry{}
+}
+
+// pageOf returns the page that a number would be held in, or nil.
+func (ix *index) pageOf(seq uint64) *page {
+	if i := seq>>pageBits - ix.firstPage; i < uint64(len(ix.pages)) {
+		return ix.pages[i]
 	}
-	return nil, nil
+	return nil
 }
 
 // pageFor returns the page of a new number, making it if need be.
@@ -412,13 +440,13 @@ func (ix *index) seqAt(ms int64) uint64 {
 	start := uint64(0)
 	ix.timeline.DescendLessOrEqual(&page{created: ms}, func(p *page) bool {
 		start = p.base + pageSize // unless one of its own is new enough
-		for i := range p.entries {
-			e := &p.entries[i]
+		for seq := p.base; seq < p.base+pageSize; seq++ {
+			e := p.at(seq)
 			if e.phase == phaseNone {
 				continue
 			}
-			if created, _ := p.timesOf(p.base+uint64(i), e); created >= ms {
-				start = p.base + uint64(i)
+			if created, _ := p.timesOf(seq, e); created >= ms {
+				start = seq
 				break
 			}
 		}

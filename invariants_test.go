@@ -105,7 +105,7 @@ func (c *check) index(name string, ix *index) {
 			c.fault("%s: page %d is gone and counts %d live", name, ix.firstPage+uint64(i), ix.lives[i])
 		}
 	}
-	ix.eachEntry(func(_ *page, en *entry, seq uint64) {
+	ix.eachEntry(func(_ *page, en entry, seq uint64) {
 		ix.valuesOf(en, func(f field, n uint32) {
 			r := seen[f][n]
 			if r == nil {
@@ -151,14 +151,14 @@ func countNil(pages []*page) (n int) {
 	return n
 }
 
-func (ix *index) eachEntry(visit func(*page, *entry, uint64)) {
+func (ix *index) eachEntry(visit func(*page, entry, uint64)) {
 	for _, p := range ix.pages {
 		if p == nil {
 			continue
 		}
-		for i := range p.entries {
-			if en := &p.entries[i]; en.phase != phaseNone {
-				visit(p, en, p.base+uint64(i))
+		for seq := p.base; seq < p.base+pageSize; seq++ {
+			if en := p.at(seq); en.phase != phaseNone {
+				visit(p, en, seq)
 			}
 		}
 	}
@@ -166,8 +166,8 @@ func (ix *index) eachEntry(visit func(*page, *entry, uint64)) {
 
 func (c *check) page(name string, ix *index, p *page, number uint64) (live int) {
 	held, wide := 0, 0
-	for i := range p.entries {
-		en, seq := &p.entries[i], p.base+uint64(i)
+	for seq := p.base; seq < p.base+pageSize; seq++ {
+		en := p.at(seq)
 		if en.phase == phaseNone {
 			continue
 		}
@@ -207,8 +207,8 @@ func (c *check) values(name string, ix *index, f field, seen map[uint32]*recount
 		if t.byName[v.name] != n || v.name == "" || slices.Contains(t.free, n) {
 			c.fault("%s %q: number %d is %d by name, or free", name, v.name, n, t.byName[v.name])
 		}
-		if int(v.held) != len(r.seqs) || t.live[n] != r.live {
-			c.fault("%s %q: counts %d held, %d live; recounted %d, %d", name, v.name, v.held, t.live[n], len(r.seqs), r.live)
+		if int(t.tally[n].held) != len(r.seqs) || t.live[n] != r.live {
+			c.fault("%s %q: counts %d held, %d live; recounted %d, %d", name, v.name, t.tally[n].held, t.live[n], len(r.seqs), r.live)
 		}
 		if f == fieldURL && t.hosts[n] != ix.fields[fieldHost].lookup(withoutPort(hostOf(v.name))) {
 			c.fault("%s %q: its host is number %d", name, v.name, t.hosts[n])
@@ -252,7 +252,7 @@ func (c *check) labelSets(name string, s *labelSets, want map[uint32]int32) {
 // lanes: whatever is pending, visible and readable waits in its lane.
 func (c *check) lanes() {
 	live := c.e.live
-	live.eachEntry(func(_ *page, en *entry, seq uint64) {
+	live.eachEntry(func(_ *page, en entry, seq uint64) {
 		if en.phase == phaseMarked && en.flags&flagQueued != 0 && !c.e.laneOf(en).items.Has(dueItem{en.due, seq}) {
 			c.fault("%d is marked, and its item is gone", seq)
 		}
@@ -267,7 +267,7 @@ func (c *check) lanes() {
 	})
 	for key, ln := range c.e.lanes.byKey {
 		ln.items.Ascend(func(it dueItem) bool {
-			if _, en := live.lookup(it.seq); en != nil && en.phase == phasePending && c.e.laneOf(en) != ln {
+			if _, en := live.lookup(it.seq); en.exists() && en.phase == phasePending && c.e.laneOf(en) != ln {
 				c.fault("%d is in the lane of %+v", it.seq, key)
 			}
 			return true
@@ -278,7 +278,7 @@ func (c *check) lanes() {
 // leases: exactly what is in flight is leased.
 func (c *check) leases() {
 	inFlight := 0
-	c.e.live.eachEntry(func(_ *page, en *entry, seq uint64) {
+	c.e.live.eachEntry(func(_ *page, en entry, seq uint64) {
 		if en.phase != phaseInFlight {
 			return
 		}
@@ -308,7 +308,7 @@ func (c *check) undo() {
 			c.fault("the messages of a burial are not ascending")
 		}
 		for _, seq := range b.seqs {
-			if _, en := c.e.live.lookup(seq); en == nil || en.phase != phaseMarked || en.mark != b.mark {
+			if _, en := c.e.live.lookup(seq); !en.exists() || en.phase != phaseMarked || en.mark != b.mark {
 				c.fault("%d is buried with mark %d: its entry is %+v", seq, b.mark, en)
 			}
 		}
@@ -339,7 +339,7 @@ func (c *check) marks() {
 	if len(bearers) != len(c.e.marks) {
 		c.fault("%d marks are registered, burials bear %d", len(c.e.marks), len(bearers))
 	}
-	c.e.live.eachEntry(func(_ *page, en *entry, seq uint64) {
+	c.e.live.eachEntry(func(_ *page, en entry, seq uint64) {
 		if en.phase != phaseMarked {
 			return
 		}
@@ -405,13 +405,13 @@ func (c *check) file(path string) {
 	if err != nil {
 		c.fault("load: %w", err)
 	}
-	c.e.live.eachEntry(func(_ *page, en *entry, seq uint64) {
+	c.e.live.eachEntry(func(_ *page, en entry, seq uint64) {
 		if !rows[seq] && !buried[seq] {
 			c.fault("%d is in phase %d, and does not live by the file", seq, en.phase)
 		}
 	})
 	held := 0
-	c.e.dead.eachEntry(func(*page, *entry, uint64) { held++ })
+	c.e.dead.eachEntry(func(*page, entry, uint64) { held++ })
 	if held != dead {
 		c.fault("%d dead letters in memory, %d in the file", held, dead)
 	}
@@ -463,7 +463,7 @@ func (c *check) cancelledRow(seq uint64, rec *store.Record, st store.State, ops 
 	mark, ok := ops[st.Operation][seq]
 	delete(ops[st.Operation], seq)
 	_, en := c.e.live.lookup(seq)
-	if !ok || en == nil {
+	if !ok || !en.exists() {
 		c.fault("%d can be undone by the file: its entry is %+v, its burial has it: %v", seq, en, ok)
 		return
 	}
@@ -513,7 +513,7 @@ func (c *standingCheck) compare() {
 
 func (c *check) liveRow(seq uint64, rec *store.Record, st store.State) {
 	p, en := c.e.live.lookup(seq)
-	if en == nil {
+	if !en.exists() {
 		c.fault("%d lives by the file, and is not in memory", seq)
 		return
 	}
@@ -537,14 +537,14 @@ func (c *check) liveRow(seq uint64, rec *store.Record, st store.State) {
 }
 
 func (c *check) deadRow(seq uint64, rec *store.Record) {
-	if _, en := c.e.dead.lookup(seq); en != nil {
+	if _, en := c.e.dead.lookup(seq); en.exists() {
 		c.sameValues(c.e.dead, en, seq, rec)
 		return
 	}
 	c.fault("dead letter %d is in the file, and not in memory", seq)
 }
 
-func (c *check) sameValues(ix *index, en *entry, seq uint64, rec *store.Record) {
+func (c *check) sameValues(ix *index, en entry, seq uint64, rec *store.Record) {
 	for f, want := range [plainFields][]byte{rec.Queue, rec.URL, rec.Topic, rec.Schedule, rec.CallerIP, rec.FlowKey} {
 		if have := ix.fields[f].slab[en.values[f]].name; have != string(want) {
 			c.fault("%d: its %s is %q, by the file %q", seq, fieldNames[f], have, want)

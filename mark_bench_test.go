@@ -60,7 +60,7 @@ func benchMark(b *testing.B, ix *index, f Filter) {
 	for b.Loop() {
 		w := ix.newWalk(q)
 		seqs = seqs[:0]
-		w.run(&mu, func(p *page, e *entry, seq uint64) verdict {
+		w.run(&mu, func(p *page, e entry, seq uint64) verdict {
 			ix.mark(p, e, 1)
 			seqs = append(seqs, seq)
 			return goOn

@@ -46,7 +46,7 @@ type query struct {
 	changing       bool // some of the following restricts
 	now            time.Time
 	states         []State // nil: not restricted; stateOf says what they are
-	stateOf        func(*entry, uint64) State
+	stateOf        func(entry, uint64) State
 	dueFrom, dueTo int64 // ms
 	minAttempts    int
 }
@@ -70,7 +70,7 @@ type resolvedID struct {
 // lock itself, for short holds, if lists are long.
 func (e *embedded) newQuery(ix *index, f Filter, now time.Time) *query {
 	q := translate(f, now)
-	q.stateOf = func(en *entry, seq uint64) State { return e.stateLocked(en, seq, now) }
+	q.stateOf = func(en entry, seq uint64) State { return e.stateLocked(en, seq, now) }
 	if f.IDs != nil {
 		q.setIDs(e.ids.resolveAll(f.IDs))
 	}
@@ -228,7 +228,7 @@ func addMs(ms, d int64) int64 {
 
 // matches tells whether an entry is one that q asks for. seq is within q's
 // range.
-func (ix *index) matches(q *query, p *page, e *entry, seq uint64) bool {
+func (ix *index) matches(q *query, p *page, e entry, seq uint64) bool {
 	for f, n := range e.values {
 		if set := q.sets[f]; set != nil && !set.has(n) {
 			return false
@@ -310,7 +310,7 @@ func (ix *index) matchesIP(q *query, ip uint32) bool {
 // matchesNow judges what changes in the life of a message. One whose end is
 // decided but not durable passes: the answer has to wait for it, whatever it
 // was.
-func (q *query) matchesNow(e *entry, seq uint64) bool {
+func (q *query) matchesNow(e entry, seq uint64) bool {
 	return e.phase == phaseFinishing ||
 		(q.states == nil || slices.Contains(q.states, q.stateOf(e, seq))) &&
 			e.due >= q.dueFrom && e.due <= q.dueTo && e.attempts() >= q.minAttempts
@@ -415,8 +415,8 @@ func (ix *index) countTime(q *query) int {
 }
 
 func (p *page) countRange(lo, hi uint64) (total int) {
-	for i := range p.entries {
-		if seq := p.base + uint64(i); seq >= lo && seq <= hi && p.entries[i].countable() {
+	for i := range p.statuses {
+		if seq := p.base + uint64(i); seq >= lo && seq <= hi && p.statuses[i].countable() {
 			total++
 		}
 	}

@@ -216,22 +216,26 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+func pendingEntry(flags uint8, due int64) entry {
+	return entry{&status{phase: phasePending, flags: flags}, &attributes{due: due}}
+}
+
 // TestHeldState: nothing but a held message's release changes that it is held.
 func TestHeldState(t *testing.T) {
 	now := time.UnixMilli(1000)
 	e := &embedded{live: newIndex(true)}
 	for _, due := range []int64{0, 5000} {
 		for _, flags := range []uint8{flagHeld, flagHeld | flagRetried} {
-			if got := e.stateLocked(&entry{phase: phasePending, due: due, flags: flags}, 1, now); got != StateHeld {
+			if got := e.stateLocked(pendingEntry(flags, due), 1, now); got != StateHeld {
 				t.Errorf("due at %d, flags %b: got %q", due, flags, got)
 			}
 		}
 	}
 	q := e.newQuery(e.live, Filter{States: []State{StateHeld}}, now)
-	if !q.matchesNow(&entry{phase: phasePending, flags: flagHeld}, 1) || q.matchesNow(&entry{phase: phasePending}, 1) {
+	if !q.matchesNow(pendingEntry(flagHeld, 0), 1) || q.matchesNow(pendingEntry(0, 0), 1) {
 		t.Error("a filter does not tell held messages from others")
 	}
-	if !q.matchesNow(&entry{phase: phaseFinishing}, 1) {
+	if !q.matchesNow(entry{&status{phase: phaseFinishing}, &attributes{}}, 1) {
 		t.Error("a message whose end is decided is passed without waiting for the commit")
 	}
 }

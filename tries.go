@@ -13,22 +13,22 @@ const (
 	parkedBit     = 1 << 15
 )
 
-func (e *entry) attempts() int { return int(e.tries & mostAttempts) }
+func (a *attributes) attempts() int { return int(a.tries & mostAttempts) }
 
-func (e *entry) setAttempts(n int) {
-	e.tries = e.tries&^mostAttempts | uint16(min(max(n, 0), mostAttempts))
+func (a *attributes) setAttempts(n int) {
+	a.tries = a.tries&^mostAttempts | uint16(min(max(n, 0), mostAttempts))
 }
 
 // priority undoes the two's complement of setPriority.
-func (e *entry) priority() int8 {
-	return int8(e.tries>>priorityShift&priorityMask<<3) >> 3
+func (a *attributes) priority() int8 {
+	return int8(a.tries>>priorityShift&priorityMask<<3) >> 3
 }
 
-func (e *entry) setPriority(n int8) {
-	e.tries = e.tries&^(priorityMask<<priorityShift) | uint16(n)&priorityMask<<priorityShift
+func (a *attributes) setPriority(n int8) {
+	a.tries = a.tries&^(priorityMask<<priorityShift) | uint16(n)&priorityMask<<priorityShift
 }
 
-func (e *entry) parked() bool { return e.tries&parkedBit != 0 }
+func (a *attributes) parked() bool { return a.tries&parkedBit != 0 }
 
 // isLocal tells whether a destination is in this process, a handler or consumers,
 // and not behind HTTP.

@@ -29,9 +29,18 @@ var fieldNames = [allFields]string{"queue", "url", "topic", "schedule", "ip", "f
 type value struct {
 	name string
 	list posting.List // every entry that was held when the list was last cleaned, and all newer ones
-	held int32        // entries that are not unlinked yet; the number is free when it is 0
-	due  bool         // the list is to be cleaned
 }
+
+// tally is what unlinking an entry changes of a value.
+type tally struct {
+	held int32  // entries that are not unlinked yet; the number is free when it is 0
+	gone uint16 // entries unlinked since somebody looked at the list
+	due  bool   // the list is to be cleaned
+}
+
+// lookEvery is how many entries of a value are unlinked between two looks at its
+// list, which is far away in memory.
+const lookEvery = 16
 
 // valueTable interns the values of one field. Number 0 stands for "none". What
 // every marked entry touches has arrays of its own: those of ten thousand values
@@ -40,13 +49,14 @@ type valueTable struct {
 	byName map[string]uint32
 	slab   []value
 	live   []int32  // of each value, entries that can still match: pending or in flight
+	tally  []tally  // of each value
 	hosts  []uint32 // of each URL, its value number in the field host
 	free   []uint32
 	addrs  *addresses // of caller IPs only
 }
 
 func newValueTable() valueTable {
-	return valueTable{byName: map[string]uint32{}, slab: make([]value, 1), live: make([]int32, 1)}
+	return valueTable{byName: map[string]uint32{}, slab: make([]value, 1), live: make([]int32, 1), tally: make([]tally, 1)}
 }
 
 // lookup returns the number of a name, 0 if nothing held has it.
@@ -62,10 +72,10 @@ func (t *valueTable) intern(name []byte) (n uint32, fresh bool) {
 	if last := len(t.free) - 1; last >= 0 {
 		n = t.free[last]
 		t.free = t.free[:last]
-		t.slab[n], t.live[n] = value{name: own}, 0
+		t.slab[n], t.live[n], t.tally[n] = value{name: own}, 0, tally{}
 	} else {
 		n = uint32(len(t.slab))
-		t.slab, t.live = append(t.slab, value{name: own}), append(t.live, 0)
+		t.slab, t.live, t.tally = append(t.slab, value{name: own}), append(t.live, 0), append(t.tally, tally{})
 	}
 	t.byName[own] = n
 	if t.addrs != nil {
@@ -76,9 +86,8 @@ func (t *valueTable) intern(name []byte) (n uint32, fresh bool) {
 
 // add links an entry to value n.
 func (t *valueTable) add(n uint32, seq uint64) {
-	v := &t.slab[n]
-	v.list.Append(seq)
-	v.held++
+	t.slab[n].list.Append(seq)
+	t.tally[n].held++
 	t.live[n]++
 }
 
@@ -86,21 +95,33 @@ func (t *valueTable) add(n uint32, seq uint64) {
 // Otherwise it reports, once, that the list is mostly made of entries that are
 // gone, so that cleaning it pays.
 func (t *valueTable) release(n uint32) (dirty bool) {
-	v := &t.slab[n]
-	v.held--
-	if v.held == 0 {
-		delete(t.byName, v.name)
-		if t.addrs != nil {
-			t.addrs.remove(v.name, n)
-		}
-		*v = value{}
-		t.free = append(t.free, n)
+	of := &t.tally[n]
+	of.held--
+	of.gone++
+	switch {
+	case of.held == 0:
+		t.forget(n)
+		return false
+	case of.gone < lookEvery:
 		return false
 	}
+	of.gone = 0
 	const smallest = 64
-	dirty = !v.due && v.list.Len() >= smallest && int(v.held)*5 < v.list.Len()*2
-	v.due = v.due || dirty
+	length := t.slab[n].list.Len()
+	dirty = !of.due && length >= smallest && int(of.held)*5 < length*2
+	of.due = of.due || dirty
 	return dirty
+}
+
+// forget frees the number of a value that no entry has.
+func (t *valueTable) forget(n uint32) {
+	v := &t.slab[n]
+	delete(t.byName, v.name)
+	if t.addrs != nil {
+		t.addrs.remove(v.name, n)
+	}
+	*v = value{}
+	t.free = append(t.free, n)
 }
 
 // labelSet is one interned combination of labels.

@@ -31,32 +31,26 @@ type walk struct {
 	pos     uint64 // next number to look at
 	buf     []uint64
 	merged  *merge // of a union
-	entries [walkTouch]*entry
-	sure    bool // whatever the source lists is a match
+	sure    bool   // whatever the source lists is a match
 	scanned int
 }
 
-// touch returns the entries of some numbers in entries, nil for what is not held,
-// and reads them for the processor's cache: it fetches many at a time here, and in
-// the walk itself one after the other, which takes twice as long on scattered
-// entries. An entry may lie in two lines of the cache; its state is at its end,
-// and the rest is fetched if the whole is wanted.
-func (ix *index) touch(seqs []uint64, entries []*entry, whole bool) []*entry {
-	entries = entries[:len(seqs)]
+// touch reads the entries of some numbers for the processor's cache: it fetches many
+// at a time here, and in the walk itself one after the other, which takes twice as
+// long on scattered entries. Values, which may lie in two lines of the cache, are
+// fetched if they are wanted.
+func (ix *index) touch(seqs []uint64, values bool) {
 	sum := int64(0)
-	for n, seq := range seqs {
-		entries[n] = nil
-		if i := seq>>pageBits - ix.firstPage; i < uint64(len(ix.pages)) && ix.pages[i] != nil {
-			e := &ix.pages[i].entries[seq&(pageSize-1)]
-			entries[n] = e
-			if whole {
-				sum += e.due
+	for _, seq := range seqs {
+		if p := ix.pageOf(seq); p != nil {
+			e := p.at(seq)
+			if values {
+				sum += int64(e.values[0] + e.values[plainFields-1])
 			}
 			sum += int64(e.phase)
 		}
 	}
 	ix.touched = sum
-	return entries
 }
 
 // newWalk plans a walk. The lock is held.
@@ -77,7 +71,7 @@ const (
 // sliceLocked visits the next matches and reports whether the walk is over.
 // Every held entry of the range is offered to visit if its attributes match;
 // phases are the visitor's business. The caller holds the lock.
-func (w *walk) sliceLocked(visit func(*page, *entry, uint64) verdict) (done, stopped bool) {
+func (w *walk) sliceLocked(visit func(*page, entry, uint64) verdict) (done, stopped bool) {
 	w.buf = w.nextLocked(w.buf[:0])
 	for some := range slices.Chunk(w.buf, walkTouch) {
 		if w.visitAll(some, visit) {
@@ -89,7 +83,7 @@ func (w *walk) sliceLocked(visit func(*page, *entry, uint64) verdict) (done, sto
 
 // holdLocked is sliceLocked, again and again for as long as one lock hold may
 // take.
-func (w *walk) holdLocked(visit func(*page, *entry, uint64) verdict) (done, stopped bool) {
+func (w *walk) holdLocked(visit func(*page, entry, uint64) verdict) (done, stopped bool) {
 	watch := startStopwatch()
 	for range walkHold {
 		if done, stopped = w.sliceLocked(visit); done || stopped || watch.ran() > walkHoldTime {
@@ -101,15 +95,19 @@ func (w *walk) holdLocked(visit func(*page, *entry, uint64) verdict) (done, stop
 
 // visitAll offers the entries of some numbers to visit, and reports whether it
 // stopped the walk. visit unlinks none of them.
-func (w *walk) visitAll(seqs []uint64, visit func(*page, *entry, uint64) verdict) (stopped bool) {
-	for i, e := range w.ix.touch(seqs, w.entries[:], !w.sure) {
-		seq := seqs[i]
+func (w *walk) visitAll(seqs []uint64, visit func(*page, entry, uint64) verdict) (stopped bool) {
+	w.ix.touch(seqs, !w.sure)
+	for _, seq := range seqs {
 		w.pos = seq + 1
-		if e == nil || e.phase == phaseNone {
+		p := w.ix.pageOf(seq)
+		if p == nil {
+			continue
+		}
+		e := p.at(seq)
+		if e.phase == phaseNone {
 			continue
 		}
 		w.scanned++
-		p := w.ix.pages[seq>>pageBits-w.ix.firstPage]
 		if !w.sure && !w.ix.matches(w.q, p, e, seq) {
 			continue
 		}
@@ -126,7 +124,7 @@ func (w *walk) visitAll(seqs []uint64, visit func(*page, *entry, uint64) verdict
 
 // run walks to the end, or until visit stops it, letting others have the lock
 // between slices. It reports whether visit stopped it.
-func (w *walk) run(mu *sync.Mutex, visit func(*page, *entry, uint64) verdict) (stopped bool) {
+func (w *walk) run(mu *sync.Mutex, visit func(*page, entry, uint64) verdict) (stopped bool) {
 	for {
 		mu.Lock()
 		done, stopped := w.holdLocked(visit)
@@ -193,9 +191,9 @@ func (ix *index) collectTime(dst []uint64, from uint64, limit int) []uint64 {
 		if pages++; pages > collectPages && len(dst) > 0 {
 			return dst
 		}
-		for j := range p.entries {
+		for j := range p.statuses {
 			seq := p.base + uint64(j)
-			if seq < from || p.entries[j].phase == phaseNone {
+			if seq < from || p.statuses[j].phase == phaseNone {
 				continue
 			}
 			dst = append(dst, seq)

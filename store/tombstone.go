@@ -143,31 +143,31 @@ func (t *Tx) restore(op [16]byte, at int64, lifts int) (back, lifted int, err er
 	case d.progress != SetWhole:
 		return 0, 0, ErrFolded
 	}
-	set, err := takeSet(b, op, rowSet)
-	if err != nil {
-		return 0, 0, err
+	var open []uint64
+	err = takeSet(b, op, rowSet, func(seqs []uint64) { back += len(seqs) })
+	if err == nil {
+		err = takeSet(b, op, rowRequested, func(seqs []uint64) { open = append(open, seqs...) })
 	}
-	open, err := takeSet(b, op, rowRequested)
 	if err != nil {
 		return 0, 0, err
 	}
 	t.learn(func() { t.s.requested.lift(op, open) })
-	d.Restored, d.Back, d.Lifts = at, uint64(len(set)), uint64(lifts)
-	return len(set), lifts, writeOperation(b, d)
+	d.Restored, d.Back, d.Lifts = at, uint64(back), uint64(lifts)
+	return back, lifts, writeOperation(b, d)
 }
 
-// takeSet deletes the rows of one kind and returns their numbers.
-func takeSet(b *bolt.Bucket, id [16]byte, mark byte) (all []uint64, err error) {
+// takeSet deletes the rows of one kind, and visits their numbers.
+func takeSet(b *bolt.Bucket, id [16]byte, mark byte, visit func(seqs []uint64)) error {
 	var keys [][]byte
-	err = eachSet(b, id, mark, nil, func(key []byte, seqs []uint64) bool {
+	err := eachSet(b, id, mark, nil, func(key []byte, seqs []uint64) bool {
 		keys = append(keys, slices.Clone(key))
-		all = append(all, seqs...)
+		visit(seqs)
 		return true
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return all, deleteKeys(b, keys)
+	return deleteKeys(b, keys)
 }
 
 // Taken adds numbers to an operation that cancels messages as they arrive:

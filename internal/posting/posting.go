@@ -98,8 +98,10 @@ func (l *List) Collect(dst []uint64, from uint64, limit int) []uint64 {
 		offs := r.offs[r.search(from):]
 		offs = offs[:min(len(offs), limit)]
 		limit -= len(offs)
-		for _, off := range offs {
-			dst = append(dst, r.base+uint64(off))
+		at := len(dst)
+		dst = slices.Grow(dst, len(offs))[:at+len(offs)]
+		for i, some := 0, dst[at:]; i < len(some) && i < len(offs); i++ { // which needs no further checks of bounds
+			some[i] = r.base + uint64(offs[i])
 		}
 		return limit > 0
 	})
