@@ -27,8 +27,8 @@ var All = []Mutant{
 	{
 		Name: "walk in the wrong order",
 		File: "walk.go",
-		Old:  "	for i, e := range w.ix.touch(seqs, w.entries[:], !w.sure) {\n		seq := seqs[i]\n",
-		New:  "	if n := len(seqs); n > 0 {\n		defer func(end uint64) { w.pos = max(w.pos, end) }(seqs[n-1] + 1)\n	}\n	for i, e := range slices.Backward(w.ix.touch(seqs, w.entries[:], !w.sure)) {\n		seq := seqs[i]\n",
+		Old:  "	for _, seq := range seqs {\n		w.pos = seq + 1\n",
+		New:  "	if n := len(seqs); n > 0 {\n		defer func(end uint64) { w.pos = max(w.pos, end) }(seqs[n-1] + 1)\n	}\n	for _, seq := range slices.Backward(seqs) {\n		w.pos = seq + 1\n",
 		Pkg:  ".", Run: "TestEmbedded/SyncNever/(CancelMatching|Policy)",
 	},
 	{
@@ -83,8 +83,8 @@ var All = []Mutant{
 	{
 		Name: "free an interned value on a provisional count",
 		File: "values.go",
-		Old:  "	v.held--\n	if v.held == 0 {",
-		New:  "	v.held--\n	if t.live[n] == 0 {",
+		Old:  "	case of.held == 0:",
+		New:  "	case t.live[n] == 0:",
 		Pkg:  ".", Run: "TestEmbedded/SyncNever/(CancelMatching|Undo|Lockstep)",
 	},
 	{
