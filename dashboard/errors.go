@@ -25,7 +25,6 @@ var statuses = []struct {
 	status int
 	text   string // instead of the error's own
 }{
-	{recall.ErrInvalid, http.StatusBadRequest, ""},
 	{recall.ErrEmptyFilter, http.StatusBadRequest, "The filter is empty. To take everything, say so."},
 	{recall.ErrNotFound, http.StatusNotFound, "There is nothing of that name, or no longer."},
 	{recall.ErrNoSchedule, http.StatusNotFound, "There is no such schedule."},
@@ -47,6 +46,10 @@ func explain(err error) (status int, text string) {
 	var f *fault
 	if errors.As(err, &f) {
 		return f.status, f.text
+	}
+	var wrong *recall.InvalidError
+	if errors.As(err, &wrong) {
+		return http.StatusBadRequest, wrong.Field + ": " + wrong.Reason + "."
 	}
 	for _, s := range statuses {
 		if errors.Is(err, s.err) {

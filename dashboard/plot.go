@@ -9,13 +9,26 @@ import (
 
 const plotWidth, plotHeight = 600, 120
 
-// plot is one or two series over the last two minutes, drawn as lines.
+// plot is one or two series over the time that ends now, drawn as lines.
 type plot struct {
 	Title  string
 	Unit   string
 	Series []series
 	Top    float64 // of the scale
-	Empty  string  // why nothing is drawn
+	Span   time.Duration
+	Empty  string // why nothing is drawn
+}
+
+// spans are those that a plot may have: the first that has room for all samples.
+var spans = []time.Duration{15 * time.Second, 30 * time.Second, time.Minute, span}
+
+func spanOf(samples []sample, now time.Time) time.Duration {
+	for _, s := range spans {
+		if len(samples) == 0 || now.Sub(samples[0].at) <= s {
+			return s
+		}
+	}
+	return span
 }
 
 // series is one line of a plot. Points are those of an SVG polyline; where nobody
@@ -32,7 +45,7 @@ func (p plot) Describe() string {
 	for i, s := range p.Series {
 		parts[i] = fmt.Sprintf("%s now %s%s", s.Name, decimal(s.Last), p.Unit)
 	}
-	return fmt.Sprintf("%s over the last two minutes: %s; the scale ends at %s%s", p.Title, strings.Join(parts, ", "), decimal(p.Top), p.Unit)
+	return fmt.Sprintf("%s over the last %s: %s; the scale ends at %s%s", p.Title, took(p.Span), strings.Join(parts, ", "), decimal(p.Top), p.Unit)
 }
 
 // value picks a number of a sample; ok is false where there is none.
@@ -40,7 +53,7 @@ type value func(*sample) (y float64, ok bool)
 
 // draw makes a plot of samples, which end now.
 func draw(title, unit string, samples []sample, now time.Time, names []string, values []value) plot {
-	p := plot{Title: title, Unit: unit}
+	p := plot{Title: title, Unit: unit, Span: spanOf(samples, now)}
 	for _, v := range values {
 		for i := range samples {
 			if y, ok := v(&samples[i]); ok {
@@ -51,7 +64,7 @@ func draw(title, unit string, samples []sample, now time.Time, names []string, v
 	p.Top = niceTop(p.Top)
 	drawn := false
 	for i, v := range values {
-		s := line(samples, now, v, p.Top)
+		s := p.line(samples, now, v)
 		s.Name = names[i]
 		drawn = drawn || len(s.Lines) > 0
 		p.Series = append(p.Series, s)
@@ -63,7 +76,7 @@ func draw(title, unit string, samples []sample, now time.Time, names []string, v
 }
 
 // line draws one series. Its gaps are where no value is, or nobody looked.
-func line(samples []sample, now time.Time, v value, top float64) (s series) {
+func (p *plot) line(samples []sample, now time.Time, v value) (s series) {
 	var points []string
 	end := func() {
 		if len(points) > 0 {
@@ -78,8 +91,8 @@ func line(samples []sample, now time.Time, v value, top float64) (s series) {
 		}
 		if ok {
 			s.Last = y
-			x := plotWidth * (1 - now.Sub(samples[i].at).Seconds()/span.Seconds())
-			points = append(points, fmt.Sprintf("%.1f,%.1f", x, plotHeight-2-(plotHeight-6)*y/top))
+			x := plotWidth * (1 - now.Sub(samples[i].at).Seconds()/p.Span.Seconds())
+			points = append(points, fmt.Sprintf("%.1f,%.1f", x, plotHeight-2-(plotHeight-6)*y/p.Top))
 		}
 	}
 	end()

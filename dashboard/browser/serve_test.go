@@ -180,7 +180,7 @@ func traffic(t *testing.T, b *recall.Broker) {
 		case <-time.After(time.Duration(2+rand.IntN(20)) * time.Millisecond):
 		case <-ctx.Done():
 		}
-		if rand.IntN(30) == 0 {
+		if rand.IntN(50) == 0 {
 			return errors.New("mailbox is busy")
 		}
 		return nil
@@ -197,7 +197,7 @@ func traffic(t *testing.T, b *recall.Broker) {
 				tick.Stop()
 				return
 			case <-tick.C:
-				_, _ = b.Publish(context.Background(), recall.Message{URL: "local:emails", Retries: recall.Retries(0), Labels: []string{"welcome"}}) // it is only traffic
+				_, _ = b.Publish(context.Background(), recall.Message{URL: "local:emails", Labels: []string{"welcome"}}) // it is only traffic
 			}
 		}
 	})
