@@ -65,6 +65,7 @@ under /recall/v1/test, and nothing is kept: see docs/testing.md.`,
 	f.StringArrayVar(&d.routeTexts, "route", nil, "FROM=TO: send deliveries for one host to another address (repeatable)")
 	f.BoolVar(&d.testAPI, "test-api", false, "serve tests: a clock that they move, endpoints that they script; nothing is kept")
 	d.addOriginFlag(cmd, consoleOrigin)
+	d.web.addFlag(cmd, "/dashboard")
 	d.logs.addFlags(cmd)
 	return cmd
 }
@@ -79,6 +80,9 @@ func (d *dev) start(cmd *cobra.Command) error {
 		return err
 	}
 	if err := d.checkOrigins(); err != nil {
+		return err
+	}
+	if err := d.web.check(); err != nil {
 		return err
 	}
 	if d.testAPI {
