@@ -57,6 +57,11 @@ func needChrome(t *testing.T) string {
 	if path := os.Getenv("CHROME"); path != "" {
 		return path
 	}
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
 	return parttest.Need(t, "chromium")
 }
 
