@@ -27,16 +27,16 @@ var verbs = []verb{
 
 // manner is what a bulk call does about messages in flight.
 type manner struct {
-	Name, Label, Help string
-	cancelOnly        bool
+	Name, Label, Short, Help string
+	cancelOnly               bool
 }
 
 var manners = []manner{
-	{"stop", "Stop", "end at the first one; what came before it is done", false},
-	{"skip", "Skip", "pass over them; they go on as if nothing had happened", false},
-	{"wait", "Wait", "let them end, and stop if that takes too long", true},
-	{"sticky", "Sticky", "let the running attempt end, and never try again", true},
-	{"abort", "Abort", "cut the running attempt short, and never try again", true},
+	{"stop", "Stop", "end at the first", "end at the first one; what came before it is done", false},
+	{"skip", "Skip", "pass over", "pass over them; they go on as if nothing had happened", false},
+	{"wait", "Wait", "let them end", "let them end, and stop if that takes too long", true},
+	{"sticky", "Sticky", "last attempt", "let the running attempt end, and never try again", true},
+	{"abort", "Abort", "cut short", "cut the running attempt short, and never try again", true},
 }
 
 // bulkCall is a call as a form says it.

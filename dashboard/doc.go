@@ -2,9 +2,11 @@
 // failed, and bulk cancellations with their count, plan and sample before, their
 // progress while they run, and their undo afterwards.
 //
-//	mux.Handle("/queue/", http.StripPrefix("/queue", dashboard.Handler(b, &dashboard.Options{
-//		Tokens: []string{os.Getenv("DASHBOARD_TOKEN")},
-//	})))
+//	board := dashboard.Handler(b, &dashboard.Options{
+//		Tokens:         []string{os.Getenv("DASHBOARD_TOKEN")},
+//		ReadOnlyTokens: []string{os.Getenv("DASHBOARD_READ_TOKEN")},
+//	})
+//	mux.Handle("/queue/", http.StripPrefix("/queue", board))
 //
 // [Handler] can be mounted under any prefix, as all its links are relative. All
 // that it sends is embedded in the program: pages ask nothing of other servers,

@@ -25,6 +25,7 @@ var functions = template.FuncMap{
 	"size":     size,
 	"took":     took,
 	"when":     when,
+	"machine":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"stamp":    stamp,
 	"from":     fromNow,
 	"text":     bodyText,

@@ -6,7 +6,7 @@ const delivered = (page) => page.locator(".figures div", { hasText: "Delivered" 
 
 test("live: figures and plots move by themselves, and can be paused", async () => {
   for (const scheme of ["dark", "light"]) {
-    const { page, done } = await open(settings.url, { height: 860, scheme });
+    const { page, done } = await open(settings.url, { height: 900, scheme });
     const before = await delivered(page);
     await page.waitForFunction((text) => document.querySelectorAll(".figures dd")[3].textContent !== text, before);
     await page.waitForFunction(() => document.querySelectorAll(".plot polyline").length >= 6);
