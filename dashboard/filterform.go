@@ -182,7 +182,7 @@ func formOf(q url.Values) filterForm {
 		list := lines(q[field.Name])
 		form.Lists = append(form.Lists, listInput{field, strings.Join(list, "\n"), max(1, min(6, len(list)))})
 		count(len(list) > 0)
-		form.Open = form.Open || i >= 4 && len(list) > 0
+		form.Open = form.Open || i >= 6 && len(list) > 0
 	}
 	for _, field := range timeFields {
 		form.Times = append(form.Times, timeInput{field, q.Get(field.Name)})

@@ -22,19 +22,16 @@ const recentOnOverview = 5
 
 func overviewPage(v *visit) error {
 	b, ctx := v.site.broker, v.r.Context()
-	counts, err := v.site.watch.countStates(ctx, b, v.now)
+	found, err := v.site.watch.summarise(ctx, b, v.now)
 	if err != nil {
 		return err
 	}
-	o := overview{Stats: b.Stats(), States: counts, Options: b.Options()}
+	o := overview{Stats: b.Stats(), States: found.states, Recent: found.recent, Options: b.Options()}
 	o.NoDelivery = o.Options.NoDispatch
 	if o.Stats.FileBytes > 0 {
 		o.FileShare = int(100 * (o.Stats.FileBytes - o.Stats.FreeBytes) / o.Stats.FileBytes)
 	}
 	o.Plots = plots(v.site.watch.look(ctx, b, v.now), v.now, o.Options.NoEvents)
-	if o.Recent, err = newestOperations(ctx, b, "", recentOnOverview); err != nil {
-		return err
-	}
 	return v.show("overview", "Overview", o)
 }
 

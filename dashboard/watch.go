@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -13,9 +14,9 @@ const (
 	span = 2 * time.Minute
 	// samplePause is the least time between two samples, whoever looks.
 	samplePause = 900 * time.Millisecond
-	// countShare bounds the time spent on counting states: after a count that took
-	// long, the next one waits for as many times as long.
-	countShare = 20
+	// summaryShare bounds the time spent on summaries, which go through all messages:
+	// after one that took long, the next one waits for as many times as long.
+	summaryShare = 20
 )
 
 // watch samples a broker while somebody looks: there is nothing to sample for
@@ -24,10 +25,15 @@ type watch struct {
 	mu      sync.Mutex
 	samples []sample
 	follow  follower
+	last    summary
+}
 
-	states   []stateCount
-	countAt  time.Time
-	countFor time.Duration
+// summary is what has to be searched for.
+type summary struct {
+	at     time.Time
+	took   time.Duration
+	states []stateCount
+	recent []recall.Operation
 }
 
 // sample is what a broker was like at one time, and what happened since the
@@ -83,22 +89,26 @@ func (s *sample) since(last *sample) {
 	s.commits = float64(s.stats.Commits-last.stats.Commits) / seconds
 }
 
-// countStates returns how many messages are in each state. It counts again only
-// when that costs little beside the time since the last count.
-func (w *watch) countStates(ctx context.Context, b *recall.Broker, now time.Time) ([]stateCount, error) {
+// summarise counts the messages of each state and finds the latest operations. It
+// does so again only when that costs little beside the time since the last summary.
+func (w *watch) summarise(ctx context.Context, b *recall.Broker, now time.Time) (s summary, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if age := now.Sub(w.countAt); w.states != nil && age >= 0 && age < max(samplePause, countShare*w.countFor) {
-		return w.states, nil
+	if age := now.Sub(w.last.at); !w.last.at.IsZero() && age >= 0 && age < max(samplePause, summaryShare*w.last.took) {
+		return w.last, nil
 	}
-	var list []stateCount
-	for _, s := range states {
-		c, err := b.Count(ctx, recall.Filter{States: []recall.State{s}})
+	s.at = now
+	for _, state := range states {
+		c, err := b.Count(ctx, recall.Filter{States: []recall.State{state}})
 		if err != nil {
-			return nil, err
+			return s, err
 		}
-		list = append(list, stateCount{s, c.Pending + c.InFlight})
+		s.states = append(s.states, stateCount{state, c.Pending + c.InFlight})
 	}
-	w.states, w.countAt, w.countFor = list, now, b.Options().Clock.Now().Sub(now)
-	return list, nil
+	if s.recent, err = newestOperations(ctx, b, "", recentOnOverview); err != nil && !errors.Is(err, recall.ErrUnsupported) {
+		return s, err
+	}
+	s.took = b.Options().Clock.Now().Sub(now)
+	w.last = s
+	return s, nil
 }
