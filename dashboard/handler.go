@@ -121,21 +121,16 @@ func (d *discarded) WriteHeader(status int)      { d.status = status }
 // page lets those in who may see a page or change something.
 func (h *handler) page(show func(*visit) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v, err := h.visitor(w, r)
-		if err != nil {
-			h.stranger(w, r).fail(err)
-			return
-		}
+		v := h.visitor(w, r)
 		if v == nil {
 			h.askForToken(w, r)
 			return
 		}
-		if err := v.check(); err == nil {
+		err := v.check()
+		if err == nil {
 			err = show(v)
-			if err != nil {
-				v.fail(err)
-			}
-		} else {
+		}
+		if err != nil {
 			v.fail(err)
 		}
 	})

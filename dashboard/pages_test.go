@@ -246,20 +246,20 @@ func TestPrefix(t *testing.T) {
 	defer server.Close()
 	links := regexp.MustCompile(`(?:href|src|action)="([^"#]*)"`)
 	for _, start := range []string{"/a/b/", "/a/b", "/a/b/messages/" + string(id), "/c/", "/c/queues"} {
-		resp, body := fetch(t, server.URL+start)
-		if resp.StatusCode != http.StatusOK {
-			t.Fatalf("%s: status %d", start, resp.StatusCode)
+		page := fetch(t, server.URL+start)
+		if page.status != http.StatusOK {
+			t.Fatalf("%s: status %d", start, page.status)
 		}
 		prefix := regexp.MustCompile(`^/(a/b|c)`).FindString(start)
-		for _, m := range links.FindAllStringSubmatch(body, -1) {
-			to, err := resp.Request.URL.Parse(m[1])
+		for _, m := range links.FindAllStringSubmatch(page.body, -1) {
+			to, err := page.at.Parse(m[1])
 			must(t, err)
 			if !strings.HasPrefix(to.Path, prefix+"/") {
 				t.Errorf("%s links to %s, which is %s", start, m[1], to)
 			}
 			if !strings.Contains(m[0], "action") {
-				if resp, _ := fetch(t, to.String()); resp.StatusCode != http.StatusOK {
-					t.Errorf("%s links to %s, whose status is %d", start, to, resp.StatusCode)
+				if linked := fetch(t, to.String()); linked.status != http.StatusOK {
+					t.Errorf("%s links to %s, whose status is %d", start, to, linked.status)
 				}
 			}
 		}
@@ -273,14 +273,21 @@ func TestPrefix(t *testing.T) {
 	}
 }
 
-func fetch(t *testing.T, address string) (*http.Response, string) {
+// fetched is the page that an address leads to.
+type fetched struct {
+	status int
+	at     *url.URL
+	body   string
+}
+
+func fetch(t *testing.T, address string) fetched {
 	t.Helper()
 	resp, err := http.Get(address)
 	must(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	must(t, err)
-	return resp, string(body)
+	return fetched{resp.StatusCode, resp.Request.URL, string(body)}
 }
 
 func TestClosedBroker(t *testing.T) {

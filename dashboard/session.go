@@ -88,23 +88,23 @@ func (s *sessions) end(text string) {
 }
 
 // visitor says who sends a request; nil: somebody who has to log in.
-func (h *handler) visitor(w http.ResponseWriter, r *http.Request) (*visit, error) {
+func (h *handler) visitor(w http.ResponseWriter, r *http.Request) *visit {
 	v := h.stranger(w, r)
 	if v.site.open {
 		v.write = !v.site.readOnly
-		return v, nil
+		return v
 	}
 	cookie, err := r.Cookie(cookieName)
 	if err != nil {
-		return nil, nil //nolint:nilerr // that there is no cookie is no fault
+		return nil
 	}
 	found, ok := h.sessions.find(cookie.Value)
 	if !ok {
-		return nil, nil
+		return nil
 	}
 	v.site, v.session = found.site, cookie.Value
 	v.now, v.write = v.site.clock.Now(), found.write && !v.site.readOnly
-	return v, nil
+	return v
 }
 
 // holder looks at every token, in the same time for every text.

@@ -173,8 +173,12 @@ func TestConfirmTheNumber(t *testing.T) {
 		campaigns(t, b)
 		web := open(t, b, nil)
 		for _, form := range [][]string{
-			{"expect", "12", "confirm", "11"}, {"expect", "12"}, {"confirm", "12"}, {"expect", "-1", "confirm", "-1"},
-			{"expect", "12", "confirm", "12", "guard", "most", "number", "11"}, {"expect", "x", "confirm", "x"},
+			{"expect", "12", "confirm", "11"},
+			{"expect", "12"},
+			{"confirm", "12"},
+			{"expect", "-1", "confirm", "-1"},
+			{"expect", "12", "confirm", "12", "guard", "most", "number", "11"},
+			{"expect", "x", "confirm", "x"},
 			{"expect", "12", "confirm", "12", "reason", strings.Repeat("x", 2000)},
 		} {
 			if a := web.post("/bulk/run", append(form, "labels", "campaign-12")...); a.StatusCode/100 != 4 {
