@@ -24,12 +24,11 @@ const (
 // live part, which a script asks for at every keystroke.
 func bulkPage(v *visit) error {
 	data := struct {
-		Form     bulkForm
-		Preview  *preview
-		Problem  string
-		Query    string
-		MaxHours int
-	}{Form: bulkFormOf(v.r.Form), MaxHours: int(maxWait / time.Hour)}
+		Form    bulkForm
+		Preview *preview
+		Problem string
+		Query   string
+	}{Form: bulkFormOf(v.r.Form)}
 	status := http.StatusOK
 	call, err := callOf(v.r.Form)
 	if err == nil {

@@ -59,6 +59,16 @@ func (s *sessions) begin(of session, now time.Time) string {
 	if s.all == nil {
 		s.all = map[[sha256.Size]byte]session{}
 	}
+	if len(s.all) >= maxSessions {
+		s.makeRoom(now)
+	}
+	s.all[sha256.Sum256([]byte(text))] = of
+	return text
+}
+
+// makeRoom forgets the sessions that have ended, or else the one that ends first.
+// The lock is held.
+func (s *sessions) makeRoom(now time.Time) {
 	var first [sha256.Size]byte
 	for id, other := range s.all {
 		if !now.Before(other.ends) {
@@ -70,8 +80,6 @@ func (s *sessions) begin(of session, now time.Time) string {
 	if len(s.all) >= maxSessions {
 		delete(s.all, first)
 	}
-	s.all[sha256.Sum256([]byte(text))] = of
-	return text
 }
 
 func (s *sessions) find(text string) (session, bool) {

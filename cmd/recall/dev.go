@@ -89,6 +89,9 @@ func (d *dev) start(cmd *cobra.Command) error {
 		if cmd.Flags().Changed("allow-origin") {
 			return usagef("--test-api is for programs, and --allow-origin for browsers")
 		}
+		if cmd.Flags().Changed("dashboard") {
+			return usagef("--test-api has no dashboard: its queues come and go with the tests")
+		}
 		if cmd.Flags().Changed("log-port") {
 			return usagef("--test-api has no log to read at --log-port: tests ask for deliveries and events")
 		}
