@@ -60,7 +60,9 @@ func TestReadOnly(t *testing.T) {
 	token.post("/login", "token", "r").check(t, http.StatusSeeOther)
 	both := open(t, b, &dashboard.Options{Tokens: []string{"w", "both"}, ReadOnlyTokens: []string{"r", "both"}})
 	both.post("/login", "token", "both").check(t, http.StatusSeeOther)
-	for name, web := range map[string]*browser{"by options": options, "by token": token, "by both tokens": both} {
+	closed := open(t, b, &dashboard.Options{Tokens: []string{"w"}, ReadOnly: true})
+	closed.post("/login", "token", "w").check(t, http.StatusSeeOther)
+	for name, web := range map[string]*browser{"by options": options, "by options, with a token": closed, "by token": token, "by both tokens": both} {
 		for _, path := range writes {
 			if a := web.post(path, "labels", "a", "expect", "1", "confirm", "1", "do", "pause", "name", "q", "minutes", "1"); a.StatusCode != http.StatusForbidden {
 				t.Errorf("read-only %s: POST %s: status %d, want 403", name, path, a.StatusCode)
