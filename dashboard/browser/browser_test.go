@@ -123,7 +123,7 @@ func runCases(t *testing.T, node string, s settings) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stop := time.AfterFunc(10*time.Minute, func() { _ = cmd.Process.Kill() })
+	stop := time.AfterFunc(20*time.Minute, func() { _ = cmd.Process.Kill() })
 	defer stop.Stop()
 	n := 0
 	for lines := bufio.NewScanner(out); lines.Scan(); n++ {
