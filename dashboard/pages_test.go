@@ -298,3 +298,20 @@ func TestClosedBroker(t *testing.T) {
 		web.get(path).check(t, http.StatusServiceUnavailable, "The queue is closed.")
 	}
 }
+
+// TestValuesAreExact: one value a line, with whatever else it holds.
+func TestValuesAreExact(t *testing.T) {
+	b := openBroker(t, recall.Options{NoDispatch: true})
+	for _, label := range []string{"a b", "a", "b", " padded ", "x,y"} {
+		publish(t, b, recall.Message{Labels: []string{label}, Delay: time.Hour})
+	}
+	web := open(t, b, nil)
+	for labels, want := range map[string]string{
+		"a b": "1", "a\r\nb\n\n": "2", " padded ": "1", "padded": "0", "x,y": "1", "a\nnone\na b": "2",
+	} {
+		a := web.get("/messages?" + url.Values{"labels": {labels}}.Encode())
+		a.check(t, http.StatusOK, "<b>"+want+"</b> waiting")
+	}
+	a := web.get("/bulk?" + url.Values{"labels": {"a b", "x,y"}, "from": {"2020-01-02T03:04"}, "minAttempts": {"0"}}.Encode())
+	a.check(t, http.StatusOK, `value="2020-01-02T03:04"`, "2020-01-02T03:04:00Z", "Cancel 2 messages")
+}

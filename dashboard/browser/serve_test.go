@@ -216,7 +216,7 @@ func waitFor(t *testing.T, what string, ready func() bool) {
 // keepPictures copies those that the documentation shows.
 func keepPictures(t *testing.T, from string) {
 	t.Helper()
-	for _, name := range []string{"overview-1280-light", "overview-1280-dark", "bulk-1280-light", "bulk-360-dark"} {
+	for _, name := range []string{"overview-live-1280-light", "overview-live-1280-dark", "bulk-1280-light", "bulk-blocked-360-dark"} {
 		picture, err := os.ReadFile(filepath.Join(from, name+".png"))
 		if err != nil {
 			t.Fatal(err)

@@ -11,7 +11,7 @@ test("live: figures and plots move by themselves, and can be paused", async () =
     await page.waitForFunction((text) => document.querySelectorAll(".figures dd")[3].textContent !== text, before);
     await page.waitForFunction(() => document.querySelectorAll(".plot polyline").length >= 6);
     await page.waitForFunction(() => document.querySelector(".plot polyline").points.length >= 6);
-    await screenshot(page, `overview-1280-${scheme}`);
+    await screenshot(page, `overview-live-1280-${scheme}`);
     await checkPage(page, "overview, live");
     await page.getByRole("button", { name: "Pause updates" }).click();
     await page.waitForTimeout(300); // what was under way has come
