@@ -63,4 +63,4 @@ fmt: ## Format the code
 	@scripts/lint.sh fmt
 
 clean: ## Remove what was built
-	rm -rf bin coverage sdk/js/node_modules
+	rm -rf bin coverage sdk/js/node_modules dashboard/browser/node_modules

@@ -10,6 +10,7 @@ parts='
 gcc      | links_c                 | gcc libc6-dev
 strace   | command -v strace       | strace
 node     | runs_npm                | nodejs npm
+chromium | has_chromium            | chromium fonts-dejavu-core
 wrk      | command -v wrk          | wrk
 postgres | has_postgres            | postgresql
 redis    | command -v redis-server | redis-server
@@ -26,6 +27,9 @@ links_c() {
 
 # npm comes with Node, except from Debian.
 runs_npm() { command -v node && command -v npm; }
+
+# Any Chromium will do. dashboard/browser looks for the same names.
+has_chromium() { [ -n "${CHROME:-}" ] || command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
 # Debian keeps the server off the path. bench/peer looks in the same places.
 has_postgres() { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb 2>/dev/null | grep .; }

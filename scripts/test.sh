@@ -7,7 +7,7 @@ set -euo pipefail
 
 scripts/setup.sh go
 # Tests look for their parts themselves; here they are only brought.
-parts='gcc strace node wrk'
+parts='gcc strace node chromium wrk'
 ! in_ci || parts+=' postgres redis' # else those who have none skip what needs them
 missing=" $(scripts/setup.sh $parts | tr '\n' ' ')" || true
 

@@ -15,6 +15,7 @@ func (s *server) announce(in doors) {
 	if s.showSecrets {
 		s.announceSecrets(url)
 	}
+	s.announceDashboard(url)
 	switch {
 	case s.temporary:
 		s.say("Messages are kept in %s, which is removed at the end.", s.db)

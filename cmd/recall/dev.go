@@ -65,6 +65,7 @@ under /recall/v1/test, and nothing is kept: see docs/testing.md.`,
 	f.StringArrayVar(&d.routeTexts, "route", nil, "FROM=TO: send deliveries for one host to another address (repeatable)")
 	f.BoolVar(&d.testAPI, "test-api", false, "serve tests: a clock that they move, endpoints that they script; nothing is kept")
 	d.addOriginFlag(cmd, consoleOrigin)
+	d.web.addFlag(cmd, "/dashboard")
 	d.logs.addFlags(cmd)
 	return cmd
 }
@@ -81,9 +82,15 @@ func (d *dev) start(cmd *cobra.Command) error {
 	if err := d.checkOrigins(); err != nil {
 		return err
 	}
+	if err := d.web.check(); err != nil {
+		return err
+	}
 	if d.testAPI {
 		if cmd.Flags().Changed("allow-origin") {
 			return usagef("--test-api is for programs, and --allow-origin for browsers")
+		}
+		if cmd.Flags().Changed("dashboard") {
+			return usagef("--test-api has no dashboard: its queues come and go with the tests")
 		}
 		if cmd.Flags().Changed("log-port") {
 			return usagef("--test-api has no log to read at --log-port: tests ask for deliveries and events")

@@ -68,6 +68,7 @@ files are read again when they change.`,
 	s.addOriginFlag(cmd)
 	s.limits.addFlags(cmd)
 	s.tls.addFlags(cmd)
+	s.web.addFlag(cmd, "")
 	s.logs.addFlags(cmd)
 	return cmd
 }
@@ -77,7 +78,7 @@ func (s *serve) start(cmd *cobra.Command) error {
 		return err
 	}
 	s.access = slog.LevelInfo
-	for _, step := range []func() error{s.limits.check, s.tls.check, s.readAddresses, s.checkOrigins, s.chooseUsers} {
+	for _, step := range []func() error{s.limits.check, s.tls.check, s.web.check, s.readAddresses, s.checkOrigins, s.chooseUsers} {
 		if err := step(); err != nil {
 			return err
 		}

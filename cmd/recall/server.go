@@ -36,6 +36,7 @@ type server struct {
 	origins    []string       // of the pages that may call from a browser
 	durability recall.Durability
 	tls        tlsFiles
+	web        web
 	state      state
 
 	access      slog.Level // of the line about each request

@@ -85,5 +85,9 @@ func (s *server) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return withHealth(withRequestID(withAccessLog(api, s.log, s.access, s.proxies)), s), nil
+	all, err := s.withDashboard(api)
+	if err != nil {
+		return nil, err
+	}
+	return withHealth(withRequestID(withAccessLog(all, s.log, s.access, s.proxies)), s), nil
 }

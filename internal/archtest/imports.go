@@ -34,7 +34,7 @@ var allowed = []struct {
 	{"internal/*", []string{"internal/*", "github.com/google/btree"}},
 	{"qstash", []string{"", "internal/*", jwtLibrary}},
 	{"egress", []string{""}},
-	{"dashboard", []string{"", "internal/*"}},
+	{"dashboard", []string{"", "internal/cron"}},
 	{"enginetest", []string{"", "github.com/oklog/ulid/v2", "pgregory.net/rapid", porcupine}},
 	{"recalltest", []string{"", "qstash"}},
 	{"postgres", []string{"", anyOfOthers}},

@@ -157,4 +157,25 @@ var All = []Mutant{
 		New:  "	for _, b := range x.bulks {\n		b.abandon()\n	}\n",
 		Pkg:  ".", Run: "InTransaction|TestTransactionLeavesNothing",
 	},
+	{
+		Name: "let pages of other origins use the dashboard",
+		File: "dashboard/security.go",
+		Old:  "	if err := h.cross.Check(r); err != nil {\n",
+		New:  "	if err := h.cross.Check(r); err != nil && r == nil {\n",
+		Pkg:  "./dashboard", Run: "TestCrossOrigin",
+	},
+	{
+		Name: "let those who may only look change something in the dashboard",
+		File: "dashboard/security.go",
+		Old:  "http.MethodPost && !v.write && ",
+		New:  "http.MethodPost && !v.write && v == nil && ",
+		Pkg:  "./dashboard", Run: "TestReadOnly",
+	},
+	{
+		Name: "cancel another number of messages than was confirmed",
+		File: "dashboard/runs.go",
+		Old:  "recall.ExpectExactly(r.Call.Expect), ",
+		New:  "",
+		Pkg:  "./dashboard", Run: "TestConfirmTheNumber",
+	},
 }

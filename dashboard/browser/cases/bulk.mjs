@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+
+import { open, settings, test } from "../harness.mjs";
+
+const labels = "#f-labels";
+
+test("bulk: type a filter, cancel, undo", async () => {
+  const { page, done } = await open(settings.url + "bulk");
+  await page.locator(labels).pressSequentially("campaign-1");
+  await page.locator("#count", { hasText: /^0$/ }).waitFor();
+  await page.locator(labels).pressSequentially("2");
+  await page.locator("#count", { hasText: /^40$/ }).waitFor();
+  assert.match(await page.locator("#announce").textContent(), /40 messages match/);
+  assert.equal(new URL(page.url()).searchParams.get("labels"), "campaign-12");
+
+  await page.getByRole("link", { name: "Cancel 40 messages" }).click();
+  await page.getByLabel(/Type 40 to confirm/).fill("40");
+  await page.getByRole("button", { name: "Cancel 40 messages" }).click();
+  await page.locator("#taken", { hasText: /^40$/ }).waitFor();
+  const run = page.url();
+
+  await page.goto(settings.url + "bulk?labels=campaign-12");
+  assert.equal(await page.locator("#count").textContent(), "0");
+  await page.goto(run);
+  await page.getByRole("button", { name: "Undo" }).click();
+  await page.getByText("Restored: every message").waitFor();
+  await page.goto(settings.url + "bulk?labels=campaign-12");
+  assert.equal(await page.locator("#count").textContent(), "40");
+  await done();
+});

@@ -1,0 +1,4 @@
+// Package browser tests the dashboard in a real browser: Chromium, driven by
+// playwright-core, with the rules of axe for accessibility. It has tests alone. The
+// packages are those of package-lock.json; nothing downloads a browser.
+package browser

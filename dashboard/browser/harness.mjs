@@ -1,0 +1,54 @@
+// What cases share: the browser, pages that notice every error, and the checks
+// that hold for every page.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+
+import { chromium } from "playwright-core";
+
+const axe = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+export const settings = JSON.parse(process.env.RECALL_BROWSER_TEST);
+
+let browser;
+export async function launch() {
+  // A container has no user namespaces for a sandbox and little shared memory; the
+  // pages are our own.
+  browser = await chromium.launch({ executablePath: settings.chrome, args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"] });
+}
+export const close = () => browser?.close();
+
+const cases = [];
+export const test = (name, run) => cases.push({ name, run });
+export const all = () => cases;
+
+// open opens a page in a context of its own. Whatever the page complains about, and
+// whatever it asks of others, is a fault that the end of the case reports.
+export async function open(address, { width = 1280, height = 800, scheme = "light", script = true, allow = [] } = {}) {
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, javaScriptEnabled: script, reducedMotion: "reduce" });
+  const page = await context.newPage();
+  page.setDefaultTimeout(15_000);
+  const faults = [];
+  page.on("console", (m) => ["error", "warning"].includes(m.type()) && !allow.some((a) => m.text().includes(a)) && faults.push(`console: ${m.text()}`));
+  page.on("pageerror", (e) => faults.push(`script: ${e.message}`));
+  page.on("dialog", (d) => { faults.push(`dialog: ${d.message()}`); d.dismiss(); });
+  page.on("request", (r) => new URL(r.url()).origin === new URL(settings.url).origin || faults.push(`asks ${r.url()}`));
+  await page.goto(address);
+  return { page, context, faults, done: async () => { await context.close(); assert.deepEqual(faults, []); } };
+}
+
+// checkPage holds a page to the rules: accessible, and no wider than the window.
+export async function checkPage(page, name) {
+  // The debugger may run what the page's own policy forbids.
+  if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(fs.readFileSync(axe, "utf8"));
+  const result = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"], preload: false }));
+  const broken = result.violations.map((v) => `${name}: ${v.id}: ${v.nodes.map((n) => `${n.target}: ${n.failureSummary}`).join("; ")}`);
+  assert.deepEqual(broken, []);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  assert.equal(wide, 0, `${name} can be scrolled sideways by ${wide} pixels`);
+}
+
+export async function screenshot(page, name) {
+  fs.mkdirSync(settings.screenshots, { recursive: true });
+  await page.screenshot({ path: path.join(settings.screenshots, name + ".png"), fullPage: false });
+}

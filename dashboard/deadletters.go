@@ -1,0 +1,88 @@
+package dashboard
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/recallmq/recall"
+)
+
+// deadLetters is a page of the dead letter queue.
+type deadLetters struct {
+	Form    filterForm
+	List    []recall.DeadLetter
+	Next    string
+	Later   bool
+	Total   int
+	Query   string
+	Problem string
+}
+
+// deadOnPage is how many dead letters a page shows.
+const deadOnPage = 50
+
+func deadPage(v *visit) error {
+	data := deadLetters{Form: formOf(v.r.Form), Total: v.site.broker.Stats().DeadLetters, Later: v.r.Form.Get("after") != ""}
+	f, err := filterOf(v.r.Form)
+	var page recall.DeadLetterPage
+	if err == nil {
+		page, err = v.site.broker.DeadLetterPage(v.r.Context(), f, recall.DeadLetterID(v.r.Form.Get("after")), deadOnPage)
+	}
+	if err != nil {
+		status, text := explain(err)
+		if status != http.StatusBadRequest {
+			return err
+		}
+		data.Problem = text
+		v.showStatus(status, "dead", "Dead letters", data)
+		return nil
+	}
+	q := valuesOf(f)
+	data.List, data.Query = page.DeadLetters, q.Encode()
+	if page.Next != "" {
+		q.Set("after", string(page.Next))
+		data.Next = q.Encode()
+	}
+	return v.show("dead", "Dead letters", data)
+}
+
+func deadLetterPage(v *visit) error {
+	d, err := v.site.broker.DeadLetter(v.r.Context(), recall.DeadLetterID(v.r.PathValue("id")))
+	if err != nil {
+		return err
+	}
+	events, err := v.site.broker.MessageEvents(v.r.Context(), d.Message.ID)
+	if err != nil && !errors.Is(err, recall.ErrUnsupported) {
+		return err
+	}
+	return v.show("deadletter", "Dead letter", struct {
+		Letter   recall.DeadLetter
+		Events   []recall.Event
+		NoEvents bool
+	}{d, events, v.site.broker.Options().NoEvents})
+}
+
+// changeDead deletes the chosen entries of the dead letter queue or publishes them
+// again.
+func changeDead(v *visit) error {
+	var ids []recall.DeadLetterID
+	for _, id := range v.r.PostForm["id"] {
+		ids = append(ids, recall.DeadLetterID(id))
+	}
+	if len(ids) == 0 {
+		return badInput("No dead letter was chosen.")
+	}
+	switch v.r.PostForm.Get("do") {
+	case "delete":
+		if _, err := v.site.broker.DeleteDeadLetters(v.r.Context(), ids...); err != nil {
+			return err
+		}
+		return v.done("dead", "deleted")
+	case "retry":
+		if _, err := v.site.broker.RetryDeadLetters(v.r.Context(), ids...); err != nil {
+			return err
+		}
+		return v.done("dead", "redriven")
+	}
+	return badInput("There is no such change of a dead letter.")
+}
