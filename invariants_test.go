@@ -277,8 +277,9 @@ func (c *check) lanes() {
 
 // leases: exactly what is in flight is leased.
 func (c *check) leases() {
-	inFlight := 0
+	inFlight, counted := 0, 0
 	c.e.live.eachEntry(func(_ *page, en *entry, seq uint64) {
+		counted += en.running()
 		if en.phase != phaseInFlight {
 			return
 		}
@@ -287,6 +288,9 @@ func (c *check) leases() {
 			c.fault("%d is in flight, its lease is %+v", seq, l)
 		}
 	})
+	if counted != c.e.live.inFlight {
+		c.fault("%d count as in flight, the index says %d", counted, c.e.live.inFlight)
+	}
 	if inFlight != len(c.e.leases) {
 		c.fault("%d are in flight, %d are leased", inFlight, len(c.e.leases))
 	}
