@@ -21,6 +21,8 @@ type Stats struct {
 	// DeadLettersDropped is how many dead letters were dropped by age or by number
 	// since open, see Options.DeadLetterRetention.
 	DeadLettersDropped int64
+	// FileLimit is Options.MaxFileSize; 0: no limit.
+	FileLimit int64
 	// LongestUpdate is the longest that a transaction kept everybody waiting.
 	LongestUpdate time.Duration
 	// PublishTime is how long publishing took that succeeded, from the call until all
@@ -44,7 +46,7 @@ type Stats struct {
 // of messages, keeps nobody waiting, and answers after Close too. Its values are not
 // all of one instant.
 func (b *Broker) Stats() Stats {
-	s := Stats{EngineStats: b.engine.Stats(), Slots: b.opts.Slots}
+	s := Stats{EngineStats: b.engine.Stats(), Slots: b.opts.Slots, FileLimit: b.opts.MaxFileSize}
 	s.LongestUpdate = time.Duration(b.longestUpdate.Load())
 	b.outcomes.addTo(&s)
 	s.Leased, s.LeasesExpired = b.consumers.leased(), b.consumers.expired.Load()

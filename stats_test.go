@@ -180,7 +180,10 @@ func TestStatsSettling(t *testing.T) {
 			<-commit
 			return nil
 		}
-		b := newBrokerOn(t, engine, &recall.Options{WaitFinish: true})
+		b := newBrokerOn(t, engine, &recall.Options{WaitFinish: true, MaxFileSize: 1 << 30})
+		if s := b.Stats(); s.FileLimit != 1<<30 {
+			t.Errorf("got a limit of %d bytes", s.FileLimit)
+		}
 		handle(t, b, "local:h", func(context.Context, *recall.Delivery) error { return nil })
 		publish(t, b, recall.Message{URL: "local:h"})
 		synctest.Wait()
