@@ -69,6 +69,7 @@ files are read again when they change.`,
 	s.limits.addFlags(cmd)
 	s.tls.addFlags(cmd)
 	s.logs.addFlags(cmd)
+	s.addMetricsFlag(cmd)
 	return cmd
 }
 
@@ -82,7 +83,7 @@ func (s *serve) start(cmd *cobra.Command) error {
 			return err
 		}
 	}
-	return s.run(cmd.Context())
+	return s.withMetrics(cmd.Context(), s.run)
 }
 
 // readAddresses reads the flags that are ranges.
