@@ -85,7 +85,7 @@ func only(t *testing.T, spans tracetest.SpanStubs, name string) tracetest.SpanSt
 func text(s tracetest.SpanStub, key string) string {
 	for _, a := range s.Attributes {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""
@@ -215,8 +215,8 @@ func TestHTTP(t *testing.T) {
 		var attempts tracetest.SpanStubs
 		for _, s := range spans {
 			for _, a := range s.Attributes {
-				if strings.Contains(a.Value.Emit(), "secret") {
-					t.Errorf("%s: %s has a secret: %s", s.Name, a.Key, a.Value.Emit())
+				if strings.Contains(a.Value.String(), "secret") {
+					t.Errorf("%s: %s has a secret: %s", s.Name, a.Key, a.Value.String())
 				}
 			}
 			if s.Name == "deliver https://api.test:8443" {
