@@ -141,18 +141,30 @@ type histogramMetric struct {
 }
 
 var histogramMetrics = []histogramMetric{
-	{metric: metric{"publish_duration_seconds", "Time from the call of a publish until its messages were durable."},
-		read: func(s *recall.Stats) recall.Histogram { return s.PublishTime }},
-	{metric: metric{"delivery_lateness_seconds", "Time from when an attempt was due until it began."},
-		read: func(s *recall.Stats) recall.Histogram { return s.Lateness }},
-	{metric: metric{"attempt_duration_seconds", "Time that attempts took, leases of consumers included."},
-		read: func(s *recall.Stats) recall.Histogram { return s.AttemptTime }},
-	{metric: metric{"commit_duration_seconds", "Time from the first row of a commit until it was durable."},
-		read: func(s *recall.Stats) recall.Histogram { return s.CommitTime }},
-	{metric: metric{"commit_write_duration_seconds", "Part of a commit that wrote to the disk, syncs included."},
-		read: func(s *recall.Stats) recall.Histogram { return s.WriteTime }},
-	{metric: metric{"commit_rows", "Rows that the changes brought that shared a commit."},
-		read: func(s *recall.Stats) recall.Histogram { return s.CommitRows }},
+	{
+		metric: metric{"publish_duration_seconds", "Time from the call of a publish until its messages were durable."},
+		read:   func(s *recall.Stats) recall.Histogram { return s.PublishTime },
+	},
+	{
+		metric: metric{"delivery_lateness_seconds", "Time from when an attempt was due until it began."},
+		read:   func(s *recall.Stats) recall.Histogram { return s.Lateness },
+	},
+	{
+		metric: metric{"attempt_duration_seconds", "Time that attempts took, leases of consumers included."},
+		read:   func(s *recall.Stats) recall.Histogram { return s.AttemptTime },
+	},
+	{
+		metric: metric{"commit_duration_seconds", "Time from the first row of a commit until it was durable."},
+		read:   func(s *recall.Stats) recall.Histogram { return s.CommitTime },
+	},
+	{
+		metric: metric{"commit_write_duration_seconds", "Part of a commit that wrote to the disk, syncs included."},
+		read:   func(s *recall.Stats) recall.Histogram { return s.WriteTime },
+	},
+	{
+		metric: metric{"commit_rows", "Rows that the changes brought that shared a commit."},
+		read:   func(s *recall.Stats) recall.Histogram { return s.CommitRows },
+	},
 }
 
 // collect adds the buckets up, as Prometheus wants them. An engine that does not
