@@ -41,13 +41,13 @@ func countErrors(l *slog.Logger) (*slog.Logger, *errorCount) {
 		return l, h.errors
 	}
 	errors := new(errorCount)
-	return slog.New(&countingHandler{l.Handler(), errors}), errors
+	return slog.New(&countingHandler{l.Handler(), errors, l}), errors
 }
 
-// uncounted is the logger that countErrors was given.
+// uncountedLogger is the logger that countErrors was given.
 func uncountedLogger(l *slog.Logger) *slog.Logger {
 	if h, ok := l.Handler().(*countingHandler); ok {
-		return slog.New(h.Handler)
+		return h.given
 	}
 	return l
 }
@@ -56,6 +56,17 @@ func uncountedLogger(l *slog.Logger) *slog.Logger {
 type countingHandler struct {
 	slog.Handler
 	errors *errorCount
+	given  *slog.Logger
+}
+
+// WithAttrs implements [slog.Handler].
+func (h *countingHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &countingHandler{h.Handler.WithAttrs(attrs), h.errors, h.given}
+}
+
+// WithGroup implements [slog.Handler].
+func (h *countingHandler) WithGroup(name string) slog.Handler {
+	return &countingHandler{h.Handler.WithGroup(name), h.errors, h.given}
 }
 
 // Enabled implements [slog.Handler].

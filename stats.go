@@ -37,7 +37,7 @@ type Stats struct {
 	// consumers included, by Options.Clock.
 	AttemptTime Histogram
 	// Errors is how many errors the broker has logged since open, and LastError the
-	// newest of them.
+	// newest of them. Those of an engine that New was given are not among them.
 	Errors    int64
 	LastError LoggedError
 }
