@@ -249,6 +249,30 @@ func TestCountInterval(t *testing.T) {
 	})
 }
 
+// TestHistogram: what is above all bounds is counted in the last bucket.
+func TestHistogram(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, nil)
+		err := b.Handle("local:slow", func(context.Context, *recall.Delivery) error {
+			time.Sleep(2 * time.Hour)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		publish(t, b, recall.Message{URL: "local:slow", Timeout: 24 * time.Hour})
+		time.Sleep(3 * time.Hour)
+		r := prometheus.NewPedanticRegistry()
+		r.MustRegister(metrics.NewCollector(b, nil))
+		got := exposition(t, r)
+		for _, want := range []string{`bucket{le="3600"} 0`, `bucket{le="+Inf"} 1`, "sum 7200", "count 1"} {
+			if want = "\nrecall_attempt_duration_seconds_" + want + "\n"; !strings.Contains(got, want) {
+				t.Errorf("%q is missing in\n%s", want, got)
+			}
+		}
+	})
+}
+
 // TestClosed: a collector outlives its broker.
 func TestClosed(t *testing.T) {
 	b := open(t, nil)
