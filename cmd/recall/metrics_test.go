@@ -81,8 +81,12 @@ func TestMetricsAddress(t *testing.T) {
 			return err
 		}
 		defer resp.Body.Close()
-		if text, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(text), "go_goroutines") {
-			return fmt.Errorf("got %s, %v: %s", resp.Status, err, text)
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return err
+		}
+		if resp.StatusCode != http.StatusOK || !strings.Contains(string(text), "go_goroutines") {
+			return fmt.Errorf("got %s: %s", resp.Status, text)
 		}
 		return done
 	})
