@@ -44,6 +44,8 @@ var allocCases = []allocCase{
 	{name: "cancel 10,000 of 100,000, per message", start: startCancel, got: 0.022, most: 0.04},
 	{name: "count", start: startCount, got: 23, most: 40},
 	{name: "explain", start: startExplain, got: 10, most: 16},
+	{name: "stats", start: startStats, got: 5, most: 10},
+	{name: "count states", start: startCountStates, got: 15, most: 30},
 }
 
 // TestAllocs fails when an operation allocates more often than its bound.
@@ -240,6 +242,28 @@ func startExplain(t testing.TB) allocOp {
 	return allocOp{units: 1, rounds: 500, run: func(t testing.TB) {
 		if p, err := b.Explain(context.Background(), allocFilter); err != nil || len(p.Candidates) < 2 {
 			t.Fatalf("Explain: got %v, %v", p, err)
+		}
+	}}
+}
+
+func startStats(t testing.TB) allocOp {
+	const n = 20_000
+	b := allocBroker(t)
+	fillBroker(t, b, n)
+	return allocOp{units: 1, rounds: 500, run: func(t testing.TB) {
+		if s := b.Stats(); s.Pending != n || s.Published != n {
+			t.Fatalf("Stats: got %+v", s)
+		}
+	}}
+}
+
+func startCountStates(t testing.TB) allocOp {
+	const n = 20_000
+	b := allocBroker(t)
+	fillBroker(t, b, n)
+	return allocOp{units: 1, rounds: 50, run: func(t testing.TB) {
+		if s, err := b.CountStates(context.Background()); err != nil || s.Counts[recall.StateDelayed]+s.Counts[recall.StateQueueBlocked] != n {
+			t.Fatalf("CountStates: got %+v, %v", s, err)
 		}
 	}}
 }

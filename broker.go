@@ -113,6 +113,9 @@ type Options struct {
 	// OnRequest, if set, is called for each HTTP attempt before it is sent; it
 	// may add headers, such as a signature. An error fails the attempt.
 	OnRequest func(*http.Request, *Delivery) error
+	// Observer is told of what is published, tried and cancelled, for traces and the
+	// like. Default nil: nobody is, and it costs nothing.
+	Observer *Observer
 	// WaitFinish frees the slot of an attempt only when its outcome is durable.
 	// The default frees it when the outcome is queued: faster, and still
 	// at-least-once.
@@ -282,6 +285,8 @@ type Broker struct {
 
 	longestUpdate atomic.Int64
 	droppedDead   atomic.Int64
+	publishTime   durationHistogram
+	errors        *errorCount
 	upkeepRate    atomic.Int64 // commits per second; 0: no limit
 }
 
@@ -298,6 +303,7 @@ func Open(path string, opts *Options) (*Broker, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("recall: open %s: %w", path, err)
 	}
+	o.Logger, _ = countErrors(o.Logger) // that of the engine, too
 	engine, err := openEmbedded(path, o)
 	if err != nil {
 		return nil, fmt.Errorf("recall: open %s: %w", path, err)
@@ -322,12 +328,13 @@ func New(engine Engine, opts *Options) (*Broker, error) {
 // in. Changing them changes nothing. It answers after Close too.
 func (b *Broker) Options() Options {
 	o := *b.opts
-	o.Retries = Retries(*o.Retries)
+	o.Retries, o.Logger = Retries(*o.Retries), uncountedLogger(o.Logger)
 	return o
 }
 
 func start(engine Engine, o *Options) *Broker {
-	b := &Broker{engine: engine, opts: o, clock: o.Clock, log: o.Logger}
+	b := &Broker{engine: engine, opts: o, clock: o.Clock}
+	b.log, b.errors = countErrors(o.Logger)
 	b.upkeepRate.Store(int64(o.UpkeepRate))
 	b.outcomes.broker = b
 	b.kept = newDeliveredMessages(o)
@@ -406,42 +413,4 @@ func (b *Broker) Close(ctx context.Context) error {
 	b.inCalls.Wait()
 	b.kept.close()
 	return b.engine.Close()
-}
-
-// Stats are counters and sizes of a [Broker].
-type Stats struct {
-	EngineStats
-	Slots     int   // attempts that may run at once
-	Busy      int   // attempts that run now
-	Leased    int   // messages that consumers hold, see [Broker.Receive]; they take no slots
-	Delivered int64 // attempts that ended delivered, since open
-	Failed    int64 // attempts that failed, since open
-	// DeadLettersDropped is how many dead letters were dropped by age or by number
-	// since open, see Options.DeadLetterRetention.
-	DeadLettersDropped int64
-	// LongestUpdate is the longest that a transaction kept everybody waiting.
-	LongestUpdate time.Duration
-}
-
-// Stats returns counters and sizes. It is cheap, and answers after Close too.
-func (b *Broker) Stats() Stats {
-	s := Stats{EngineStats: b.engine.Stats(), Slots: b.opts.Slots}
-	s.LongestUpdate = time.Duration(b.longestUpdate.Load())
-	s.Delivered, s.Failed = b.outcomes.delivered.Load(), b.outcomes.failed.Load()
-	s.Leased = b.consumers.leased()
-	s.DeadLettersDropped = b.droppedDead.Load()
-	if b.dispatch != nil {
-		b.dispatch.addTo(&s)
-	}
-	return s
-}
-
-// noteUpdate keeps the longest transaction.
-func (b *Broker) noteUpdate(d time.Duration) {
-	for {
-		longest := b.longestUpdate.Load()
-		if int64(d) <= longest || b.longestUpdate.CompareAndSwap(longest, int64(d)) {
-			return
-		}
-	}
 }

@@ -290,7 +290,10 @@ func (b *Broker) cancelMatching(ctx context.Context, req CancelMatchingRequest, 
 	if o.policy.asks() && !o.dryRun {
 		req.Asked = func(ids []MessageID) { b.asked(ids, o.policy) }
 	}
-	return b.engine.CancelMatching(ctx, req)
+	done := b.observeCancel(ctx, &req)
+	result, err := b.engine.CancelMatching(ctx, req)
+	b.observeCancelled(done, result, err)
+	return result, err
 }
 
 // fill completes a request with the options of its call.

@@ -44,7 +44,7 @@ func (d *deadDrop) step(ctx context.Context, b *Broker, now time.Time) (did bool
 	}
 	if n > 0 {
 		b.droppedDead.Add(int64(n))
-		b.log.Log(ctx, level, "recall: dead letters were dropped", "count", n, "by", why)
+		b.log.Log(ctx, level, "recall: dead letters were dropped", "count", n, "reason", why)
 		d.rest = true
 	}
 	return n > 0, now, err // if others were faster there may be more

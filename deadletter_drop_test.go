@@ -43,7 +43,7 @@ func TestDeadLettersAreDroppedByAge(t *testing.T) {
 			wantDead(t, b, 3, 0)
 			sleep(time.Millisecond)
 			wantDead(t, b, 1, 2)
-			if log.count("dead letters were dropped") != 1 || log.count("count=2 by=age") != 1 {
+			if log.count("dead letters were dropped") != 1 || log.count("count=2 reason=age") != 1 {
 				t.Errorf("log: %s", log.String())
 			}
 			sleep(test.want)
@@ -69,7 +69,7 @@ func TestDeadLettersAreDroppedByNumber(t *testing.T) {
 		if got := deadLetters(t, b)[0].ID; got != all[2100].ID {
 			t.Errorf("the oldest that is left: got %s, want %s", got, all[2100].ID)
 		}
-		if len(engine.deleted) != 3 || engine.deleted[0] != 1000 || log.count("by=number") != 3 {
+		if len(engine.deleted) != 3 || engine.deleted[0] != 1000 || log.count("reason=number") != 3 {
 			t.Errorf("steps: got %v; log: %s", engine.deleted, log.String())
 		}
 		handle(t, b, "local:bad", func(context.Context, *recall.Delivery) error { return recall.Permanent(errNoRoom) })

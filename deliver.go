@@ -52,6 +52,9 @@ type result struct {
 	cut       bool // Close has ended it
 	cancelled bool // the message is not to be tried again
 	durable   bool // who waits for the end of it wants it durable
+	status    int  // of the endpoint's answer; 0: none
+	leased    bool // by a consumer
+	ended     func(AttemptEnd)
 }
 
 // deliver makes one attempt.
@@ -173,6 +176,7 @@ func (d *dispatcher) answer(resp *http.Response, asked bool) (r result) {
 		resp.Body = http.NoBody
 	}
 	defer resp.Body.Close()
+	r.status = resp.StatusCode
 	delivered := resp.StatusCode >= 200 && resp.StatusCode <= 299
 	if !delivered || asked {
 		r.response, r.truncated = d.keep(resp)

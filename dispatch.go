@@ -30,13 +30,14 @@ type dispatcher struct {
 	transport http.RoundTripper
 	idle      interface{ CloseIdleConnections() } // nil when the transport is the caller's
 
-	busy    atomic.Int64   // slots taken; only loop adds, so it never exceeds Slots
-	running sync.WaitGroup // attempts; only loop adds
-	freed   chan struct{}  // one hint: a slot was freed
-	wake    chan struct{}  // one hint: the set of handlers changed
-	lookout lookout
-	hint    <-chan struct{}
-	alarm   *alarm // owned by loop
+	busy     atomic.Int64   // slots taken; only loop adds, so it never exceeds Slots
+	settling atomic.Int64   // of those, by attempts that wait for a commit
+	running  sync.WaitGroup // attempts; only loop adds
+	freed    chan struct{}  // one hint: a slot was freed
+	wake     chan struct{}  // one hint: the set of handlers changed
+	lookout  lookout
+	hint     <-chan struct{}
+	alarm    *alarm // owned by loop
 
 	stopClaiming context.CancelFunc
 	abort        context.CancelCauseFunc // ends the contexts of all attempts
@@ -45,9 +46,32 @@ type dispatcher struct {
 
 // outcomes is where every attempt ends, a dispatcher's or a consumer's.
 type outcomes struct {
-	broker            *Broker
-	delivered, failed atomic.Int64
-	engineLost        sync.Once // ErrFailed and ErrClosed of the engine are logged once
+	broker                     *Broker
+	delivered, failed, retried atomic.Int64
+	lateness, took             durationHistogram
+	engineLost                 sync.Once // ErrFailed and ErrClosed of the engine are logged once
+}
+
+// addTo fills in what is counted.
+func (d *outcomes) addTo(s *Stats) {
+	s.Delivered, s.Failed, s.Retried = d.delivered.Load(), d.failed.Load(), d.retried.Load()
+	s.Lateness, s.AttemptTime = d.lateness.read(), d.took.read()
+}
+
+// count counts an attempt.
+func (d *outcomes) count(f *Finish, took time.Duration) {
+	switch f.Outcome {
+	case Delivered:
+		d.delivered.Add(1)
+	case Retry, Dead:
+		d.failed.Add(1)
+	default:
+		return
+	}
+	if f.Outcome == Retry {
+		d.retried.Add(1)
+	}
+	d.took.observe(took)
 }
 
 func startDispatch(b *Broker, claimable <-chan struct{}) *dispatcher {
@@ -97,7 +121,9 @@ func (d *dispatcher) stop(ctx context.Context) {
 }
 
 // addTo fills in what the dispatcher counts.
-func (d *dispatcher) addTo(s *Stats) { s.Busy = int(d.busy.Load()) }
+func (d *dispatcher) addTo(s *Stats) {
+	s.Busy, s.Settling = int(d.busy.Load()), int(d.settling.Load())
+}
 
 // loop claims until claiming is done or the engine is lost. Both have to hold
 // before it claims: more, something may be claimable, and a free slot.
@@ -217,16 +243,23 @@ func (d *dispatcher) attempt(ctx context.Context, cancel context.CancelCauseFunc
 	defer cancel(nil)
 	b := d.broker
 	started := b.clock.Now()
+	d.lateness.observe(started.Sub(l.Message.DueAt))
 	ctx, release := withTimeout(ctx, b.clock, l.Message.timeout(b.opts))
 	defer release()
+	ctx = context.WithValue(ctx, attemptKey{}, &attemptMark{broker: b, id: l.Message.ID})
+	observed, ended := b.observeAttempt(ctx, &l.Message, started)
 	// Deferred, because a handler may end the goroutine instead of returning.
 	r := result{failure: FailureHandler, reason: "the handler ended its goroutine"}
 	defer func() {
 		r.cancelled = b.reach.remove(l.Message.ID)
-		r.cut = r.wasCut(ctx)
+		r.cut, r.ended = r.wasCut(ctx), ended
+		if b.opts.WaitFinish {
+			d.settling.Add(1)
+			defer d.settling.Add(-1)
+		}
 		_ = d.end(l, r, started)
 	}()
-	r = d.deliver(context.WithValue(ctx, attemptKey{}, &attemptMark{broker: b, id: l.Message.ID}), &l.Message)
+	r = d.deliver(observed, &l.Message)
 }
 
 // wasCut tells whether it was Close that ended the attempt of ctx. Success
@@ -261,16 +294,15 @@ func (d *outcomes) end(l *Lease, r result, started time.Time) error {
 	if f.Outcome == Delivered {
 		d.broker.kept.put(&l.Message, now)
 	}
-	if err := d.finish(l, f); err != nil {
+	err := d.finish(l, f)
+	if !r.leased || !stays(err) { // else it is not over
+		d.broker.observeEnd(r.ended, &f, r.status)
+	}
+	if err != nil {
 		d.broker.kept.takeBack(l.Message.ID)
 		return err
 	}
-	switch f.Outcome {
-	case Delivered:
-		d.delivered.Add(1)
-	case Retry, Dead:
-		d.failed.Add(1)
-	}
+	d.count(&f, now.Sub(started))
 	d.logEnd(&l.Message, f, r.cancelled, now.Sub(started))
 	return nil
 }

@@ -54,6 +54,7 @@ type embedded struct {
 	reserved reservedIDs
 	upkeep   upkeepState
 	stats    embeddedStats
+	tally    tally // not guarded
 
 	claimHint, upkeepHint chan struct{}
 
@@ -183,23 +184,7 @@ func (e *embedded) stop() error {
 	return nil
 }
 
-// Stats implements [Engine].
-func (e *embedded) Stats() EngineStats {
-	disk := e.store.Stats()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	inFlight := e.inFlightLocked(nil)
-	events, _ := e.store.Log()
-	return EngineStats{
-		Events: events, Broken: e.store.Err() != nil,
-		Pending: e.live.live - inFlight, InFlight: inFlight, DeadLetters: e.dead.live,
-		Commits: e.stats.commits, FileBytes: disk.FileBytes, FreeBytes: disk.FreeBytes,
-		Backlog: e.backlogLocked(), Undoable: e.undo.undoable, UndoBytes: e.undo.bytes, Segments: disk.Segments, ClockClamp: e.stats.clamp,
-		DeduplicationIDs: e.reserved.count,
-	}
-}
-
-// inFlightLocked counts the countable leases that q matches; nil matches all.
+// inFlightLocked counts the countable leases that q matches.
 func (e *embedded) inFlightLocked(q *query) int {
 	count := 0
 	for seq := range e.leases {
@@ -207,7 +192,7 @@ func (e *embedded) inFlightLocked(q *query) int {
 		if !en.exists() || en.phase != phaseInFlight || !en.countable() {
 			continue
 		}
-		if q == nil || seq >= q.lo && seq <= q.hi && e.live.matches(q, p, en, seq) {
+		if seq >= q.lo && seq <= q.hi && e.live.matches(q, p, en, seq) {
 			count++
 		}
 	}

@@ -138,7 +138,11 @@ func (w *cancelOneWork) apply(*embedded) {}
 
 // settle follows the outcome of the commit.
 func (w *cancelOneWork) settle(err error) {
-	if w.seq == 0 || err == nil && !w.sticky {
+	if w.seq == 0 {
+		return
+	}
+	if err == nil && !w.sticky {
+		w.e.tally.cancelled.Add(1)
 		return
 	}
 	w.e.mu.Lock()
@@ -198,6 +202,7 @@ func (w *tombstoneWork) apply(*embedded) {}
 // settleCancel follows a durable cancellation: what was in flight may be
 // finished by its attempt, and the rest is undoable for a while.
 func (c *bulk) settleCancel() {
+	c.e.tally.cancelled.Add(int64(len(c.seqs)))
 	c.unmarkAsked()
 	if c.req.Asked != nil && len(c.askedIDs) > 0 {
 		c.req.Asked(c.askedIDs)

@@ -105,6 +105,7 @@ type committer struct {
 	starts  starts // of attempts, for the log
 	begun   bool   // they were taken
 	room    int64  // for them
+	rows    int    // of the batch
 	next    uint64 // numbers below were given out, by transactions that have left nothing
 }
 
@@ -214,9 +215,14 @@ func (c *committer) commit() {
 	}
 	c.begun, c.starts = false, starts{}
 	defer func() { clear(c.turn.inserts) }() // their memory is not the turn's to keep
+	c.turn.tx = nil
+	watch := startStopwatch()
 	err := c.write()
 	for err != nil && c.culprit != nil {
 		err = c.write() // without it
+	}
+	if err == nil && c.turn.tx != nil {
+		c.e.tally.note(c.rows, watch.ran(), c.turn.tx.WriteTime())
 	}
 	c.outcome(err)
 	if err == nil {
@@ -349,6 +355,7 @@ func (c *committer) sum() store.Bound {
 		sum.Bytes += b.Bytes
 		sum.Essential = sum.Essential && b.Essential
 	}
+	c.rows = sum.Rows
 	return sum
 }
 

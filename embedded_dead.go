@@ -63,6 +63,7 @@ func (d *deadRow) write(t *turn, _ uint64) error {
 // apply adds the dead letter to its index. Its place in time is when it died;
 // dates of filters are compared with the time of publication, its wall time.
 func (d *deadRow) apply(e *embedded) {
+	e.tally.died.Add(1)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.insertDeadLocked(d.seq, &d.rec)

@@ -15,6 +15,8 @@ type finishWork struct {
 	retry store.Retry // with endRetry
 	dead  *deadRow    // with endDead
 	taken *standing   // with endGone: what has cancelled it
+	// cancelled: with endGone, it was not delivered.
+	cancelled bool
 	// follow are the messages that are published with it; nil: none. The last of
 	// them may name the dead letter.
 	follow *insertWork
@@ -79,6 +81,7 @@ type decision struct {
 
 func newFinishWork(d decision, l Lease, f *Finish) (*finishWork, error) {
 	w := &finishWork{seq: d.seq, end: d.end, log: newFinishLog(d, l, f)}
+	w.cancelled = d.end == endGone && f.Outcome != Delivered
 	if err := w.setFollow(f); err != nil {
 		return nil, err
 	}
@@ -202,7 +205,7 @@ func (e *embedded) leaveEntry(d decision) (taken *standing, claimable bool) {
 // finishTaken ends a message that a standing cancellation took after an
 // attempt.
 func (e *embedded) finishTaken(d decision, l Lease, taken *standing, durable bool) error {
-	w := &finishWork{seq: d.seq, end: endGone, taken: taken, log: takenLog(l, d.now, taken.op.ID)}
+	w := &finishWork{seq: d.seq, end: endGone, taken: taken, cancelled: true, log: takenLog(l, d.now, taken.op.ID)}
 	r, err := e.send(context.Background(), w, durable)
 	if err == nil && durable {
 		err = <-r.ack
@@ -254,5 +257,8 @@ func (w *finishWork) write(t *turn) error {
 func (w *finishWork) apply(e *embedded) {
 	if w.dead != nil {
 		w.dead.apply(e)
+	}
+	if w.cancelled {
+		e.tally.cancelled.Add(1)
 	}
 }

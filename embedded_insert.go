@@ -291,7 +291,7 @@ func (e *embedded) applyInserts(works []*insertWork) {
 	}
 	back := time.Duration(0)
 	e.eachRow(works, func(r *insertRow) {
-		if r.seq != 0 {
+		if e.tally.row(r); r.seq != 0 {
 			back = max(back, e.applyRowLocked(r))
 		}
 	})

@@ -142,7 +142,7 @@ func (x *embeddedTx) try(err error) error {
 
 // commit makes the transaction durable and brings memory up to it.
 func (x *embeddedTx) commit() error {
-	c := x.c
+	c, watch := x.c, startStopwatch()
 	bound := x.bound()
 	room := x.e.startRoom()
 	bound.Bytes += room
@@ -169,6 +169,7 @@ func (x *embeddedTx) commit() error {
 	case err != nil:
 		return err
 	}
+	x.e.tally.note(rowsOf(x.works), watch.ran(), c.turn.tx.WriteTime())
 	c.batch = c.batch[:0]
 	for _, w := range x.works {
 		c.batch = append(c.batch, &request{work: w})

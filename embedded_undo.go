@@ -514,6 +514,7 @@ func (w *restoreWork) settle(err error) (end []uint64) {
 	e := w.e
 	back := err == nil && w.refused == nil
 	if back {
+		e.tally.restored.Add(int64(w.result.Restored))
 		for _, b := range w.parts {
 			e.unbury(b)
 		}
@@ -562,7 +563,7 @@ func (e *embedded) askAgainLocked(seqs []uint64) (end []uint64) {
 
 // finishGone ends a message that is finishing.
 func (e *embedded) finishGone(seq uint64) error {
-	_, err := e.send(context.Background(), &finishWork{seq: seq, end: endGone}, false)
+	_, err := e.send(context.Background(), &finishWork{seq: seq, end: endGone, cancelled: true}, false)
 	return err
 }
 

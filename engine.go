@@ -321,7 +321,8 @@ type Count struct {
 	InFlight int // cannot
 }
 
-// EngineStats are counters and sizes of an engine.
+// EngineStats are counters and sizes of an engine. Counters begin at 0 with each
+// open.
 type EngineStats struct {
 	Pending, InFlight int           // live messages
 	DeadLetters       int           // messages in the dead letter queue
@@ -336,4 +337,20 @@ type EngineStats struct {
 	Events            int           // kept in the log
 	ClockClamp        time.Duration // largest step back of the clock that ids have absorbed
 	Broken            bool          // a commit has failed: every change is refused with ErrFailed until the next open
+
+	// Published is how many messages were published since open, in whatever way:
+	// callbacks, those of schedules, and dead letters that were retried included.
+	// Duplicates are those that were not stored because they were, Cancelled those
+	// that a cancellation has ended – waiting, on arrival, or after a request while
+	// they were in flight – and Restored those that an undo has brought back. Died is
+	// how many became dead letters. They count what is durable.
+	Published, Duplicates, Cancelled, Restored, Died int64
+	// CommitTime is how long commits took from their first row until they were
+	// durable, without what the function of an Update took. WriteTime is the part of
+	// it that went to the disk: the pages, and the syncs.
+	CommitTime, WriteTime Histogram
+	// CommitRows is how many rows the changes brought that shared a commit.
+	CommitRows Histogram
+	// Waiting is how many changes wait for the next commit.
+	Waiting int
 }

@@ -27,6 +27,7 @@ type index struct {
 	firstPage uint64               //
 	timeline  *btree.BTreeG[*page] // the timestamp index: pages are its runs
 	live      int                  // entries that can still match
+	inFlight  int                  // of those, in flight
 	last      uint64               // newest sequence number inserted
 	visible   uint64               // newest number that claims, walks and counts may see
 	maxBack   int64                // ms: the largest step back of the wall clock among entries
@@ -257,7 +258,9 @@ func (ix *index) move(p *page, e entry, to phase) {
 		onMove(e.phase, to)
 	}
 	was := e.countable()
+	ix.inFlight -= e.running()
 	e.phase = to
+	ix.inFlight += e.running()
 	ix.recount(p, e, was)
 	if e.flags&flagUncounted != 0 { // nothing will bring it back
 		e.flags &^= flagUncounted
@@ -279,6 +282,14 @@ func (s *status) countable() bool {
 	return (s.phase == phasePending || s.phase == phaseInFlight) && s.flags&flagRequested == 0
 }
 
+// running is 1 of an entry that counts as in flight.
+func (s *status) running() int {
+	if s.phase == phaseInFlight && s.countable() {
+		return 1
+	}
+	return 0
+}
+
 // waits tells whether an entry can be claimed when it is due at the given time.
 func (e entry) waits(due int64) bool {
 	return e.phase == phasePending && e.due == due && e.flags&flagHeld == 0
@@ -287,10 +298,12 @@ func (e entry) waits(due int64) bool {
 // request takes an entry in flight out of every later match; undo puts it back.
 func (ix *index) request(p *page, e entry, on bool) {
 	was := e.countable()
+	ix.inFlight -= e.running()
 	e.flags &^= flagRequested
 	if on {
 		e.flags |= flagRequested
 	}
+	ix.inFlight += e.running()
 	ix.recount(p, e, was)
 }
 
@@ -358,7 +371,7 @@ func (ix *index) clean() bool {
 		}
 		*c = cleaning{list: ix.dirty[last], busy: true}
 		ix.dirty = ix.dirty[:last]
-		ix.fields[c.list.field].tally[c.list.value].due = false
+		ix.fields[c.list.field].uses[c.list.value].due = false
 	}
 	next, done := ix.fields[c.list.field].slab[c.list.value].list.Shed(c.at, cleanRuns, func(seq uint64) bool {
 		return ix.lists(seq, c.list)

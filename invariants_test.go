@@ -207,8 +207,8 @@ func (c *check) values(name string, ix *index, f field, seen map[uint32]*recount
 		if t.byName[v.name] != n || v.name == "" || slices.Contains(t.free, n) {
 			c.fault("%s %q: number %d is %d by name, or free", name, v.name, n, t.byName[v.name])
 		}
-		if int(t.tally[n].held) != len(r.seqs) || t.live[n] != r.live {
-			c.fault("%s %q: counts %d held, %d live; recounted %d, %d", name, v.name, t.tally[n].held, t.live[n], len(r.seqs), r.live)
+		if int(t.uses[n].held) != len(r.seqs) || t.live[n] != r.live {
+			c.fault("%s %q: counts %d held, %d live; recounted %d, %d", name, v.name, t.uses[n].held, t.live[n], len(r.seqs), r.live)
 		}
 		if f == fieldURL && t.hosts[n] != ix.fields[fieldHost].lookup(withoutPort(hostOf(v.name))) {
 			c.fault("%s %q: its host is number %d", name, v.name, t.hosts[n])
@@ -277,8 +277,9 @@ func (c *check) lanes() {
 
 // leases: exactly what is in flight is leased.
 func (c *check) leases() {
-	inFlight := 0
+	inFlight, counted := 0, 0
 	c.e.live.eachEntry(func(_ *page, en entry, seq uint64) {
+		counted += en.running()
 		if en.phase != phaseInFlight {
 			return
 		}
@@ -287,6 +288,9 @@ func (c *check) leases() {
 			c.fault("%d is in flight, its lease is %+v", seq, l)
 		}
 	})
+	if counted != c.e.live.inFlight {
+		c.fault("%d count as in flight, the index says %d", counted, c.e.live.inFlight)
+	}
 	if inFlight != len(c.e.leases) {
 		c.fault("%d are in flight, %d are leased", inFlight, len(c.e.leases))
 	}

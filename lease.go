@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/btree"
@@ -25,6 +26,7 @@ type Received struct {
 	consumers *consumers
 	lease     Lease
 	began     time.Time
+	observed  func(AttemptEnd) // nil: nobody is told
 	ctx       context.Context
 	cancel    context.CancelCauseFunc
 
@@ -151,6 +153,7 @@ func stays(err error) bool { return err != nil && !lost(err) && !errors.Is(err, 
 // One goroutine, watch, ends the leases that expire.
 type consumers struct {
 	broker  *Broker
+	expired atomic.Int64  // leases
 	stopped chan struct{} // closed by stop
 	done    chan struct{} // closed when watch has ended
 	sooner  chan struct{} // one hint: a lease expires before all others
@@ -204,11 +207,13 @@ func (c *consumers) handOut(leases []Lease, o *receiveOptions, asked *claiming) 
 // received is a lease as its consumer sees it.
 func (c *consumers) received(l Lease, now time.Time) *Received {
 	m := &l.Message
+	c.broker.outcomes.lateness.observe(now.Sub(m.DueAt))
 	ctx, cancel := context.WithCancelCause(context.WithValue(context.Background(), attemptKey{},
 		&attemptMark{broker: c.broker, id: m.ID, pulled: true}))
+	ctx, observed := c.broker.observeAttempt(ctx, m, now)
 	return &Received{
 		Delivery:  Delivery{Message: *m, Attempt: m.Attempts, StartedAt: now},
-		consumers: c, lease: l, began: now, ctx: ctx, cancel: cancel,
+		consumers: c, lease: l, began: now, observed: observed, ctx: ctx, cancel: cancel,
 	}
 }
 
@@ -252,6 +257,7 @@ func (c *consumers) holdLocked(r *Received, expires time.Time) {
 // that the lease may stay.
 func (c *consumers) end(r *Received, how result) error {
 	how.cancelled = c.broker.reach.remove(r.lease.Message.ID)
+	how.leased, how.ended = true, r.observed
 	return c.broker.outcomes.end(&r.lease, how, r.began)
 }
 
@@ -305,6 +311,7 @@ func (c *consumers) endExpired(r *Received) {
 		reason:  fmt.Sprintf("the consumer did not end its lease within %v", r.ExpiresAt().Sub(r.began)),
 		hasNext: r.lease.Message.RetryDelay == "",
 	}
+	c.expired.Add(1)
 	r.cancel(ErrLeaseLost) // before anybody else can have the message
 	if stays(c.end(r, how)) {
 		c.hold(r, c.broker.clock.Now().Add(maxPause))

@@ -41,7 +41,7 @@ func (b *Broker) Publish(ctx context.Context, m Message) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	receipts, err := b.engine.Insert(ctx, []Message{m}, now)
+	receipts, err := b.storeMessages(ctx, []Message{m}, now)
 	if err != nil {
 		return Receipt{}, unbatched(err)
 	}
@@ -65,7 +65,19 @@ func (b *Broker) PublishBatch(ctx context.Context, msgs []Message) ([]Receipt, e
 	if err != nil || len(resolved) == 0 {
 		return nil, err
 	}
-	return b.engine.Insert(ctx, resolved, now)
+	return b.storeMessages(ctx, resolved, now)
+}
+
+// storeMessages stores messages that are as engines want them, and measures it.
+func (b *Broker) storeMessages(ctx context.Context, msgs []Message, now time.Time) ([]Receipt, error) {
+	watch := startStopwatch()
+	done := b.observePublish(ctx, msgs)
+	receipts, err := b.engine.Insert(ctx, msgs, now)
+	if err == nil {
+		b.publishTime.observe(watch.ran())
+	}
+	b.observePublished(done, receipts, err)
+	return receipts, err
 }
 
 // Validate returns the error that [Broker.Publish] would refuse m with because of what

@@ -34,7 +34,7 @@ func (b *Broker) PublishMixed(ctx context.Context, msgs []Message) ([][]TopicRec
 	if err != nil {
 		return nil, err
 	}
-	receipts, err := b.engine.Insert(ctx, all, now)
+	receipts, err := b.storeMessages(ctx, all, now)
 	if err != nil {
 		return nil, unmixed(err, sizes)
 	}

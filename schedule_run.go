@@ -170,7 +170,7 @@ func (s *scheduler) publish(ctx context.Context, id string) error {
 	then := *one
 	publish := then.meet(now)
 	if !publish {
-		b.log.Info("recall: a schedule has missed its time", "schedule", id, "time", then.last)
+		b.log.Info("recall: a schedule has missed its time", "schedule", id, "due", then.last)
 		_, err := b.storeSchedule(ctx, s.keeper, &then, now, false)
 		return err
 	}
@@ -194,7 +194,7 @@ func (s *scheduler) publish(ctx context.Context, id string) error {
 		return err
 	}
 	b.log.Warn("recall: a schedule is passed over, its message cannot be published",
-		"schedule", id, "time", then.last, "error", err)
+		"schedule", id, "due", then.last, "error", err)
 	then.reason = err.Error()
 	_, err = b.storeSchedule(ctx, s.keeper, &then, now, false)
 	return err

@@ -103,7 +103,7 @@ func (b *Broker) storeSchedule(
 	if whole {
 		objects = append(objects, Object{Kind: ObjectSchedule, Name: s.id, Value: encodeJSON(s.stored)})
 	}
-	if _, err := k.Apply(ctx, Change{Objects: objects, Messages: msgs, Now: now}); err != nil {
+	if err := b.applySchedule(ctx, k, Change{Objects: objects, Messages: msgs, Now: now}); err != nil {
 		return Schedule{}, err
 	}
 	b.schedules.remember(s.id, s)
@@ -111,6 +111,16 @@ func (b *Broker) storeSchedule(
 		b.scheduler.hint()
 	}
 	return s.shown()
+}
+
+func (b *Broker) applySchedule(ctx context.Context, k Keeper, c Change) error {
+	var done func([]Receipt, error)
+	if len(c.Messages) > 0 {
+		done = b.observePublish(ctx, c.Messages)
+	}
+	receipts, err := k.Apply(ctx, c)
+	b.observePublished(done, receipts, err)
+	return err
 }
 
 func (b *Broker) fillSchedules(ctx context.Context, k Keeper) error {

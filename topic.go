@@ -195,7 +195,7 @@ func (b *Broker) PublishTopic(ctx context.Context, topic string, m Message) ([]T
 	if err != nil {
 		return nil, err
 	}
-	receipts, err := b.engine.Insert(ctx, msgs, now)
+	receipts, err := b.storeMessages(ctx, msgs, now)
 	return t.receipts(receipts), unbatched(err)
 }
 
@@ -223,7 +223,7 @@ func (tx *Tx) PublishTopic(topic string, m Message) ([]TopicReceipt, error) {
 	if err != nil {
 		return nil, err
 	}
-	receipts, err := tx.engine.Insert(msgs, tx.now)
+	receipts, err := tx.storeMessages(msgs)
 	return t.receipts(receipts), unbatched(err)
 }
 

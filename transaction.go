@@ -104,7 +104,14 @@ func (tx *Tx) PublishBatch(msgs []Message) ([]Receipt, error) {
 	if err != nil || len(resolved) == 0 {
 		return nil, err
 	}
-	return tx.engine.Insert(resolved, tx.now)
+	return tx.storeMessages(resolved)
+}
+
+func (tx *Tx) storeMessages(msgs []Message) ([]Receipt, error) {
+	done := tx.b.observePublish(tx.ctx, msgs)
+	receipts, err := tx.engine.Insert(msgs, tx.now)
+	tx.b.observePublished(done, receipts, err)
+	return receipts, err
 }
 
 // Cancel is [Broker.Cancel] within the transaction; it also takes messages that
@@ -153,7 +160,10 @@ func (tx *Tx) CancelMatching(f Filter, opts ...CancelOption) (CancelResult, erro
 	req := CancelMatchingRequest{Filter: f.normalise()}
 	tx.b.fill(tx.ctx, &req, &o)
 	req.Now = tx.now
-	return tx.engine.CancelMatching(req)
+	done := tx.b.observeCancel(tx.ctx, &req)
+	result, err := tx.engine.CancelMatching(req)
+	tx.b.observeCancelled(done, result, err)
+	return result, err
 }
 
 // Bucket returns the program's own bucket of a name, making it if there is none.

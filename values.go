@@ -31,8 +31,8 @@ type value struct {
 	list posting.List // every entry that was held when the list was last cleaned, and all newer ones
 }
 
-// tally is what unlinking an entry changes of a value.
-type tally struct {
+// usage is what unlinking an entry changes of a value.
+type usage struct {
 	held int32  // entries that are not unlinked yet; the number is free when it is 0
 	gone uint16 // entries unlinked since somebody looked at the list
 	due  bool   // the list is to be cleaned
@@ -49,14 +49,14 @@ type valueTable struct {
 	byName map[string]uint32
 	slab   []value
 	live   []int32  // of each value, entries that can still match: pending or in flight
-	tally  []tally  // of each value
+	uses   []usage  // of each value
 	hosts  []uint32 // of each URL, its value number in the field host
 	free   []uint32
 	addrs  *addresses // of caller IPs only
 }
 
 func newValueTable() valueTable {
-	return valueTable{byName: map[string]uint32{}, slab: make([]value, 1), live: make([]int32, 1), tally: make([]tally, 1)}
+	return valueTable{byName: map[string]uint32{}, slab: make([]value, 1), live: make([]int32, 1), uses: make([]usage, 1)}
 }
 
 // lookup returns the number of a name, 0 if nothing held has it.
@@ -72,10 +72,10 @@ func (t *valueTable) intern(name []byte) (n uint32, fresh bool) {
 	if last := len(t.free) - 1; last >= 0 {
 		n = t.free[last]
 		t.free = t.free[:last]
-		t.slab[n], t.live[n], t.tally[n] = value{name: own}, 0, tally{}
+		t.slab[n], t.live[n], t.uses[n] = value{name: own}, 0, usage{}
 	} else {
 		n = uint32(len(t.slab))
-		t.slab, t.live, t.tally = append(t.slab, value{name: own}), append(t.live, 0), append(t.tally, tally{})
+		t.slab, t.live, t.uses = append(t.slab, value{name: own}), append(t.live, 0), append(t.uses, usage{})
 	}
 	t.byName[own] = n
 	if t.addrs != nil {
@@ -87,7 +87,7 @@ func (t *valueTable) intern(name []byte) (n uint32, fresh bool) {
 // add links an entry to value n.
 func (t *valueTable) add(n uint32, seq uint64) {
 	t.slab[n].list.Append(seq)
-	t.tally[n].held++
+	t.uses[n].held++
 	t.live[n]++
 }
 
@@ -95,7 +95,7 @@ func (t *valueTable) add(n uint32, seq uint64) {
 // Otherwise it reports, once, that the list is mostly made of entries that are
 // gone, so that cleaning it pays.
 func (t *valueTable) release(n uint32) (dirty bool) {
-	of := &t.tally[n]
+	of := &t.uses[n]
 	of.held--
 	of.gone++
 	switch {

@@ -3,6 +3,7 @@ package qstash
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 
 	"github.com/recallmq/recall"
@@ -71,16 +72,17 @@ func inPart(err error, res recall.CancelResult) error {
 
 // logAll says who emptied the queue: it may have been a mistake.
 func (h *handler) logAll(r *http.Request, limit int, res recall.CancelResult, err error) {
-	text, attrs := "qstash: all messages were cancelled", []any{
-		"cancelled", res.Cancelled, "operation", res.Operation, "from", h.from(r), "user_agent", r.UserAgent(),
+	text, attrs := "qstash: all messages were cancelled", []slog.Attr{
+		slog.Int("cancelled", res.Cancelled), slog.String("operation", string(res.Operation)),
+		slog.String("from", h.from(r)), slog.String("user_agent", r.UserAgent()),
 	}
 	if limit > 0 {
-		text, attrs = "qstash: the oldest messages were cancelled", append(attrs, "limit", limit)
+		text, attrs = "qstash: the oldest messages were cancelled", append(attrs, slog.Int("limit", limit))
 	}
 	if err != nil {
-		text, attrs = "qstash: a cancellation of all messages ended early", append(attrs, "error", err)
+		text, attrs = "qstash: a cancellation of all messages ended early", append(attrs, slog.Any("error", err))
 	}
-	h.o.Logger.InfoContext(r.Context(), text, attrs...)
+	h.o.Logger.LogAttrs(r.Context(), slog.LevelInfo, text, attrs...)
 }
 
 // cancelOne takes back one message. QStash's answer is yes also for one in

@@ -24,6 +24,7 @@ type complete interface {
 	recall.FlowController
 	recall.EventLog
 	recall.Redriver
+	recall.StateCounter
 }
 
 // spy is an engine that tells a watch what happens, and fails when it wants.

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -29,6 +30,7 @@ type Tx struct {
 	log    eventWriter
 	key    [4]byte  // of the row that is being put, of which bbolt makes a copy
 	after  []func() // what memory learns once the commit is durable
+	wrote  time.Duration
 }
 
 // stored is what was put into a segment.
@@ -88,9 +90,14 @@ func (t *Tx) Commit() error {
 	if err != nil {
 		return s.fail(err)
 	}
+	stats := t.tx.Stats()
+	t.wrote = stats.GetWriteTime()
 	t.learnt()
 	return nil
 }
+
+// WriteTime returns how long the commit has written to the disk, syncs included.
+func (t *Tx) WriteTime() time.Duration { return t.wrote }
 
 // learnt brings memory up to the commit.
 func (t *Tx) learnt() {

@@ -48,9 +48,12 @@ func otherLoopback(ip net.IP) string {
 }
 
 // listenError tells an address that is none from one that cannot be had.
-func listenError(address string, err error) error {
+func listenError(address string, err error) error { return listenErrorOf("--listen", address, err) }
+
+// listenErrorOf is listenError for the address of a flag.
+func listenErrorOf(flag, address string, err error) error {
 	if isInUse(err) {
-		return fmt.Errorf("%s: %w; choose another with --listen", address, errAddressInUse)
+		return fmt.Errorf("%s: %w; choose another with %s", address, errAddressInUse, flag)
 	}
 	var bad *net.AddrError
 	if errors.As(err, &bad) {

@@ -70,6 +70,7 @@ files are read again when they change.`,
 	s.tls.addFlags(cmd)
 	s.web.addFlag(cmd, "")
 	s.logs.addFlags(cmd)
+	s.addMetricsFlag(cmd)
 	return cmd
 }
 
@@ -83,7 +84,7 @@ func (s *serve) start(cmd *cobra.Command) error {
 			return err
 		}
 	}
-	return s.run(cmd.Context())
+	return s.withMetrics(cmd.Context(), s.run)
 }
 
 // readAddresses reads the flags that are ranges.

@@ -39,6 +39,8 @@ type server struct {
 	web        web
 	state      state
 
+	metricsAddress string // "": none are served
+
 	access      slog.Level // of the line about each request
 	showSecrets bool       // they are public, or of a server that only its user sees
 	temporary   bool       // db is removed at the end

@@ -38,6 +38,11 @@ var allowed = []struct {
 	{"enginetest", []string{"", "github.com/oklog/ulid/v2", "pgregory.net/rapid", porcupine}},
 	{"recalltest", []string{"", "qstash"}},
 	{"postgres", []string{"", anyOfOthers}},
+	{"metrics", []string{"", "github.com/prometheus/client_golang/*"}},
+	{"tracing", []string{
+		"", "go.opentelemetry.io/otel", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes",
+		"go.opentelemetry.io/otel/propagation", "go.opentelemetry.io/otel/semconv/*", "go.opentelemetry.io/otel/trace",
+	}},
 	{"examples/*", []string{"", "qstash", "recalltest"}},
 	{"cmd/*", []string{anyOfOurs, anyOfOthers}},
 	{"bench", []string{anyOfOurs, anyOfOthers}},

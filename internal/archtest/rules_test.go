@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -62,6 +63,14 @@ func TestImportRules(t *testing.T) {
 		{"cmd/recall", Module + "/bench", false},
 		{"cmd/recall", Module + "/enginetest", false},
 		{"cmd/recall", "testing", false},
+		{"metrics", Module, true},
+		{"metrics", Module + "/store", false},
+		{"metrics", "github.com/prometheus/client_golang/prometheus", true},
+		{"metrics", "go.opentelemetry.io/otel", false},
+		{"tracing", "go.opentelemetry.io/otel", true},
+		{"tracing", "go.opentelemetry.io/otel/trace", true},
+		{"tracing", "go.opentelemetry.io/otel/sdk/trace", false},
+		{"", Module + "/tracing", false},
 		{"bench", Module + "/cmd/recall", false},
 		{"bench", Module + "/bench/peer", true},
 		{"bench/peer", Module, true},
@@ -124,7 +133,15 @@ func TestModuleRules(t *testing.T) {
 				}
 				found = append(found, m)
 			}
-			faults := CheckModules(found, c.work)
+			work := c.work
+			for _, folder := range ownModules { // the others are well
+				if folder != "cmd/recall" && folder != "bench" {
+					m := ModFile{Folder: folder, Go: OldestGo}
+					m.Module.Path = Module + "/" + folder
+					found, work = append(found, m), append(slices.Clone(work), folder)
+				}
+			}
+			faults := CheckModules(found, work)
 			if c.says == "" && len(faults) > 0 || c.says != "" && (len(faults) != 1 || !strings.HasPrefix(faults[0], c.says)) {
 				t.Errorf("got %q, want %q", faults, c.says)
 			}
