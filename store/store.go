@@ -108,6 +108,8 @@ type Store struct {
 	opts  Options
 	key   [16]byte
 	clean bool // the file was closed cleanly before this open
+	// readOnly: of Examine, which has opened the file and closes it.
+	readOnly bool
 
 	pageSize int64
 
