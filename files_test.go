@@ -32,7 +32,7 @@ func fillFile(t *testing.T, path string) *fullFile {
 	t.Helper()
 	ctx := context.Background()
 	f := &fullFile{messages: map[recall.MessageID]string{}}
-	b, err := recall.Open(path, &recall.Options{Logger: quietLogger, Retries: recall.Retries(0)})
+	b, err := recall.Open(path, &recall.Options{Logger: quietLogger, Retries: recall.Retries(0), Durability: recall.SyncNever})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func fillFile(t *testing.T, path string) *fullFile {
 
 func openQuiet(t *testing.T, path string) *recall.Broker {
 	t.Helper()
-	b, err := recall.Open(path, &recall.Options{NoDispatch: true, Logger: quietLogger})
+	b, err := recall.Open(path, &recall.Options{NoDispatch: true, Logger: quietLogger, Durability: recall.SyncNever})
 	if err != nil {
 		t.Fatal(err)
 	}
