@@ -123,7 +123,7 @@ func (r CheckReport) String() string {
 // program's own buckets bears no checksums: of that only the pages are checked.
 func Check(ctx context.Context, path string, progress Progress) (CheckReport, error) {
 	c := &fileCheck{}
-	x, err := store.Examine(ctx, path, store.ExamineFuncs{Row: c.row, Object: c.object, Load: c.load}, progress)
+	x, err := store.Examine(ctx, path, store.ExamineFuncs{Row: c.row, Object: c.object, Load: c.build}, progress)
 	if err != nil {
 		return CheckReport{}, fmt.Errorf("recall: check %s: %w", path, err)
 	}
@@ -172,8 +172,8 @@ func (c *fileCheck) object(kind byte, _ string, value []byte) error {
 	return nil
 }
 
-// load builds what an open would, and checks it.
-func (c *fileCheck) load(s *store.Store) error {
+// build builds what an open would, and checks it.
+func (c *fileCheck) build(s *store.Store) error {
 	o := checkOptions()
 	e := emptyEmbedded(s, o)
 	now := o.Clock.Now()

@@ -20,7 +20,7 @@ func digestOf(s *Store, m *meter) (d digest, err error) {
 		return d, err
 	}
 	g := &digester{h: sha256.New(), s: s, meter: m}
-	if err := g.load(); err != nil {
+	if err := g.living(); err != nil {
 		return d, err
 	}
 	err = s.View(func(v *View) error { return g.rest(v.tx) })
@@ -74,8 +74,8 @@ func (g *digester) value(v any) error {
 	return err
 }
 
-// load takes what lives, as an open sees it.
-func (g *digester) load() error {
+// living takes what lives, as an open sees it.
+func (g *digester) living() error {
 	var rows []struct {
 		tab Table
 		seq uint64

@@ -175,7 +175,7 @@ func (e *examiner) run(path string, size int64) error {
 	if err := e.meter.stage(size); err != nil || !e.sound() || e.fn.Load == nil {
 		return err
 	}
-	return e.load(path, db)
+	return e.build(path, db)
 }
 
 // readError is openError for a file that is only read: that it may not be written
@@ -214,8 +214,8 @@ func (e *examiner) pages(path string, size int64) error {
 	return nil
 }
 
-// load lets the caller build what an open would.
-func (e *examiner) load(path string, db *bolt.DB) error {
+// build lets the caller build what an open would.
+func (e *examiner) build(path string, db *bolt.DB) error {
 	s := newStore(path, nil)
 	s.db, s.pageSize, s.readOnly = db, e.x.PageSize, true
 	s.clean = e.tx.Bucket(bucketMeta).Get(keyClean) != nil

@@ -67,7 +67,7 @@ func (e *examiner) table(tab Table) error {
 	err := e.segmentKeys(names.record, func(k []byte, n uint64) error {
 		e.segments[tab][n] = true
 		e.x.Segments++
-		return e.segment(tab, n, records.Bucket(k), bodies.Bucket(k))
+		return e.messagesOf(tab, n, records.Bucket(k), bodies.Bucket(k))
 	})
 	if err != nil {
 		return err
@@ -121,8 +121,8 @@ func (e *examiner) bitmap(tab Table, k, row []byte) {
 	}
 }
 
-// segment checks records and bodies of one segment, each of which has the other.
-func (e *examiner) segment(tab Table, n uint64, records, bodies *bolt.Bucket) error {
+// messagesOf checks records and bodies of one segment, each of which has the other.
+func (e *examiner) messagesOf(tab Table, n uint64, records, bodies *bolt.Bucket) error {
 	parts := bodyParts{rows: map[uint64][][]byte{}}
 	name := string(tableNames[tab].body)
 	err := e.each(bodies, func(k, v []byte) {
