@@ -289,6 +289,7 @@ func (s *Store) openDB(path string) error {
 	if err := s.stillThere(path); err != nil {
 		return errors.Join(err, s.db.Close())
 	}
+	s.db.AllocSize = 0                       // with a long map bbolt would make the file longer by that
 	s.pageSize = int64(s.db.Info().PageSize) // later it would race with a commit that moves the map
 	return nil
 }
