@@ -237,12 +237,14 @@ func TestCompactRefuses(t *testing.T) {
 		t.Errorf("a text: got %v", err)
 	}
 	b := openQuiet(t, path)
-	publish(t, b, recall.Message{URL: "https://a.test/x", Delay: time.Hour, Body: []byte("1")})
+	for range 2 {
+		publish(t, b, recall.Message{URL: "https://a.test/x", Delay: time.Hour, Body: []byte("1")})
+	}
 	if _, err := recall.Compact(t.Context(), path, nil); !errors.Is(err, recall.ErrInUse) {
 		t.Errorf("a file in use: got %v", err)
 	}
 	closeNow(t, b, t.Context())
-	damageBody(t, path, 1)
+	damageBody(t, path, 2)
 	before, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

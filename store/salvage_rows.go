@@ -183,17 +183,9 @@ func (s *salvage) copyMessage(out *salvageWriter, tab Table, seq uint64, record,
 		return nil
 	}
 	var rec Record
-	var b Body
-	err := DecodeBody(body, &b)
-	if err == nil {
-		err = DecodeRecord(seq, record, &rec)
-	}
-	if err == nil && s.fn.Row != nil {
-		err = s.fn.Row(tab, seq, &rec, &b)
-	}
-	if err != nil {
-		s.badMessage(tab, seq, string(names.body), seqKey(seq), err)
-		return nil
+	if fault := s.decode(tab, seq, record, body, &rec); fault != nil {
+		s.badMessage(tab, seq, string(names.body), seqKey(seq), fault)
+		return nil //nolint:nilerr // a message that is damaged is noted, and the next one is copied
 	}
 	delete(s.missing[tab], seq)
 	if created := int64(binary.BigEndian.Uint64(append([]byte{0, 0}, rec.ID[:6]...))); tab == Live {
@@ -219,6 +211,18 @@ func (s *salvage) copyMessage(out *salvageWriter, tab Table, seq uint64, record,
 			return nil
 		}
 	}
+}
+
+// decode takes a message apart, and returns what is wrong with it.
+func (s *salvage) decode(tab Table, seq uint64, record, body []byte, rec *Record) error {
+	var b Body
+	if err := DecodeBody(body, &b); err != nil {
+		return err
+	}
+	if err := DecodeRecord(seq, record, rec); err != nil || s.fn.Row == nil {
+		return err
+	}
+	return s.fn.Row(tab, seq, rec, &b)
 }
 
 func (s *salvage) countOf(c *SalvageCounts, tab Table) *int {
