@@ -36,16 +36,17 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(home, 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"recall": recallCommand,
-			"start":  startCommand,
-			"await":  awaitCommand,
-			"end":    endCommand,
-			"http":   httpCommand,
-			"empty":  emptyCommand,
-			"port":   portCommand,
-			"target": targetCommand,
-			"arrive": arriveCommand,
-			"cert":   certCommand,
+			"recall":  recallCommand,
+			"start":   startCommand,
+			"await":   awaitCommand,
+			"end":     endCommand,
+			"http":    httpCommand,
+			"empty":   emptyCommand,
+			"port":    portCommand,
+			"capture": captureCommand,
+			"target":  targetCommand,
+			"arrive":  arriveCommand,
+			"cert":    certCommand,
 		},
 	})
 }
@@ -82,7 +83,7 @@ func environment(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
 		"PATH", "HOME", "XDG_STATE_HOME", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "RECALL_TOKEN", "RECALL_READ_ONLY_TOKEN", "QSTASH_TOKEN",
-		"QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "QSTASH_DEV_PORT", "QSTASH_DEV_LOG_PORT", "QSTASH_DEV_QUOTA", "HTTP_PROXY",
+		"QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "QSTASH_DEV_PORT", "QSTASH_DEV_LOG_PORT", "QSTASH_DEV_QUOTA", "HTTP_PROXY", "QSTASH_URL",
 	} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
@@ -124,6 +125,17 @@ func awaitCommand(ts *testscript.TestScript, neg bool, args []string) {
 	check(ts, neg, len(args) == 2 && programs(ts)[args[0]] != nil, "await NAME REGEXP")
 	m, err := programs(ts)[args[0]].await(regexp.MustCompile(args[1]))
 	ts.Check(err)
+	ts.Setenv("MATCH", m[len(m)-1])
+}
+
+// capture REGEXP keeps the last group of a match in the output of the last program
+// in $MATCH.
+func captureCommand(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, len(args) == 1, "capture REGEXP")
+	m := regexp.MustCompile(args[0]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if m == nil {
+		ts.Fatalf("no match of %q", args[0])
+	}
 	ts.Setenv("MATCH", m[len(m)-1])
 }
 
