@@ -36,7 +36,21 @@ var (
 	errInterrupted  = errors.New("interrupted")
 )
 
-// statusOf gives errors their exit status, the first match.
+// outcome is the error of a command whose exit status says what it is. Those of
+// servers have three only.
+type outcome struct{ error }
+
+func (o outcome) Unwrap() error { return o.error }
+
+// told makes an error an outcome.
+func told(err error) error {
+	if err == nil {
+		return nil
+	}
+	return outcome{err}
+}
+
+// statusOf gives outcomes their exit status, the first match.
 var statusOf = []struct {
 	err    error
 	status int
@@ -57,11 +71,14 @@ var statusOf = []struct {
 
 func exitStatus(err error) int {
 	var usage usageError
+	var own outcome
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
 		return exitUsage
+	case !errors.As(err, &own):
+		return exitError
 	}
 	for _, s := range statusOf {
 		if errors.Is(err, s.err) {
@@ -69,4 +86,12 @@ func exitStatus(err error) int {
 		}
 	}
 	return exitError
+}
+
+// refused makes what the library refuses of an argument a fault of the command line.
+func refused(err error) error {
+	if errors.Is(err, recall.ErrInvalid) {
+		return usageError{err}
+	}
+	return err
 }

@@ -126,9 +126,12 @@ func addCommands(root *cobra.Command) {
 		}
 	}
 	add(runGroup, devCommand(), serveCommand(), demoCommand())
-	add(lookGroup, lsCommand(), getCommand(), countCommand(), explainCommand())
-	add(changeGroup, publishCommand(), cancelCommand(), restoreCommand())
-	root.AddCommand(demoChildCommand(), versionCommand())
+	add(lookGroup, lsCommand(), getCommand(), countCommand(), explainCommand(), eventsCommand(), statsCommand(), topCommand())
+	add(changeGroup, publishCommand(), cancelCommand(), restoreCommand(), cancellationsCommand(),
+		holdCommand(), releaseCommand(), rescheduleCommand(), retryNowCommand(), dlqCommand())
+	add(setGroup, queuesCommand(), topicsCommand(), schedulesCommand(), flowCommand())
+	add(fileGroup, benchCommand())
+	root.AddCommand(demoChildCommand(), manCommand(), versionCommand())
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -92,12 +91,4 @@ func (f *messageFlags) addOnce(cmd *cobra.Command) {
 	cmd.Flags().Var(timeFlag{&f.m.NotBefore}, "not-before", "when the first attempt is due: "+timeHelp)
 	cmd.Flags().StringVar(&f.m.DeduplicationID, "deduplication-id", "", "id that makes a second message with it a duplicate")
 	exclusive(cmd, "delay", "not-before")
-}
-
-// refused makes what the library refuses of an argument a fault of the command line.
-func refused(err error) error {
-	if errors.Is(err, recall.ErrInvalid) {
-		return usageError{err}
-	}
-	return err
 }

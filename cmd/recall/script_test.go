@@ -44,6 +44,7 @@ func TestScripts(t *testing.T) {
 			"empty":   emptyCommand,
 			"port":    portCommand,
 			"capture": captureCommand,
+			"until":   untilCommand,
 			"target":  targetCommand,
 			"arrive":  arriveCommand,
 			"cert":    certCommand,
@@ -96,18 +97,23 @@ func environment(ts *testscript.TestScript) []string {
 // status.
 func recallCommand(ts *testscript.TestScript, neg bool, args []string) {
 	check(ts, neg, len(args) > 0, "recall STATUS ARGS...")
+	if got := fmt.Sprint(runRecall(ts, ts.Stdout(), args[1:])); got != args[0] {
+		ts.Fatalf("exit status %s instead of %s", got, args[0])
+	}
+}
+
+// runRecall returns the exit status.
+func runRecall(ts *testscript.TestScript, out io.Writer, args []string) int {
 	self, err := os.Executable()
 	ts.Check(err)
-	cmd := exec.Command(self, args[1:]...)
+	cmd := exec.Command(self, args...)
 	cmd.Dir, cmd.Env = ts.MkAbs("."), append(environment(ts), asProgram+"=1")
-	cmd.Stdout, cmd.Stderr = ts.Stdout(), ts.Stderr()
+	cmd.Stdout, cmd.Stderr = out, ts.Stderr()
 	var exit *exec.ExitError
 	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
 		ts.Fatalf("%v", err)
 	}
-	if got := fmt.Sprint(cmd.ProcessState.ExitCode()); got != args[0] {
-		ts.Fatalf("exit status %s instead of %s", got, args[0])
-	}
+	return cmd.ProcessState.ExitCode()
 }
 
 // start NAME ARGS... runs the program beside the script.
@@ -137,6 +143,21 @@ func captureCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no match of %q", args[0])
 	}
 	ts.Setenv("MATCH", m[len(m)-1])
+}
+
+// until OUTPUT ARGS... runs the program again and again, until it writes that.
+func untilCommand(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, len(args) > 1, "until OUTPUT ARGS...")
+	for late := time.Now().Add(patienceOfTests); ; {
+		var out strings.Builder
+		runRecall(ts, &out, args[1:])
+		if strings.TrimSpace(out.String()) == args[0] {
+			return
+		}
+		if time.Now().After(late) {
+			ts.Fatalf("it never wrote %q, but %q", args[0], &out)
+		}
+	}
 }
 
 // end NAME SIGNAL STATUS sends the signal, waits for the end with that exit
@@ -229,14 +250,21 @@ func portCommand(ts *testscript.TestScript, neg bool, args []string) {
 
 type arrivalsKey struct{}
 
-// target sets $TARGET to the address of an endpoint.
+// target sets $TARGET to the address of an endpoint. It refuses what comes to /refuse,
+// and never answers what comes to /hang.
 func targetCommand(ts *testscript.TestScript, neg bool, args []string) {
 	check(ts, neg, len(args) == 0, "target")
 	arrivals := ts.Value(arrivalsKey{}).(chan string)
-	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		claims, _ := base64.RawURLEncoding.DecodeString(strings.Split(r.Header.Get("Upstash-Signature")+"..", ".")[1])
 		arrivals <- fmt.Sprintf("%s %s%s %s\nsigned %s\ncaller %s\n", r.Method, r.Host, r.RequestURI, body, claims, r.Header.Get("Upstash-Caller-Ip"))
+		switch r.URL.Path {
+		case "/refuse":
+			http.Error(w, "no", http.StatusInternalServerError)
+		case "/hang":
+			<-r.Context().Done()
+		}
 	}))
 	ts.Defer(s.Close)
 	ts.Setenv("TARGET", s.URL)

@@ -52,13 +52,13 @@ func (t *target) run(do job) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		s, err := t.open(cmd)
 		if err != nil {
-			return err
+			return told(err)
 		}
 		err = refused(do(cmd.Context(), s, args))
 		if cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
 			err = errInterrupted
 		}
-		return errors.Join(err, s.close())
+		return told(errors.Join(err, s.close()))
 	}
 }
 
