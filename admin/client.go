@@ -95,7 +95,7 @@ func ask[A any](ctx context.Context, c *Client, name string, q any) (a A, err er
 		if f.result != nil {
 			_ = json.Unmarshal(f.result, &a) // the error is what matters
 		}
-		return a, f.error
+		return a, ownError(ctx, f.error)
 	}
 	if err != nil {
 		return a, err
@@ -105,6 +105,14 @@ func ask[A any](ctx context.Context, c *Client, name string, q any) (a A, err er
 		return a, fmt.Errorf("recall: the answer cannot be read: %w", err)
 	}
 	return a, nil
+}
+
+// ownError is that of the caller's context, where the server has met the end of it.
+func ownError(ctx context.Context, err error) error {
+	if errors.Is(err, errInterrupted) && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // tell makes a call that answers nothing.
@@ -117,7 +125,7 @@ func (c *Client) tell(ctx context.Context, name string, q any) error {
 func each[W, T any](ctx context.Context, c *Client, name string, q any, convert func(W) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
-		fail := func(err error) { yield(zero, err) }
+		fail := func(err error) { yield(zero, ownError(ctx, err)) }
 		resp, err := c.send(ctx, name, q)
 		if err != nil {
 			var f *failure

@@ -157,8 +157,10 @@ func (w *wireError) err() error {
 		return withText(w.typed(), w.Error)
 	}
 	batch := recall.BatchError{Index: *w.Index, Err: errors.New("")}
-	inner := strings.TrimPrefix(w.Error, batch.Error())
-	batch.Err = withText(w.typed(), inner)
+	inner, ok := strings.CutPrefix(w.Error, batch.Error())
+	if batch.Err = w.typed(); ok {
+		batch.Err = withText(batch.Err, inner)
+	}
 	return withText(&batch, w.Error)
 }
 
