@@ -121,17 +121,7 @@ func openEmbedded(path string, o *Options) (Engine, error) {
 
 // newEmbedded rebuilds memory from the store and starts the committer.
 func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
-	e := &embedded{
-		store: s, ids: newIDCodec(s.Key()), log: o.Logger,
-		queue:   make(chan *request, queueLength),
-		closing: make(chan struct{}), committed: make(chan struct{}),
-		live: newIndex(true), dead: newIndex(false), lanes: newLanes(),
-		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention, opts: o,
-		opIDs: opIDs{random: o.Random}, logs: newLogOptions(o),
-		objects: map[ObjectKind]map[string][]byte{}, queues: newQueues(), flows: newFlows(), reserved: newReservedIDs(o),
-		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1),
-	}
-	e.requests.New = newPooledRequest
+	e := emptyEmbedded(s, o)
 	now := o.Clock.Now().UnixMilli()
 	todo, err := e.rebuild(now)
 	if err != nil {
@@ -145,6 +135,22 @@ func newEmbedded(s *store.Store, o *Options) (*embedded, error) {
 	hint(e.claimHint)
 	hint(e.upkeepHint)
 	return e, nil
+}
+
+// emptyEmbedded is an engine that has not read its store.
+func emptyEmbedded(s *store.Store, o *Options) *embedded {
+	e := &embedded{
+		store: s, ids: newIDCodec(s.Key()), log: o.Logger,
+		queue:   make(chan *request, queueLength),
+		closing: make(chan struct{}), committed: make(chan struct{}),
+		live: newIndex(true), dead: newIndex(false), lanes: newLanes(),
+		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention, opts: o,
+		opIDs: opIDs{random: o.Random}, logs: newLogOptions(o),
+		objects: map[ObjectKind]map[string][]byte{}, queues: newQueues(), flows: newFlows(), reserved: newReservedIDs(o),
+		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1),
+	}
+	e.requests.New = newPooledRequest
+	return e
 }
 
 func hint(c chan struct{}) {

@@ -78,3 +78,8 @@ func FoldAll(engine Engine) error {
 }
 
 func foldMore(_ int, more bool, err error) (bool, error) { return more, err }
+
+// CompactStepwise is Compact with a seam before each of its steps.
+func CompactStepwise(path string, step func(string) error) (CompactReport, error) {
+	return compact(context.Background(), path, nil, store.CompactOptions{Step: step})
+}

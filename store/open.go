@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -26,10 +28,7 @@ const defaultLockTimeout = 100 * time.Millisecond
 // ErrReadOnly, a *CorruptError, or an error of the file system; then the file
 // is as it was.
 func Open(path string, o *Options) (*Store, error) {
-	s := &Store{opts: o.withDefaults(), requested: requests{}, folded: map[[16]byte][]byte{}}
-	for tab := range tables {
-		s.segments[tab] = map[uint64]*segment{}
-	}
+	s := newStore(path, o)
 	fresh, err := s.inspect(path)
 	if err != nil {
 		return nil, err
@@ -47,6 +46,14 @@ func Open(path string, o *Options) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+func newStore(path string, o *Options) *Store {
+	s := &Store{path: path, opts: o.withDefaults(), requested: requests{}, folded: map[[16]byte][]byte{}}
+	for tab := range tables {
+		s.segments[tab] = map[uint64]*segment{}
+	}
+	return s
 }
 
 func (o *Options) withDefaults() Options {
@@ -79,7 +86,7 @@ func (s *Store) inspect(path string) (fresh bool, err error) {
 	case info.Size() == 0:
 		return true, nil
 	}
-	if err := checkMagic(path); err != nil {
+	if err := checkMagic(path, os.O_RDWR); err != nil {
 		return false, err
 	}
 	err = guarded(func() (err error) {
@@ -93,8 +100,8 @@ func (s *Store) inspect(path string) (fresh bool, err error) {
 const magic, magicAt = 0xED0CDAED, 16
 
 // checkMagic tells a file that was never bbolt's from a damaged one.
-func checkMagic(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+func checkMagic(path string, flag int) error {
+	f, err := os.OpenFile(path, flag, 0)
 	if err != nil {
 		return openError(err)
 	}
@@ -270,9 +277,59 @@ func (s *Store) open(path string) error {
 	return err
 }
 
-func (s *Store) openDB(path string) (err error) {
+func (s *Store) openDB(path string) error {
+	reserve := mapReserve(path)
+	err := s.openMapped(path, reserve)
+	if reserve > 0 && errors.Is(err, syscall.ENOMEM) { // the process may not have so much address space
+		err = s.openMapped(path, 0)
+	}
+	if err != nil {
+		return openError(err)
+	}
+	if err := s.stillThere(path); err != nil {
+		return errors.Join(err, s.db.Close())
+	}
+	s.pageSize = int64(s.db.Info().PageSize) // later it would race with a commit that moves the map
+	return nil
+}
+
+// stillThere makes sure that the file is the one of that name: while Open waited
+// for its lock, Compact may have put another in its place.
+func (s *Store) stillThere(path string) error {
+	named, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	ours, err := s.file.Stat()
+	if err == nil && !os.SameFile(named, ours) {
+		err = fmt.Errorf("%w: another has taken its place meanwhile", ErrInUse)
+	}
+	return err
+}
+
+// mapHeadroom is how much longer than the file its map is, in address space that
+// takes no memory: bbolt has to wait for all readers before it moves the map, and
+// a backup is a reader for as long as its copy takes.
+const mapHeadroom = 16 << 30
+
+// mapReserve is how long the map of a file is made. Windows makes the file as
+// long as its map, and 32 bits have no room.
+func mapReserve(path string) int {
+	if strconv.IntSize == 32 || runtime.GOOS == "windows" {
+		return 0
+	}
+	size := int64(0)
+	if info, err := os.Stat(path); err == nil {
+		size = info.Size()
+	}
+	return int(size + mapHeadroom)
+}
+
+// openMapped opens the file with a map of at least so many bytes.
+func (s *Store) openMapped(path string, reserve int) (err error) {
 	s.db, err = bolt.Open(path, 0o600, &bolt.Options{
-		Timeout: s.opts.LockTimeout,
+		Timeout:         s.opts.LockTimeout,
+		InitialMmapSize: reserve,
 		// bbolt's default list of free pages is an array that is searched from
 		// its start: it degrades badly once a large file is fragmented.
 		FreelistType: bolt.FreelistMapType,
@@ -287,11 +344,7 @@ func (s *Store) openDB(path string) (err error) {
 			return f, err
 		},
 	})
-	if err != nil {
-		return openError(err)
-	}
-	s.pageSize = int64(s.db.Info().PageSize) // later it would race with a commit that moves the map
-	return nil
+	return err
 }
 
 // create writes the first commit: buckets, version and key, and makes the

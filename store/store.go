@@ -88,6 +88,8 @@ type Options struct {
 	// BeforeGrow is one too: an error is that of a disk which has no room for a
 	// file of that size.
 	BeforeGrow func(size int64) error
+	// DuringBackup is called while the transaction of a backup is open.
+	DuringBackup func()
 }
 
 // Head is where numbering stands. It is part of every commit that publishes.
@@ -102,9 +104,12 @@ type Head struct {
 type Store struct {
 	db    *bolt.DB
 	file  *os.File // bbolt's own handle, to extend the file
+	path  string
 	opts  Options
 	key   [16]byte
 	clean bool // the file was closed cleanly before this open
+	// readOnly: of Examine, which has opened the file and closes it.
+	readOnly bool
 
 	pageSize int64
 

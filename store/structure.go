@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"math/bits"
 	"os"
 )
 
@@ -81,6 +82,10 @@ type structure struct {
 	seen []uint64 // bits of pages that were reached
 	todo []span   // pages to look at
 	buf  []byte
+
+	free    int64                   // pages that are listed as free
+	note    func(error)             // if it is not nil, it is told what is wrong, and the check goes on
+	reading func(bytes int64) error // if it is not nil, it is told what was looked at, and may end the check
 }
 
 // span is a page and the range of its keys, the end excluded; an empty to is
@@ -92,25 +97,58 @@ type span struct {
 
 // checkStructure returns what is wrong with the tree of pages.
 func checkStructure(f io.ReaderAt, size int64) error {
-	l, err := readLayout(f)
+	return (&structure{file: f}).check(size)
+}
+
+// check returns the first fault, or with note the end of it that was asked for.
+func (s *structure) check(size int64) error {
+	l, err := readLayout(s.file)
 	if err != nil {
-		return err
+		return s.fault(err)
 	}
-	if int64(l.high)*l.pageSize > size || l.high > 1<<40 {
-		return fmt.Errorf("%d bytes are missing at the end", int64(l.high)*l.pageSize-size)
+	if l.high > 1<<40 || int64(l.high)*l.pageSize > size {
+		return s.fault(fmt.Errorf("%d bytes are missing at the end", int64(l.high)*l.pageSize-size))
 	}
-	s := &structure{file: f, layout: l, seen: make([]uint64, l.high/64+1)}
+	s.layout, s.seen = l, make([]uint64, l.high/64+1)
 	if err := s.visit(span{page: l.root}); err != nil {
-		return err
+		return s.fault(err)
 	}
 	for len(s.todo) > 0 {
 		next := s.todo[len(s.todo)-1]
 		s.todo = s.todo[:len(s.todo)-1]
 		if err := s.look(next); err != nil {
-			return fmt.Errorf("page %d: %w", next.page, err)
+			if err = s.fault(fmt.Errorf("page %d: %w", next.page, err)); err != nil {
+				return err
+			}
+		}
+		if s.reading != nil {
+			if err := s.reading(l.pageSize); err != nil {
+				return err
+			}
 		}
 	}
-	return s.checkFree()
+	if err := s.checkFree(); err != nil {
+		return s.fault(err)
+	}
+	return nil
+}
+
+// fault returns what is wrong, unless it is noted.
+func (s *structure) fault(err error) error {
+	if s.note == nil {
+		return err
+	}
+	s.note(err)
+	return nil
+}
+
+// unmarked counts the pages that are neither reached nor listed as free.
+func (s *structure) unmarked() (n int64) {
+	marked := 0
+	for _, word := range s.seen {
+		marked += bits.OnesCount64(word)
+	}
+	return int64(s.high) - 2 - int64(marked)
 }
 
 // visit notes that a page is referred to: only once, and within the file.
@@ -315,6 +353,7 @@ func (s *structure) checkFree() error {
 		if err := s.mark(id); err != nil {
 			return fmt.Errorf("listed as free: %w", err)
 		}
+		s.free++
 		last = id
 	}
 	return nil

@@ -52,6 +52,9 @@ func (s *Store) Begin(bound Bound) (*Tx, error) {
 	if err := s.Err(); err != nil {
 		return nil, err
 	}
+	if s.readOnly {
+		return nil, ErrReadOnly
+	}
 	if err := s.makeRoom(bound); err != nil {
 		return nil, err
 	}
