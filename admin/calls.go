@@ -8,7 +8,7 @@ import (
 )
 
 // calls are all that there is, by name. Each file that serves some lists its own.
-var calls = join(messageCalls, cancelCalls, recordCalls, deadCalls, queueCalls, topicCalls, scheduleCalls, flowCalls, eventCalls)
+var calls = join(messageCalls, cancelCalls, recordCalls, deadCalls, queueCalls, topicCalls, scheduleCalls, flowCalls, eventCalls, backupCalls)
 
 func join(lists ...map[string]call) map[string]call {
 	all := map[string]call{}

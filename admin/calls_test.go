@@ -145,6 +145,7 @@ func TestLists(t *testing.T) {
 		}
 		// The context ends in the middle.
 		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
 		var last error
 		for _, err := range c.List(ctx, recall.Filter{}, "", 0) {
 			cancel()

@@ -115,6 +115,15 @@ func ownError(ctx context.Context, err error) error {
 	return err
 }
 
+// plainError leaves a result aside that came with an error.
+func plainError(ctx context.Context, err error) error {
+	var f *failure
+	if errors.As(err, &f) {
+		err = f.error
+	}
+	return ownError(ctx, err)
+}
+
 // tell makes a call that answers nothing.
 func (c *Client) tell(ctx context.Context, name string, q any) error {
 	_, err := ask[none](ctx, c, name, q)
@@ -128,11 +137,7 @@ func each[W, T any](ctx context.Context, c *Client, name string, q any, convert 
 		fail := func(err error) { yield(zero, ownError(ctx, err)) }
 		resp, err := c.send(ctx, name, q)
 		if err != nil {
-			var f *failure
-			if errors.As(err, &f) {
-				err = f.error
-			}
-			fail(err)
+			fail(plainError(ctx, err))
 			return
 		}
 		defer resp.Body.Close()

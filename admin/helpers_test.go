@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -25,7 +26,7 @@ func open(t *testing.T, o recall.Options) *recall.Broker {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := b.Close(context.Background()); err != nil {
+		if err := b.Close(context.Background()); err != nil && !errors.Is(err, recall.ErrClosed) {
 			t.Error(err)
 		}
 	})

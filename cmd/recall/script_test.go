@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 			"port":    portCommand,
 			"capture": captureCommand,
 			"until":   untilCommand,
+			"damage":  damageCommand,
 			"target":  targetCommand,
 			"arrive":  arriveCommand,
 			"cert":    certCommand,
@@ -158,6 +159,17 @@ func untilCommand(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("it never wrote %q, but %q", args[0], &out)
 		}
 	}
+}
+
+// damage FILE overwrites what is in the middle of a file.
+func damageCommand(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, len(args) == 1, "damage FILE")
+	text, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	for i := len(text) / 8; i < len(text); i++ {
+		text[i] ^= 0x55
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), text, 0o600))
 }
 
 // end NAME SIGNAL STATUS sends the signal, waits for the end with that exit
