@@ -36,6 +36,7 @@ func (b *bulk) addFlags(cmd *cobra.Command, verb string, policies ...string) {
 	b.addAnswers(cmd)
 	f.IntVar(&b.atMost, "expect-at-most", 0, "refuse if more than so many messages wait and match")
 	f.StringVar(&b.how.Policy, "policy", "", "about messages in flight: "+strings.Join(policies, ", ")+"; the first is the default")
+	completing(cmd, "policy", policies...)
 	f.IntVar(&b.how.Limit, "limit", 0, "take only the oldest so many")
 	f.StringVar(&b.how.Reason, "reason", "", "text that is kept with the record")
 	f.BoolVar(&b.how.DryRun, "dry-run", false, "only say what would happen")

@@ -45,6 +45,7 @@ func (f *filterFlags) addFlags(cmd *cobra.Command) {
 	fs.Var(timeFlag{&p.DueAfter}, "due-after", "next due at this time or later")
 	fs.Var(timeFlag{&p.DueBefore}, "due-before", "next due at this time or before")
 	fs.IntVar(&p.MinAttempts, "min-attempts", 0, "of which so many attempts have been started, or more")
+	completing(cmd, "state", stateNames...)
 	fs.StringVar(&f.text, "filter", "", "filter as JSON, beside the flags: '{\"labels\":[\"x\"]}'")
 }
 
