@@ -86,3 +86,29 @@ lost.`,
 		return showReport(&o.console, o.json, report)
 	})
 }
+
+func salvageCommand() *cobra.Command {
+	o := &offline{}
+	return o.command(&cobra.Command{
+		Use:   "salvage FROM TO",
+		Short: "Copy what can be read of a damaged file to a new one",
+		Long: `Copy what can be read of a damaged file, which no process may hold, to a new file, and
+say what is lost. The damaged file is left as it is, and the new one may not be
+there yet. Where anything is lost the exit status is 8.`,
+		Example: "  recall salvage queue.db saved.db",
+		Args:    exactly(2, "a damaged file and a new one"),
+	}, func(ctx context.Context, args []string) error {
+		show := startBar(&o.console, "salvaging", 0, true)
+		report, err := recall.Salvage(ctx, args[0], args[1], show.progress)
+		if show.stop(); err != nil {
+			return err
+		}
+		if err := showReport(&o.console, o.json, report); err != nil {
+			return err
+		}
+		if !report.Complete() {
+			return fmt.Errorf("%w; what could be read of it is in %s", errFindings, args[1])
+		}
+		return nil
+	})
+}

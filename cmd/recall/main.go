@@ -130,7 +130,7 @@ func addCommands(root *cobra.Command) {
 	add(changeGroup, publishCommand(), cancelCommand(), restoreCommand(), cancellationsCommand(),
 		holdCommand(), releaseCommand(), rescheduleCommand(), retryNowCommand(), dlqCommand())
 	add(setGroup, queuesCommand(), topicsCommand(), schedulesCommand(), flowCommand())
-	add(fileGroup, backupCommand(), restoreBackupCommand(), checkCommand(), compactCommand(), benchCommand())
+	add(fileGroup, backupCommand(), restoreBackupCommand(), checkCommand(), compactCommand(), salvageCommand(), benchCommand())
 	root.AddCommand(demoChildCommand(), manCommand(), versionCommand())
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
@@ -46,6 +47,7 @@ func TestScripts(t *testing.T) {
 			"capture": captureCommand,
 			"until":   untilCommand,
 			"damage":  damageCommand,
+			"tear":    tearCommand,
 			"target":  targetCommand,
 			"arrive":  arriveCommand,
 			"cert":    certCommand,
@@ -170,6 +172,18 @@ func damageCommand(ts *testscript.TestScript, neg bool, args []string) {
 		text[i] ^= 0x55
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), text, 0o600))
+}
+
+// tear FILE changes the destination of a message, so that its checksum is wrong.
+func tearCommand(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, len(args) == 1, "tear FILE")
+	text, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	torn := bytes.ReplaceAll(text, []byte("example.com/a"), []byte("example.com/z"))
+	if bytes.Equal(text, torn) {
+		ts.Fatalf("%s has no such message", args[0])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), torn, 0o600))
 }
 
 // end NAME SIGNAL STATUS sends the signal, waits for the end with that exit
