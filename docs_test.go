@@ -16,6 +16,8 @@ func TestDocsShowTheExamples(t *testing.T) {
 		"enginetest/doc.go": "engine_test.go",
 		"qstash/doc.go":     "qstash/example_test.go",
 		"egress/doc.go":     "egress/example_test.go",
+		"admin/doc.go":      "admin/example_test.go",
+		"docs/admin.md":     "admin/example_test.go",
 		"docs/http.md":      "qstash/example_test.go",
 		"docs/signing.md":   "qstash/example*_test.go",
 		"docs/server.md":    "egress/example_test.go",

@@ -2,13 +2,17 @@
 // what the command line needs, and QStash's API has no words for. Everything that a
 // [recall.Filter] says can be asked for, and errors come back as what they were.
 //
-//	h := admin.NewHandler(b, &admin.Options{Access: admin.Tokens(full, readOnly)})
+//	h := admin.NewHandler(b, &admin.Options{Access: admin.Tokens([]string{token}, nil)})
+//	mux.Handle(admin.Prefix, h)
 //
 // serves one broker under [Prefix]; "recall serve" and "recall dev" do so beside
 // QStash's API, for the same tokens.
 //
-//	c, err := admin.New("https://queue.example.com", token, nil)
-//	n, err := c.Count(ctx, recall.Filter{Labels: []string{"campaign-12"}})
+//	c, err := admin.New("https://queue.example.com", os.Getenv("QSTASH_TOKEN"), nil)
+//	if err != nil {
+//		return err
+//	}
+//	result, err := c.CancelMatching(ctx, recall.Filter{Labels: []string{"campaign-12"}}, admin.Bulk{Reason: "wrong price"})
 //
 // is a client. Its methods are those of a [recall.Broker], with the same results and
 // errors: errors.Is finds [recall.ErrNotFound], errors.As a
@@ -24,9 +28,7 @@
 //
 // An answer is a JSON object, or for lists a line of JSON for each item,
 // {"item":…}, and a last line {"end":{…}} or {"error":{…}}: a list without one of
-// these is not whole. An error has a text, a code, and what belongs to it:
-//
-//	{"error":"recall: message … is in flight …","code":"not_cancellable","messageId":"msg_…","cancelled":3,"result":{…}}
+// these is not whole. An error has a text, a code, and what belongs to it.
 //
 // docs/admin.md lists the calls and the codes.
 package admin

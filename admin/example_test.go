@@ -2,8 +2,10 @@ package admin_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -51,3 +53,25 @@ func ExampleNewHandler() {
 	// took back: 1
 	// restored: 1
 }
+
+// takeBack is the client's part of docs/admin.md.
+func takeBack(ctx context.Context) error {
+	c, err := admin.New("https://queue.example.com", os.Getenv("QSTASH_TOKEN"), nil)
+	if err != nil {
+		return err
+	}
+	result, err := c.CancelMatching(ctx, recall.Filter{Labels: []string{"campaign-12"}}, admin.Bulk{Reason: "wrong price"})
+	var blocked *recall.NotCancellableError
+	if errors.As(err, &blocked) {
+		fmt.Println("stopped at", blocked.ID, "after", result.Cancelled)
+	}
+	return err
+}
+
+// mounted is the server's part.
+func mounted(mux *http.ServeMux, b *recall.Broker, token string) {
+	h := admin.NewHandler(b, &admin.Options{Access: admin.Tokens([]string{token}, nil)})
+	mux.Handle(admin.Prefix, h)
+}
+
+var _, _ = takeBack, mounted

@@ -34,6 +34,7 @@ var allowed = []struct {
 	{"internal/*", []string{"internal/*", "github.com/google/btree"}},
 	{"qstash", []string{"", "internal/*", jwtLibrary}},
 	{"egress", []string{""}},
+	{"admin", []string{""}},
 	{"dashboard", []string{"", "internal/*"}},
 	{"enginetest", []string{"", "github.com/oklog/ulid/v2", "pgregory.net/rapid", porcupine}},
 	{"recalltest", []string{"", "qstash"}},
