@@ -41,7 +41,7 @@ func salvageOf(t testing.TB, image []byte) (to string, r recall.SalvageReport, e
 func TestSalvageSoundFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q.db")
 	full := fillFile(t, path)
-	image := readFile(t, path)
+	image := readBytes(t, path)
 	to, r, err := salvageOf(t, image)
 	if err != nil || !r.Complete() {
 		t.Fatalf("got %v, %v", r, err)
@@ -53,11 +53,24 @@ func TestSalvageSoundFile(t *testing.T) {
 	full.check(t, to)
 }
 
+func readBytes(t testing.TB, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
 // checkSalvaged holds what was salvaged against what was in the file: nothing is
 // there that was not, and what is missing or in doubt is said.
 func (f *fullFile) checkSalvaged(t *testing.T, what, to string, r recall.SalvageReport) {
 	t.Helper()
 	ctx := context.Background()
+	if r.Complete() {
+		f.check(t, to)
+		return
+	}
 	b := openQuiet(t, to)
 	defer closeNow(t, b, ctx)
 	found := 0
@@ -81,13 +94,8 @@ func (f *fullFile) checkSalvaged(t *testing.T, what, to string, r recall.Salvage
 	if n.Pending > found && len(r.Doubts) == 0 {
 		t.Errorf("%s: %d messages are there, of which %d should, and nothing is in doubt", what, n.Pending, found)
 	}
-	if missing := len(f.messages) - found; missing > 0 && r.Complete() {
-		t.Errorf("%s: %d messages are missing, and that is not said", what, missing)
-	} else if missing > 0 && r.LostPages == 0 && r.Lost.Messages < missing {
+	if missing := len(f.messages) - found; missing > 0 && r.LostPages == 0 && r.Lost.Messages < missing {
 		t.Errorf("%s: %d messages are missing, of which %d are known:\n%s", what, missing, r.Lost.Messages, r)
-	}
-	if r.Complete() {
-		f.check(t, to)
 	}
 }
 
@@ -95,7 +103,7 @@ func (f *fullFile) checkSalvaged(t *testing.T, what, to string, r recall.Salvage
 func TestSalvageEveryPage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q.db")
 	full := fillFile(t, path)
-	image := readFile(t, path)
+	image := readBytes(t, path)
 	size := os.Getpagesize()
 	all, failed := 0, 0
 	for at := 0; at+size <= len(image); at += size {
@@ -125,7 +133,7 @@ func TestSalvageEveryPage(t *testing.T) {
 func TestSalvageFlippedBits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q.db")
 	full := fillFile(t, path)
-	image := readFile(t, path)
+	image := readBytes(t, path)
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 1))
 	for n := range 40 {
@@ -145,7 +153,7 @@ func TestSalvageFlippedBits(t *testing.T) {
 func TestSalvageWithoutMetaPages(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q.db")
 	full := fillFile(t, path)
-	image := readFile(t, path)
+	image := readBytes(t, path)
 	for i := range 2 * os.Getpagesize() {
 		image[i] = 0
 	}
@@ -163,7 +171,7 @@ func TestSalvageWithoutMetaPages(t *testing.T) {
 func TestSalvageTruncated(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q.db")
 	full := fillFile(t, path)
-	image := readFile(t, path)
+	image := readBytes(t, path)
 	saved := 0
 	for part := range 20 {
 		cut := image[:len(image)*part/20+part]
@@ -220,11 +228,11 @@ func TestSalvageRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, target := range []string{to, path} {
-		before := readFile(t, target)
+		before := readBytes(t, target)
 		if _, err := recall.Salvage(t.Context(), path, target, nil); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("a file that exists: got %v", err)
 		}
-		if !bytes.Equal(before, readFile(t, target)) {
+		if !bytes.Equal(before, readBytes(t, target)) {
 			t.Error("it was written to")
 		}
 	}
@@ -255,7 +263,7 @@ func FuzzSalvage(f *testing.F) {
 	if err := b.Close(context.Background()); err != nil {
 		f.Fatal(err)
 	}
-	image := bytes.TrimRight(readFile(f, path), "\x00")
+	image := bytes.TrimRight(readBytes(f, path), "\x00")
 	f.Add(uint32(0), uint64(0), uint32(0), uint64(0), uint32(0))
 	f.Add(uint32(16), uint64(1), uint32(4096+16), uint64(1), uint32(0))
 	f.Add(uint32(3*4096+10), uint64(0xFFFF), uint32(5*4096+8), uint64(1<<40), uint32(100))

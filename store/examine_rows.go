@@ -198,7 +198,10 @@ func (p *bodyParts) add(segment uint64, k, v []byte) error {
 func (p *bodyParts) take(seq uint64) []byte {
 	rows := p.rows[seq]
 	delete(p.rows, seq)
-	if len(rows) == 1 {
+	switch len(rows) {
+	case 0:
+		return nil
+	case 1:
 		return rows[0]
 	}
 	return bytes.Join(rows, nil)
