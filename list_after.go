@@ -8,7 +8,7 @@ import (
 
 // ListAfter is [Broker.List] of what was published behind a message, so that a list
 // can be read in parts. That message may be gone; an empty id is the beginning, and
-// what is no id of this file is [ErrInvalid].
+// what is no id is [ErrInvalid].
 func (b *Broker) ListAfter(ctx context.Context, f Filter, after MessageID) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		if after != "" {

@@ -73,7 +73,8 @@ func (t *table) write(text *strings.Builder, row []string) {
 }
 
 // measure gives each column what it needs, and takes from the widest as long as
-// all together are too wide.
+// all together are too wide. The first, which names what the row is about, is cut
+// last: a part of an id is of no use.
 func (t *table) measure() {
 	t.widths = make([]int, len(t.header))
 	for _, row := range append([][]string{t.header}, t.rows...) {
@@ -86,7 +87,7 @@ func (t *table) measure() {
 		total, widest := 0, 0
 		for i, w := range t.widths {
 			total += w
-			if w > t.widths[widest] {
+			if i > 0 && w > narrowest && (widest == 0 || w > t.widths[widest]) {
 				widest = i
 			}
 		}
