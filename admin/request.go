@@ -70,11 +70,11 @@ func checkMembers(data []byte) error {
 			return badRequest("%v", err)
 		}
 		name, _ := token.(string)
-		if folded := strings.ToLower(name); seen[folded] {
+		folded := strings.ToLower(name)
+		if seen[folded] {
 			return badRequest("%.100q is given twice", name)
-		} else {
-			seen[folded] = true
 		}
+		seen[folded] = true
 		var value json.RawMessage
 		if err := dec.Decode(&value); err != nil {
 			return badRequest("%v", err)
