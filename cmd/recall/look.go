@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"iter"
-	"os"
 	"strings"
 	"time"
 
@@ -223,15 +221,3 @@ func showContent(s *session, header map[string][]string, body []byte) error {
 	s.say("\n(%d bytes that are no text; --body writes them)", len(body))
 	return nil
 }
-
-// output is a file that is made, or standard output for "" and "-".
-func output(s *session, path string) (io.WriteCloser, error) {
-	if path == "" || path == "-" {
-		return noClose{s.out}, nil
-	}
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-}
-
-type noClose struct{ io.Writer }
-
-func (noClose) Close() error { return nil }

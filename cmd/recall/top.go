@@ -54,10 +54,10 @@ func (t *top) watch(ctx context.Context, s *session) error {
 	}
 	m := &topModel{ctx: ctx, s: s, every: t.every, name: t.name(), frame: frame{now: now, width: s.width}}
 	_, err = tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(s.in), tea.WithOutput(s.out), tea.WithoutSignalHandler()).Run()
-	if errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil {
-		return nil // Ctrl-C is how one leaves it
+	if ctx.Err() != nil && errors.Is(err, tea.ErrProgramKilled) {
+		err = nil // Ctrl-C is how one leaves it
 	}
-	return errors.Join(err, m.failed)
+	return err
 }
 
 // name is what is watched.
@@ -97,7 +97,6 @@ type topModel struct {
 	frame  frame
 	height int
 	fault  string // why the last look failed
-	failed error  // why the program ends
 }
 
 type (
