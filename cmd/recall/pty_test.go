@@ -6,15 +6,12 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/creack/pty"
-
-	"github.com/recallmq/recall"
 )
 
 // atTerminal is a recall whose user sits at a terminal.
@@ -103,28 +100,6 @@ func (p *atTerminal) end(status int) {
 	if got := p.cmd.ProcessState.ExitCode(); got != status {
 		p.t.Errorf("exit status %d instead of %d:\n%s", got, status, p.screen())
 	}
-}
-
-// fileWith makes a file with messages that wait.
-func fileWith(t *testing.T, n int) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "q.db")
-	b, err := recall.Open(file, &recall.Options{NoDispatch: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range n {
-		_, err := b.Publish(t.Context(), recall.Message{
-			URL: "https://example.com/" + strings.Repeat("long/", 40), Delay: time.Hour, Labels: []string{"x"}, Queue: "mail",
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := b.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return file
 }
 
 // TestAsks cancels at a terminal: with a no, and with a yes.
