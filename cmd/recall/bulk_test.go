@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -53,4 +54,45 @@ func TestConfirmedIsABound(t *testing.T) {
 	if n, err := q.Count(t.Context(), recall.Filter{}); err != nil || n.Pending != 0 {
 		t.Errorf("got %+v, %v", n, err)
 	}
+}
+
+// TestFileDeliversNothing opens a file whose message is due, and whose schedule is.
+func TestFileDeliversNothing(t *testing.T) {
+	file := fileWith(t, 1)
+	synctest.Test(t, func(t *testing.T) {
+		q, err := openFile(file, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := t.Context()
+		if _, err := q.SetSchedule(ctx, recall.Schedule{Cron: "* * * * *", Message: recall.Message{URL: "https://example.com"}}); err != nil {
+			t.Fatal(err)
+		}
+		r, err := q.CancelMatching(ctx, recall.Filter{Labels: []string{"x"}})
+		if err != nil || r.Cancelled != 1 {
+			t.Fatalf("got %+v, %v", r, err)
+		}
+		if _, err := q.Publish(ctx, recall.Message{URL: "https://example.com", Labels: []string{"now"}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(40 * 24 * time.Hour) // longer than any default
+		synctest.Wait()
+		if n, err := q.Count(ctx, recall.Filter{}); err != nil || n != (recall.Count{Pending: 1}) {
+			t.Errorf("got %+v, %v", n, err)
+		}
+		if back, err := q.Restore(ctx, r.Operation); err != nil || back.Restored != 1 { // the program may keep it as long
+			t.Errorf("restore: got %+v, %v", back, err)
+		}
+		for e, err := range q.Events(ctx, recall.EventFilter{}) {
+			if err != nil || e.State == recall.EventActive {
+				t.Errorf("got %+v, %v", e, err)
+			}
+		}
+		if st := q.Stats(); st.Events < 3 {
+			t.Errorf("events were dropped: %d are left", st.Events)
+		}
+		if err := q.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
 }
