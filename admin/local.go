@@ -27,6 +27,9 @@ type inProcess struct{ h http.Handler }
 // RoundTrip implements http.RoundTripper. The goroutine of h ends when it returns,
 // which a closed body makes it do.
 func (p inProcess) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := req.Context().Err(); err != nil { // a call that answers at once would win against it
+		return nil, err
+	}
 	r := req.Clone(req.Context())
 	if r.Body == nil {
 		r.Body = http.NoBody
