@@ -18,6 +18,8 @@ func TestDocsShowTheExamples(t *testing.T) {
 		"egress/doc.go":     "egress/example_test.go",
 		"dashboard/doc.go":  "dashboard/example_test.go",
 		"docs/dashboard.md": "dashboard/example_test.go",
+		"admin/doc.go":      "admin/example_test.go",
+		"docs/admin.md":     "admin/example_test.go",
 		"docs/http.md":      "qstash/example_test.go",
 		"docs/signing.md":   "qstash/example*_test.go",
 		"docs/server.md":    "egress/example_test.go",

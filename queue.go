@@ -30,19 +30,7 @@ func (b *Broker) Get(ctx context.Context, id MessageID) (Message, error) {
 // is published or ends meanwhile may or may not be seen. The iteration ends
 // with the first error.
 func (b *Broker) List(ctx context.Context, f Filter) iter.Seq2[Message, error] {
-	return func(yield func(Message, error) bool) {
-		paged(func(after MessageID) ([]Message, error) {
-			if err := b.checkRead(ctx, f); err != nil {
-				return nil, err
-			}
-			defer b.end()
-			page, err := b.engine.List(ctx, f.normalise(), after, listPage, b.clock.Now())
-			for i := range page {
-				page[i] = page[i].shown()
-			}
-			return page, err
-		}, func(m *Message) MessageID { return m.ID }, yield)
-	}
+	return b.ListAfter(ctx, f, "")
 }
 
 // paged yields page after page until one is empty.

@@ -1,14 +1,12 @@
 // Recall runs the message queue of github.com/recallmq/recall as a server that
 // speaks QStash's v2 REST API.
 //
-// Exit status: 0 when all went well, also after a signal that asked a server
-// to stop; 1 when something failed or was interrupted, or a second signal came;
-// 2 when the command line was wrong.
+// The other commands look at what is in a running server, or in a file that nobody
+// holds, and change it: see docs/cli.md, also for the exit statuses.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -21,11 +19,6 @@ import (
 )
 
 func main() { os.Exit(run()) }
-
-// usageError is a fault of the command line.
-type usageError struct{ error }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 func run() int {
 	ctx, stop := context.WithCancel(context.Background())
@@ -51,17 +44,6 @@ func obeySignals(stop func()) {
 	stop()
 	<-signals
 	os.Exit(1)
-}
-
-func exitStatus(err error) int {
-	var usage usageError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &usage):
-		return 2
-	}
-	return 1
 }
 
 // vendorFlags are those of QStash's own dev server, as its users write them.
@@ -92,9 +74,17 @@ func newRoot() *cobra.Command {
 		Short: "A durable message queue that lets you take messages back",
 		Long: `Recall is a durable message queue that lets you take messages back.
 
+"recall dev" and "recall serve" run it. The other commands work on a server that
+runs – --url and --token, or QSTASH_URL and QSTASH_TOKEN in the environment – or
+with --db on a file that no process holds. Nothing is delivered from such a file.
+
 Exit status: 0 when all went well, also after a signal that asked a server to
 stop; 1 when something failed or was interrupted, or a second signal came; 2
-when the command line was wrong.`,
+when the command line was wrong; 3 when what was named is not there; 4 when a
+message in flight ended a call; 5 when another number of messages matched than
+expected; 6 when it was not confirmed; 7 when another process holds the file; 8
+when the file is damaged; 9 when it can no longer be undone; 10 when the token
+does not allow it.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -108,8 +98,40 @@ when the command line was wrong.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(devCommand(), serveCommand(), demoCommand(), demoChildCommand(), versionCommand())
+	addCommands(root)
 	return root
+}
+
+// groups of commands, in the order of the help.
+const (
+	runGroup    = "run"
+	lookGroup   = "look"
+	changeGroup = "change"
+	setGroup    = "set"
+	fileGroup   = "file"
+)
+
+func addCommands(root *cobra.Command) {
+	root.AddGroup(
+		&cobra.Group{ID: runGroup, Title: "Run a server:"},
+		&cobra.Group{ID: lookGroup, Title: "Look:"},
+		&cobra.Group{ID: changeGroup, Title: "Publish, take back, change:"},
+		&cobra.Group{ID: setGroup, Title: "What stands beside messages:"},
+		&cobra.Group{ID: fileGroup, Title: "Files:"},
+	)
+	add := func(group string, list ...*cobra.Command) {
+		for _, cmd := range list {
+			cmd.GroupID = group
+			root.AddCommand(cmd)
+		}
+	}
+	add(runGroup, devCommand(), serveCommand(), demoCommand())
+	add(lookGroup, lsCommand(), getCommand(), countCommand(), explainCommand(), eventsCommand(), statsCommand(), topCommand())
+	add(changeGroup, publishCommand(), cancelCommand(), restoreCommand(), cancellationsCommand(),
+		holdCommand(), releaseCommand(), rescheduleCommand(), retryNowCommand(), dlqCommand())
+	add(setGroup, queuesCommand(), topicsCommand(), schedulesCommand(), flowCommand())
+	add(fileGroup, backupCommand(), restoreBackupCommand(), checkCommand(), compactCommand(), salvageCommand(), benchCommand())
+	root.AddCommand(demoChildCommand(), manCommand(), versionCommand())
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {

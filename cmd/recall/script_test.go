@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
@@ -36,16 +37,20 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(home, 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"recall": recallCommand,
-			"start":  startCommand,
-			"await":  awaitCommand,
-			"end":    endCommand,
-			"http":   httpCommand,
-			"empty":  emptyCommand,
-			"port":   portCommand,
-			"target": targetCommand,
-			"arrive": arriveCommand,
-			"cert":   certCommand,
+			"recall":  recallCommand,
+			"start":   startCommand,
+			"await":   awaitCommand,
+			"end":     endCommand,
+			"http":    httpCommand,
+			"empty":   emptyCommand,
+			"port":    portCommand,
+			"capture": captureCommand,
+			"until":   untilCommand,
+			"damage":  damageCommand,
+			"tear":    tearCommand,
+			"target":  targetCommand,
+			"arrive":  arriveCommand,
+			"cert":    certCommand,
 		},
 	})
 }
@@ -82,7 +87,7 @@ func environment(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
 		"PATH", "HOME", "XDG_STATE_HOME", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "RECALL_TOKEN", "RECALL_READ_ONLY_TOKEN", "QSTASH_TOKEN",
-		"QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "QSTASH_DEV_PORT", "QSTASH_DEV_LOG_PORT", "QSTASH_DEV_QUOTA", "HTTP_PROXY",
+		"QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "QSTASH_DEV_PORT", "QSTASH_DEV_LOG_PORT", "QSTASH_DEV_QUOTA", "HTTP_PROXY", "QSTASH_URL",
 	} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
@@ -95,18 +100,23 @@ func environment(ts *testscript.TestScript) []string {
 // status.
 func recallCommand(ts *testscript.TestScript, neg bool, args []string) {
 	check(ts, neg, len(args) > 0, "recall STATUS ARGS...")
+	if got := fmt.Sprint(runRecall(ts, ts.Stdout(), args[1:])); got != args[0] {
+		ts.Fatalf("exit status %s instead of %s", got, args[0])
+	}
+}
+
+// runRecall returns the exit status.
+func runRecall(ts *testscript.TestScript, out io.Writer, args []string) int {
 	self, err := os.Executable()
 	ts.Check(err)
-	cmd := exec.Command(self, args[1:]...)
+	cmd := exec.Command(self, args...)
 	cmd.Dir, cmd.Env = ts.MkAbs("."), append(environment(ts), asProgram+"=1")
-	cmd.Stdout, cmd.Stderr = ts.Stdout(), ts.Stderr()
+	cmd.Stdout, cmd.Stderr = out, ts.Stderr()
 	var exit *exec.ExitError
 	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
 		ts.Fatalf("%v", err)
 	}
-	if got := fmt.Sprint(cmd.ProcessState.ExitCode()); got != args[0] {
-		ts.Fatalf("exit status %s instead of %s", got, args[0])
-	}
+	return cmd.ProcessState.ExitCode()
 }
 
 // start NAME ARGS... runs the program beside the script.
@@ -125,6 +135,55 @@ func awaitCommand(ts *testscript.TestScript, neg bool, args []string) {
 	m, err := programs(ts)[args[0]].await(regexp.MustCompile(args[1]))
 	ts.Check(err)
 	ts.Setenv("MATCH", m[len(m)-1])
+}
+
+// capture REGEXP keeps the last group of a match in the output of the last program
+// in $MATCH.
+func captureCommand(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, len(args) == 1, "capture REGEXP")
+	m := regexp.MustCompile(args[0]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if m == nil {
+		ts.Fatalf("no match of %q", args[0])
+	}
+	ts.Setenv("MATCH", m[len(m)-1])
+}
+
+// until OUTPUT ARGS... runs the program again and again, until it writes that.
+func untilCommand(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, len(args) > 1, "until OUTPUT ARGS...")
+	for late := time.Now().Add(patienceOfTests); ; {
+		var out strings.Builder
+		runRecall(ts, &out, args[1:])
+		if strings.TrimSpace(out.String()) == args[0] {
+			return
+		}
+		if time.Now().After(late) {
+			ts.Fatalf("it never wrote %q, but %q", args[0], &out)
+		}
+	}
+}
+
+// damage FILE overwrites what is in the middle of a file.
+func damageCommand(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, len(args) == 1, "damage FILE")
+	text, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	for i := len(text) / 8; i < len(text); i++ {
+		text[i] ^= 0x55
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), text, 0o600))
+}
+
+// tear FILE changes the destination of a message, so that its checksum is wrong.
+func tearCommand(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, len(args) == 1, "tear FILE")
+	text, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	torn := bytes.ReplaceAll(text, []byte("example.com/a"), []byte("example.com/z"))
+	if bytes.Equal(text, torn) {
+		ts.Fatalf("%s has no such message", args[0])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), torn, 0o600))
 }
 
 // end NAME SIGNAL STATUS sends the signal, waits for the end with that exit
@@ -217,14 +276,21 @@ func portCommand(ts *testscript.TestScript, neg bool, args []string) {
 
 type arrivalsKey struct{}
 
-// target sets $TARGET to the address of an endpoint.
+// target sets $TARGET to the address of an endpoint. It refuses what comes to /refuse,
+// and never answers what comes to /hang.
 func targetCommand(ts *testscript.TestScript, neg bool, args []string) {
 	check(ts, neg, len(args) == 0, "target")
 	arrivals := ts.Value(arrivalsKey{}).(chan string)
-	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		claims, _ := base64.RawURLEncoding.DecodeString(strings.Split(r.Header.Get("Upstash-Signature")+"..", ".")[1])
 		arrivals <- fmt.Sprintf("%s %s%s %s\nsigned %s\ncaller %s\n", r.Method, r.Host, r.RequestURI, body, claims, r.Header.Get("Upstash-Caller-Ip"))
+		switch r.URL.Path {
+		case "/refuse":
+			http.Error(w, "no", http.StatusInternalServerError)
+		case "/hang":
+			<-r.Context().Done()
+		}
 	}))
 	ts.Defer(s.Close)
 	ts.Setenv("TARGET", s.URL)

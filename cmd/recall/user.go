@@ -71,21 +71,23 @@ func (s *server) closeUsers() error {
 // them: health, request ids, the log of requests.
 func (s *server) handler() (http.Handler, error) {
 	var list []qstash.User
+	limits := map[*user]*rateLimit{}
 	for _, u := range s.users {
+		limits[u] = newRateLimit(u.name, &s.limits)
 		log := s.log
 		if u.name != "" {
 			log = log.With("user", u.name)
 		}
 		list = append(list, qstash.User{Name: u.name, Broker: u.broker, Options: &qstash.Options{
 			Tokens: u.tokens, ReadOnlyTokens: u.readOnly, Keys: u.keys, MaxBody: s.limits.maxBody,
-			TrustedProxies: s.proxies, AllowedOrigins: s.origins, Limit: newRateLimit(u.name, &s.limits).admit, Logger: log,
+			TrustedProxies: s.proxies, AllowedOrigins: s.origins, Limit: limits[u].admit, Logger: log,
 		}})
 	}
 	api, err := qstash.NewUsers(list...)
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.withDashboard(api)
+	all, err := s.withDashboard(s.withAdmin(api, limits))
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/admin"
+)
+
+// changeCommand is one of the bulk calls that change what waits. do makes the call,
+// done says what became of the messages.
+func (b *bulk) changeCommand(cmd *cobra.Command, done string, do func(context.Context, *session, recall.Filter) (recall.ChangeResult, error)) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		f, err := b.read(cmd, args)
+		if err != nil {
+			return err
+		}
+		return b.run(func(ctx context.Context, s *session, _ []string) error {
+			if b.all {
+				f = everyMessage
+			}
+			if more, err := b.settle(ctx, s, f); err != nil || !more {
+				if err != nil {
+					return err
+				}
+				return b.nothing(s, admin.ChangeResult{})
+			}
+			r, err := do(ctx, s, f)
+			if err != nil && r.Operation == "" {
+				return err
+			}
+			return cmpErr(err, b.showChanged(s, r, done))
+		})(cmd, args)
+	}
+	b.addFlags(cmd, cmd.Name(), "skip", "stop")
+	return cmd
+}
+
+// everyMessage matches all: nothing was published before.
+var everyMessage = recall.Filter{From: time.Unix(0, 0).UTC()}
+
+func (b *bulk) showChanged(s *session, r recall.ChangeResult, done string) error {
+	if s.json {
+		return printJSON(s.out, admin.ChangeResult(r))
+	}
+	if b.how.DryRun {
+		done = "would be " + done
+	}
+	s.say("%s %s.", countText(r.Changed, "message", "messages"), done)
+	if len(r.Skipped) > 0 {
+		s.say("%s in flight passed over.", countText(len(r.Skipped), "message", "messages"))
+	}
+	return nil
+}
+
+func holdCommand() *cobra.Command {
+	b := &bulk{}
+	return b.changeCommand(&cobra.Command{
+		Use:   "hold [ID]...",
+		Short: "Pause messages that wait, until they are released",
+		Long: `Pause the messages that wait and match: they are not delivered until "recall release",
+and lose neither due time nor place. What is in flight is passed over.`,
+		Example: "  recall hold --host api.example.com --reason 'their maintenance'",
+	}, "held", func(ctx context.Context, s *session, f recall.Filter) (recall.ChangeResult, error) {
+		return s.Hold(ctx, f, b.how)
+	})
+}
+
+func releaseCommand() *cobra.Command {
+	b := &bulk{}
+	return b.changeCommand(&cobra.Command{
+		Use:     "release [ID]...",
+		Short:   "Let held messages go on",
+		Long:    "End the hold of the messages that match; what is overdue runs at once.",
+		Example: "  recall release --host api.example.com",
+	}, "released", func(ctx context.Context, s *session, f recall.Filter) (recall.ChangeResult, error) {
+		return s.Release(ctx, f, b.how)
+	})
+}
+
+func retryNowCommand() *cobra.Command {
+	b := &bulk{}
+	return b.changeCommand(&cobra.Command{
+		Use:     "retry-now [ID]...",
+		Short:   "Make what waits for a retry due at once",
+		Long:    "Make the matches that wait for a retry due at once; attempts that were made still count.",
+		Example: "  recall retry-now --host api.example.com",
+	}, "due now", func(ctx context.Context, s *session, f recall.Filter) (recall.ChangeResult, error) {
+		return s.RetryNow(ctx, f, b.how)
+	})
+}
+
+func rescheduleCommand() *cobra.Command {
+	b := &bulk{}
+	var due time.Time
+	cmd := b.changeCommand(&cobra.Command{
+		Use:     "reschedule [ID]...",
+		Short:   "Move the next attempt of messages that wait",
+		Long:    "Move the next attempt of the messages that wait and match to --due; attempts that were made still count.",
+		Example: "  recall reschedule --label digest --due 2026-12-01\n  recall reschedule --queue mail --due +2h",
+	}, "moved", func(ctx context.Context, s *session, f recall.Filter) (recall.ChangeResult, error) {
+		return s.Reschedule(ctx, f, due, b.how)
+	})
+	cmd.Flags().Var(timeFlag{&due}, "due", "when the next attempt is due (required): "+timeHelp)
+	required(cmd, "due")
+	return cmd
+}
+
+// required refuses a command line without a flag.
+func required(cmd *cobra.Command, flag string) {
+	before := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if !cmd.Flags().Changed(flag) {
+			return usagef("%s needs --%s; see %s --help", cmd.CommandPath(), flag, cmd.CommandPath())
+		}
+		if before == nil {
+			return nil
+		}
+		return before(cmd, args)
+	}
+}
