@@ -2,6 +2,7 @@ package recall_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,6 +43,41 @@ func TestRestoreBringsQueueBack(t *testing.T) {
 		f.open(t)
 		wantQueue("opened again", true)
 	})
+}
+
+// TestRestoreBringsOwnQueueBack: of two queues that were deleted the one comes back
+// whose messages do, among few queues and among many.
+func TestRestoreBringsOwnQueueBack(t *testing.T) {
+	for _, others := range []int{0, 300} {
+		t.Run(fmt.Sprint(others), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := openFile(t, nil)
+				for i := range others {
+					publish(t, f.Broker, recall.Message{URL: "local:later", Queue: fmt.Sprint("other-", i)})
+				}
+				ops := map[string]recall.OperationID{}
+				for _, name := range []string{"a", "b"} {
+					publish(t, f.Broker, recall.Message{URL: "local:later", Queue: name})
+					res, err := f.CancelQueue(t.Context(), name)
+					if err != nil {
+						t.Fatal(err)
+					}
+					ops[name] = res.Operation
+				}
+				for _, name := range []string{"b", "a"} {
+					if q, err := f.Queue(t.Context(), name); !errors.Is(err, recall.ErrNotFound) {
+						t.Errorf("queue %q before its undo: %+v, %v", name, q, err)
+					}
+					if _, err := f.Restore(t.Context(), ops[name]); err != nil {
+						t.Fatal(err)
+					}
+					if q, err := f.Queue(t.Context(), name); err != nil || q.Lag != 1 {
+						t.Errorf("queue %q after its undo: %+v, %v", name, q, err)
+					}
+				}
+			})
+		})
+	}
 }
 
 // TestDeleteQueueMeanwhile: a queue is deleted before a message is published to it,

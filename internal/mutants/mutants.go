@@ -75,7 +75,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "drop the segment of a restored message",
-		File: "embedded_undo.go",
+		File: "embedded_restore.go",
 		Old:  "		for _, b := range w.parts {\n			e.undo.state(b, burialUnlinked)\n			delete(e.marks, b.mark)\n		}\n		e.undo.forget(w.op)\n",
 		New:  "		for _, b := range w.parts {\n			_, _ = e.send(context.Background(), &maintWork{step: func(tx *store.Tx) error { return tx.Finish(store.Live, b.seqs) }}, false)\n			e.undo.state(b, burialUnlinked)\n			delete(e.marks, b.mark)\n		}\n		e.undo.forget(w.op)\n",
 		Pkg:  ".", Run: "TestEmbedded/SyncNever/(Undo|Lockstep)",
