@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -151,7 +152,7 @@ func (s *salvage) readBodies(tab Table, n uint64, values [][]byte) (bodies map[u
 	err = s.eachIn(name, values, func(row wreckRow, _ int) error {
 		seq, err := seqOf(n, row.key)
 		if err != nil || len(row.key) != 4 {
-			s.bad(name, append(seqKey(n), row.key...), errShort)
+			s.bad(name, append(seqKey(n), row.key...), cmp.Or(err, errShort))
 			return nil
 		}
 		if parts[seq] == nil {
@@ -185,7 +186,7 @@ func (s *salvage) copyMessage(out *salvageWriter, tab Table, seq uint64, record,
 	var rec Record
 	if fault := s.decode(tab, seq, record, body, &rec); fault != nil {
 		s.badMessage(tab, seq, string(names.body), seqKey(seq), fault)
-		return nil //nolint:nilerr // a message that is damaged is noted, and the next one is copied
+		return nil
 	}
 	delete(s.missing[tab], seq)
 	if created := int64(binary.BigEndian.Uint64(append([]byte{0, 0}, rec.ID[:6]...))); tab == Live {
