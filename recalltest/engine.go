@@ -25,6 +25,7 @@ type complete interface {
 	recall.EventLog
 	recall.Redriver
 	recall.StateCounter
+	recall.Backuper
 }
 
 // spy is an engine that tells a watch what happens, and fails when it wants.
