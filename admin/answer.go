@@ -13,6 +13,7 @@ import (
 func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
+	_ = http.NewResponseController(w).SetWriteDeadline(writeDeadline()) // a call may have taken longer than a server gives an answer
 	w.WriteHeader(status)
 	_ = encoder(w).Encode(body) // the client is gone if this fails
 }

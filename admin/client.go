@@ -154,7 +154,10 @@ func each[W, T any](ctx context.Context, c *Client, name string, q any, convert 
 			case l.Error != nil:
 				fail(l.Error.err())
 				return
+			case l.End != nil:
+				return
 			case l.Item == nil:
+				fail(errors.New("recall: the list cannot be read: a line is neither an item, an error nor the end"))
 				return
 			}
 			item, err := convert(*l.Item)

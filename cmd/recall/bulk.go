@@ -102,7 +102,7 @@ func (b *bulk) settle(ctx context.Context, s *session, f recall.Filter) (bool, e
 	if err := s.confirm(fmt.Sprintf("%s %s?", capitalised(b.verb), countText(take, "message", "messages"))); err != nil {
 		return false, err
 	}
-	if b.how.ExpectExactly == nil && b.how.ExpectAtMost == nil {
+	if b.how.ExpectExactly == nil && (b.how.ExpectAtMost == nil || *b.how.ExpectAtMost > n.Pending) {
 		b.how.ExpectAtMost = &n.Pending
 	}
 	return true, nil

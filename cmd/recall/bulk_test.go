@@ -58,8 +58,8 @@ func TestConfirmedIsABound(t *testing.T) {
 
 // TestFileDeliversNothing opens a file whose message is due, and whose schedule is.
 func TestFileDeliversNothing(t *testing.T) {
-	file := fileWith(t, 1)
 	synctest.Test(t, func(t *testing.T) {
+		file := fileWith(t, 1)
 		q, err := openFile(file, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)

@@ -143,6 +143,9 @@ what dies meanwhile is left alone.`,
 		if ways != 1 {
 			return usagef("which entries? Name them, or give a filter, or --all; see %s --help", cmd.CommandPath())
 		}
+		if cmd.Flags().Changed("limit") && d.limit < 1 || cmd.Flags().Changed("expect") && d.expect < 0 {
+			return usagef("--limit has to be 1 or more, and --expect 0 or more")
+		}
 		if len(args) > 0 && d.limit > 0 {
 			return usagef("--limit means nothing for entries that are named")
 		}

@@ -29,7 +29,7 @@ func run() int {
 	err := root.ExecuteContext(ctx)
 	if err != nil {
 		// The errors of the library begin with the same word.
-		fmt.Fprintln(os.Stderr, "recall:", strings.TrimPrefix(err.Error(), "recall: "))
+		fmt.Fprintln(os.Stderr, "recall:", shown(strings.TrimPrefix(err.Error(), "recall: ")))
 	}
 	return exitStatus(err)
 }
@@ -139,4 +139,10 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return usagef("%s takes no arguments, only flags", cmd.CommandPath())
 	}
 	return nil
+}
+
+// shown is an error for a terminal: its text may be that of a server.
+func shown(text string) string {
+	text, _ = plainText([]byte(strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")))
+	return text
 }

@@ -129,6 +129,9 @@ func (p *publisher) publishFile(ctx context.Context, s *session, _ []string) err
 			if err != nil {
 				return usagef("message %d of the file cannot be read, and %d were published: %w", published+len(batch)+1, published, err)
 			}
+			if m.Delay == 0 && m.NotBefore.IsZero() {
+				m.NotBefore = m.DueAt // as recall ls writes it
+			}
 			batch = append(batch, recall.Message(m))
 		}
 		if len(batch) == 0 {
