@@ -95,6 +95,8 @@ func parses(args []string, whole bool) error {
 	switch err := cmd.ParseFlags(rest); {
 	case err != nil && (whole || !strings.Contains(err.Error(), "flag needs an argument")):
 		return err
+	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0:
+		return fmt.Errorf("there is no command %q below it", cmd.Flags().Arg(0))
 	case !whole:
 		return nil
 	}
