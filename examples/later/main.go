@@ -58,10 +58,10 @@ func read(ctx context.Context, b *recall.Broker, in io.Reader, out io.Writer) er
 	for lines.Scan() {
 		first, rest, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
 		var err error
-		switch {
-		case first == "":
+		switch first {
+		case "":
 			continue
-		case first == "drop":
+		case "drop":
 			err = drop(ctx, b, out, rest)
 		default:
 			err = later(ctx, b, first, rest)
