@@ -26,6 +26,10 @@ func TestDocsShowTheExamples(t *testing.T) {
 		"docs/delivery.md":  "example*_test.go",
 		"docs/testing.md":   "recalltest/example_test.go",
 		"recalltest/doc.go": "recalltest/example_test.go",
+
+		"docs/quickstart-service.md": "examples/signups/*.go",
+		"docs/quickstart-binary.md":  "examples/later/*.go",
+		"docs/quickstart-tests.md":   "examples/*/*_test.go",
 	} {
 		compiled := flat(readFiles(t, source))
 		blocks := goBlocks(doc, readFile(t, doc))
@@ -36,6 +40,20 @@ func TestDocsShowTheExamples(t *testing.T) {
 			if !strings.Contains(compiled, flat(block)) {
 				t.Errorf("%s: no code of %s:\n%s", doc, source, block)
 			}
+		}
+	}
+}
+
+// TestDocsShowTheSuite is the same for JavaScript.
+func TestDocsShowTheSuite(t *testing.T) {
+	source := flat(readFile(t, "examples/suite/reminders.test.mjs"))
+	blocks := regexp.MustCompile("(?s)```js\n(.*?)```").FindAllStringSubmatch(readFile(t, "docs/quickstart-tests.md"), -1)
+	if len(blocks) == 0 {
+		t.Error("the page has no JavaScript")
+	}
+	for _, m := range blocks {
+		if !strings.Contains(source, flat(m[1])) {
+			t.Errorf("no code of the suite:\n%s", m[1])
 		}
 	}
 }
