@@ -650,7 +650,14 @@ func (p *pair) compare(t *rapid.T) {
 	for _, s := range []recall.State{recall.StateDelayed, recall.StateReady, recall.StateRetrying, recall.StateHeld, recall.StateInFlight} {
 		p.same("Count of "+string(s), p.ref.count(states(s)), p.x.count(states(s)))
 	}
+	p.same("Stats", endsOf(p.ref.e), endsOf(p.x.e))
 	p.compareOperations()
+}
+
+// endsOf are the counters of Stats that say what has become of messages.
+func endsOf(e recall.Engine) ends {
+	s := e.Stats()
+	return ends{s.Published, s.Duplicates, s.Cancelled, s.Restored, s.Died}
 }
 
 // compareOperations compares the records, but for what is the engine's

@@ -40,6 +40,7 @@ type Reference struct {
 	opTime  time.Time // largest time of one so far; their ids never go back
 	token   recall.LeaseToken
 	commits int64
+	ended   ends
 
 	operations []*operation // oldest first
 	objects    map[objectName][]byte
@@ -119,6 +120,9 @@ func (r *Reference) Reopen() *Reference {
 	return n
 }
 
+// ends counts what has become of messages since the engine was opened.
+type ends struct{ published, duplicates, cancelled, restored, died int64 }
+
 // begin locks r for one call, unless the call is not to happen.
 func (r *Reference) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
@@ -146,6 +150,7 @@ func (r *Reference) insert(msgs []recall.Message, now time.Time) []recall.Receip
 	for _, m := range msgs {
 		if first, ok := r.firstWith(&m, now); ok {
 			receipts = append(receipts, recall.Receipt{ID: first.id, CreatedAt: first.at, Deduplicated: true})
+			r.ended.duplicates++
 			continue
 		}
 		m = clone(m)
@@ -155,6 +160,7 @@ func (r *Reference) insert(msgs []recall.Message, now time.Time) []recall.Receip
 		m.DeduplicationID, m.DeduplicateContent = "", false // for publishing only
 		e := &entry{m: m, seq: r.seq}
 		receipt := recall.Receipt{ID: m.ID, CreatedAt: m.CreatedAt}
+		r.ended.published++
 		shown := arriving(e, now)
 		r.log(&m, recall.EventCreated, now, recall.Event{})
 		if receipt.CancelledBy = r.arrive(&shown, now); receipt.CancelledBy == "" {
@@ -163,6 +169,7 @@ func (r *Reference) insert(msgs []recall.Message, now time.Time) []recall.Receip
 			r.arriveSettings(&m, now)
 		} else {
 			r.log(&m, recall.EventCancelled, now, recall.Event{Operation: receipt.CancelledBy})
+			r.ended.cancelled++
 		}
 		receipts = append(receipts, receipt)
 	}
@@ -365,6 +372,7 @@ func (r *Reference) Finish(ctx context.Context, l recall.Lease, f recall.Finish)
 		m := arriving(e, f.Now)
 		if op := r.arrive(&m, f.Now); op != "" {
 			r.log(&e.m, recall.EventCancelled, f.Now, recall.Event{Attempt: e.m.Attempts, Operation: op})
+			r.ended.cancelled++
 			r.remove(e)
 		}
 	case f.Outcome == recall.Release:
@@ -395,6 +403,7 @@ func (r *Reference) remove(e *entry) {
 
 func (r *Reference) bury(e *entry, f recall.Finish) recall.DeadLetterID {
 	r.deaths++
+	r.ended.died++
 	died := millis(f.Now)
 	id := recall.DeadLetterID(fmt.Sprintf("%d-%d", died.UnixMilli(), r.deaths))
 	r.dead = append(r.dead, recall.DeadLetter{
@@ -440,6 +449,7 @@ func (r *Reference) Cancel(ctx context.Context, req recall.CancelRequest) error 
 		r.ask(e)
 	default:
 		r.log(&e.m, recall.EventCancelled, req.Now, recall.Event{})
+		r.ended.cancelled++
 		r.remove(e)
 	}
 	r.commits++
@@ -616,6 +626,9 @@ func (r *Reference) Stats() recall.EngineStats {
 
 		DeduplicationIDs: len(r.reserved),
 		Events:           len(r.events),
+
+		Published: r.ended.published, Duplicates: r.ended.duplicates, Cancelled: r.ended.cancelled,
+		Restored: r.ended.restored, Died: r.ended.died,
 	}
 }
 

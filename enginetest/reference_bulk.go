@@ -200,6 +200,7 @@ func (c *bulk) take(e *entry) {
 		c.r.ask(e)
 	case c.kind == recall.OperationCancel:
 		c.op.took = append(c.op.took, e)
+		c.r.ended.cancelled++
 		c.r.remove(e)
 	case c.kind == recall.OperationHold, c.kind == recall.OperationRelease:
 		e.held = c.kind == recall.OperationHold
@@ -345,6 +346,7 @@ func (r *Reference) Restore(ctx context.Context, id recall.OperationID, now time
 	r.live = append(r.live, op.took...)
 	slices.SortFunc(r.live, func(a, b *entry) int { return int(a.seq) - int(b.seq) })
 	op.result.Restored = len(op.took)
+	r.ended.restored += int64(len(op.took))
 	for _, e := range op.asked {
 		if r.byID[e.m.ID] == e && e.requested && !r.askedBeside(op, e) {
 			e.requested = false

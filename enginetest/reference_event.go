@@ -43,6 +43,7 @@ func (r *Reference) logOutcome(e *entry, f recall.Finish) {
 	switch {
 	case e.requested:
 		r.log(&e.m, recall.EventCancelled, f.Now, plain)
+		r.ended.cancelled++
 	case f.Outcome == recall.Retry:
 		plain.Due = millis(f.Due)
 		r.log(&e.m, recall.EventRetry, f.Now, plain)
