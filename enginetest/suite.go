@@ -65,6 +65,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Deduplication", dedupTests},
 		{"Follow", followTests},
 		{"Event", eventTests},
+		{"Stats", statsTests},
 		{"Close", closeTests},
 		{"Concurrent", concurrentTests},
 		{"Reopen", reopenTests},
