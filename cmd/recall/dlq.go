@@ -127,7 +127,7 @@ what dies meanwhile is left alone.`,
 	f := cmd.Flags()
 	f.BoolVar(&d.all, "all", false, "all of them, instead of a filter")
 	f.BoolVarP(&d.yes, "yes", "y", false, "do not ask")
-	f.IntVar(&d.expect, "expect", -1, "refuse unless exactly so many match")
+	f.IntVar(&d.expect, "expect", -1, "refuse unless exactly so many match, counted before the call, which takes no more")
 	f.IntVar(&d.limit, "limit", 0, "take only the oldest so many")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		filter, err := d.filter()
