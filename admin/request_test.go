@@ -65,7 +65,7 @@ func TestGivenTwice(t *testing.T) {
 		}
 	}
 	deep := `{"a":` + strings.Repeat("[", 50_000) + strings.Repeat("]", 50_000) + "}"
-	if _, _, err := admin.DecodeCancel([]byte(deep)); !errors.Is(err, recall.ErrInvalid) {
+	if _, _, err := admin.DecodeCancel([]byte(deep)); !errors.Is(err, recall.ErrInvalid) || !strings.Contains(err.Error(), "nested too deep") {
 		t.Errorf("deep: got %v", err)
 	}
 }

@@ -130,7 +130,7 @@ func TestQuestionAboutFlight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := string(out[0].Message.ID)
+	id := string(out[0].ID)
 	both, flying := recall.Filter{Labels: []string{"x"}}, recall.Filter{Queues: []string{"pull"}}
 	for _, c := range []struct {
 		how      admin.Bulk

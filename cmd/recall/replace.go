@@ -48,8 +48,11 @@ func followed(file string) (string, error) {
 			return real, err
 		}
 		to, err := os.Readlink(file)
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			return file, nil // it is no link, and nothing is there
+		case err != nil:
+			return "", err
 		}
 		if !filepath.IsAbs(to) {
 			dir, err := filepath.EvalSymlinks(filepath.Dir(file))
