@@ -8,6 +8,7 @@ import (
 	"iter"
 	"net/http"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -95,6 +96,9 @@ func TestMessages(t *testing.T) {
 			t.Errorf("empty list: got %+v", n)
 		}
 		same(t, "stats", must(c.Stats(ctx))(t), b.Stats())
+		if small := text(t, admin.Stats(b.Stats())); regexp.MustCompile(`"[A-Z]`).MatchString(small) || !strings.Contains(small, `"sum":`) {
+			t.Errorf("stats: a name is not in small letters: %s", small)
+		}
 		if s := must(c.Stats(ctx))(t); s.Pending != 3 || s.Slots == 0 {
 			t.Errorf("stats: got %+v", s)
 		}
@@ -249,6 +253,15 @@ func TestChanges(t *testing.T) {
 		if r := must(c.Publish(ctx, recall.Message{Queue: "q"}))(t); r[0][0].CancelledBy != op {
 			t.Errorf("arrival: got %+v", r)
 		}
+		for _, call := range []string{"cancellations", "standing"} {
+			h := admin.NewHandler(b, &admin.Options{Access: admin.Trusted, Logger: quiet})
+			if status, text := ask(t, h, "POST", call, "", `{"after":"nonsense"}`); status != 400 || !strings.Contains(text, "is not the id of an operation") {
+				t.Errorf("%s: got %d %s", call, status, text)
+			}
+			if status, text := ask(t, h, "POST", call, "", `{"after":"op_00000000000000000000000001"}`); status != 200 || !strings.Contains(text, `"item"`) {
+				t.Errorf("%s: got %d %s", call, status, text)
+			}
+		}
 		same(t, "standing", must(c.StandingCancellations(ctx))(t), must(b.StandingCancellations(ctx))(t))
 		if err := c.LiftCancellation(ctx, op); err != nil {
 			t.Error(err)
@@ -364,7 +377,7 @@ func TestDeadLettersAndEvents(t *testing.T) {
 			func() (int, error) { return c.DeleteDeadMatching(ctx, recall.Filter{}, false, 0) },
 			func() (int, error) { return c.DeleteDeadLetters(ctx) },
 		} {
-			if _, err := f(); !errors.Is(err, recall.ErrEmptyFilter) {
+			if _, err := f(); !errors.Is(err, recall.ErrEmptyFilter) || !strings.Contains(err.Error(), "neither ids nor a filter, nor all") {
 				t.Errorf("no filter: got %v", err)
 			}
 		}

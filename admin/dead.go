@@ -61,6 +61,17 @@ type dead struct {
 	Limit  int                   `json:"limit,omitempty"`
 }
 
+// errNoEntries is recall.ErrEmptyFilter where there are more ways to say what is meant.
+var errNoEntries error = noEntriesError{}
+
+type noEntriesError struct{}
+
+func (noEntriesError) Error() string {
+	return "recall: which dead letters? There are neither ids nor a filter, nor all"
+}
+
+func (noEntriesError) Is(target error) bool { return target == recall.ErrEmptyFilter }
+
 // everyDeadLetter is a filter that all match: nothing was published before.
 var everyDeadLetter = recall.Filter{From: time.Unix(0, 0).UTC()}
 
@@ -74,6 +85,8 @@ func (q *dead) run(
 		}
 	}
 	switch {
+	case ways == 0:
+		return out, errNoEntries
 	case ways > 1:
 		return out, badRequest("of ids, filter and all there is more than one")
 	case len(q.IDs) > 0 && q.Limit != 0:

@@ -56,13 +56,30 @@ func decode(data []byte, q any) error {
 	return nil
 }
 
-// checkMembers refuses what is not one object, and one in which a name comes twice,
-// in whatever letters: the decoder would take the last.
+// checkMembers refuses what is not one object, and one in which, however deep, a name
+// comes twice in whatever letters: the decoder would take the last.
 func checkMembers(data []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber() // that a number is too large is for the decoder to say
 	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
 		return badRequest("it is not a JSON object")
 	}
+	if err := checkObject(dec, 1, fold); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return badRequest("there is more behind the object")
+	}
+	return nil
+}
+
+// maxDepth is how deep objects and lists may be in each other: far more than any call
+// has, and far less than the stack holds.
+const maxDepth = 1000
+
+// checkObject checks what is left of an object. Two names are the same if key makes the
+// same of them.
+func checkObject(dec *json.Decoder, depth int, key func(string) string) error {
 	seen := map[string]bool{}
 	for dec.More() {
 		token, err := dec.Token()
@@ -70,21 +87,50 @@ func checkMembers(data []byte) error {
 			return badRequest("%v", err)
 		}
 		name, _ := token.(string)
-		folded := strings.ToLower(name)
-		if seen[folded] {
+		if seen[key(name)] {
 			return badRequest("%.100q is given twice", name)
 		}
-		seen[folded] = true
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return badRequest("%v", err)
+		seen[key(name)] = true
+		within := fold
+		if fold(name) == "header" { // its names are data
+			within = exact
+		}
+		if err := checkValue(dec, depth+1, within); err != nil {
+			return err
 		}
 	}
 	if _, err := dec.Token(); err != nil {
 		return badRequest("%v", err)
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return badRequest("there is more behind the object")
+	return nil
+}
+
+// checkValue checks the next value.
+func checkValue(dec *json.Decoder, depth int, key func(string) string) error {
+	token, err := dec.Token()
+	switch {
+	case err != nil:
+		return badRequest("%v", err)
+	case depth > maxDepth:
+		return badRequest("it is nested too deep")
+	case token == json.Delim('{'):
+		return checkObject(dec, depth, key)
+	case token != json.Delim('['):
+		return nil
+	}
+	for dec.More() {
+		if err := checkValue(dec, depth+1, fold); err != nil {
+			return err
+		}
+	}
+	if _, err := dec.Token(); err != nil {
+		return badRequest("%v", err)
 	}
 	return nil
 }
+
+// fold makes the same of names that the decoder takes for the same. Some letters have
+// more than two forms.
+func fold(name string) string { return strings.ToLower(strings.ToUpper(name)) }
+
+func exact(name string) string { return name }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -307,7 +308,7 @@ type Event struct {
 }
 
 // Stats are [recall.Stats] on the wire: every field, its name with a small letter in
-// front.
+// front, and so within.
 type Stats recall.Stats
 
 // MarshalJSON implements json.Marshaler.
@@ -316,13 +317,28 @@ func (s Stats) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var fields, small map[string]json.RawMessage
-	if err := json.Unmarshal(text, &fields); err != nil {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber() // no number passes through a float
+	var fields any
+	if err := dec.Decode(&fields); err != nil {
 		return nil, err
 	}
-	small = make(map[string]json.RawMessage, len(fields))
-	for name, value := range fields {
-		small[strings.ToLower(name[:1])+name[1:]] = value
+	return json.Marshal(smallNames(fields))
+}
+
+// smallNames puts a small letter in front of every name.
+func smallNames(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		small := make(map[string]any, len(v))
+		for name, value := range v {
+			small[strings.ToLower(name[:1])+name[1:]] = smallNames(value)
+		}
+		return small
+	case []any:
+		for i := range v {
+			v[i] = smallNames(v[i])
+		}
 	}
-	return json.Marshal(small)
+	return v
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +21,8 @@ func backupCommand() *cobra.Command {
 		Short: "Copy a queue to a file, while it is in use",
 		Long: `Write a copy of the queue to a file, as it is at one moment, while publishing and
 deliveries go on. The copy is checked, and is there under its name only when it is
-whole. It holds everything, signing keys and what is redacted elsewhere included.
+whole. It holds everything, signing keys and what is redacted elsewhere included. A
+file that it replaces hands on its permissions and owner; a link to one is followed.
 
 With - it goes to standard output, unchecked: see recall check.`,
 		Example: "  recall backup queue-$(date +%F).db\n  recall backup --db queue.db - | gzip > queue.db.gz",
@@ -95,38 +95,6 @@ func (s *session) backUp(ctx context.Context, file string, check bool) (report r
 		return damage(&report)
 	}, os.Rename)
 	return report, err
-}
-
-// replace puts a file in its place in one step, when it is written, synced, and
-// approved. Until then what was there stays.
-func (c *console) replace(file string, write func(*os.File) error, approve func(part string) error, move func(part, file string) error) (err error) {
-	out, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".part-*")
-	if err != nil {
-		return err
-	}
-	part := out.Name()
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, ignoreMissing(os.Remove(part)))
-		}
-	}()
-	if err := errors.Join(write(out), out.Sync(), out.Close()); err != nil {
-		return err
-	}
-	if err := approve(part); err != nil {
-		return err
-	}
-	if err := move(part, file); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(file))
-}
-
-func ignoreMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 // meter tells how much has been written.

@@ -25,6 +25,7 @@ type bulk struct {
 
 	verb     string // "cancel"
 	policies []string
+	found    bool // something matches
 }
 
 func (b *bulk) addFlags(cmd *cobra.Command, verb string, policies ...string) {
@@ -73,53 +74,6 @@ func (b *bulk) read(cmd *cobra.Command, args []string) (recall.Filter, error) {
 	return f, nil
 }
 
-// settle shows what matches and asks. It reports whether there is anything to do.
-// What was confirmed by hand is a bound: no more than that is taken.
-func (b *bulk) settle(ctx context.Context, s *session, f recall.Filter) (bool, error) {
-	n, err := s.Count(ctx, f)
-	if err != nil {
-		return false, err
-	}
-	if n == (recall.Count{}) && b.how.ExpectExactly == nil {
-		return false, nil
-	}
-	if b.yes || b.how.DryRun {
-		return true, nil
-	}
-	if b.how.ExpectExactly != nil && *b.how.ExpectExactly != n.Pending {
-		return false, &recall.UnexpectedCountError{Found: n.Pending, Least: *b.how.ExpectExactly, Most: *b.how.ExpectExactly}
-	}
-	plan, err := s.Explain(ctx, f)
-	if err != nil {
-		return false, err
-	}
-	s.note("%s", strings.TrimRight(plan.String(), "\n"))
-	s.note("%s, %d in flight", countText(n.Pending, "message waits", "messages wait"), n.InFlight)
-	take := n.Pending
-	if b.how.Limit > 0 {
-		take = min(take, b.how.Limit)
-	}
-	if err := s.confirm(fmt.Sprintf("%s %s?", capitalised(b.verb), countText(take, "message", "messages"))); err != nil {
-		return false, err
-	}
-	if b.how.ExpectExactly == nil && (b.how.ExpectAtMost == nil || *b.how.ExpectAtMost > n.Pending) {
-		b.how.ExpectAtMost = &n.Pending
-	}
-	return true, nil
-}
-
-// nothing is the end of a call that found nothing to do. Who named ids meant these.
-func (b *bulk) nothing(s *session, result any) error {
-	if len(b.ids) > 0 {
-		return recall.ErrNotFound
-	}
-	if s.json {
-		return printJSON(s.out, result)
-	}
-	s.say("Nothing matches.")
-	return nil
-}
-
 func countText(n int, one, more string) string {
 	if n == 1 {
 		return "1 " + one
@@ -161,21 +115,26 @@ so many. Without a terminal and without --yes nothing is done.`,
 }
 
 func (b *bulk) cancel(ctx context.Context, s *session, f recall.Filter) error {
-	if more, err := b.settle(ctx, s, f); err != nil || !more {
-		if err != nil {
-			return err
+	do := func(how admin.Bulk) (recall.CancelResult, error) {
+		if b.all {
+			return s.CancelAll(ctx, how)
 		}
+		return s.CancelMatching(ctx, f, how)
+	}
+	more, err := b.settle(ctx, s, f, func(how admin.Bulk) (forecast, error) {
+		r, err := do(how)
+		return forecast{taken: r.Cancelled, requested: r.Requested, skipped: len(r.Skipped)}, err
+	})
+	if err != nil {
+		return err
+	}
+	if !more {
 		return b.nothing(s, admin.CancelResult{})
 	}
 	begun := time.Now()
-	var r recall.CancelResult
-	var err error
-	if b.all {
-		r, err = s.CancelAll(ctx, b.how)
-	} else {
-		r, err = s.CancelMatching(ctx, f, b.how)
-	}
-	if err != nil && r.Operation == "" {
+	r, err := do(b.how)
+	err = b.wouldStop(err)
+	if err != nil && r.Operation == "" && !isForecast(err) {
 		return err
 	}
 	return cmpErr(err, b.showCancelled(s, r, time.Since(begun)))

@@ -10,33 +10,43 @@ import (
 	"github.com/recallmq/recall/admin"
 )
 
+// changer is a bulk call that changes what waits.
+type changer = func(context.Context, *session, recall.Filter, admin.Bulk) (recall.ChangeResult, error)
+
 // changeCommand is one of the bulk calls that change what waits. do makes the call,
 // done says what became of the messages.
-func (b *bulk) changeCommand(cmd *cobra.Command, done string, do func(context.Context, *session, recall.Filter) (recall.ChangeResult, error)) *cobra.Command {
+func (b *bulk) changeCommand(cmd *cobra.Command, done string, do changer) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		f, err := b.read(cmd, args)
 		if err != nil {
 			return err
 		}
-		return b.run(func(ctx context.Context, s *session, _ []string) error {
-			if b.all {
-				f = everyMessage
-			}
-			if more, err := b.settle(ctx, s, f); err != nil || !more {
-				if err != nil {
-					return err
-				}
-				return b.nothing(s, admin.ChangeResult{})
-			}
-			r, err := do(ctx, s, f)
-			if err != nil && r.Operation == "" {
-				return err
-			}
-			return cmpErr(err, b.showChanged(s, r, done))
-		})(cmd, args)
+		return b.run(func(ctx context.Context, s *session, _ []string) error { return b.change(ctx, s, f, done, do) })(cmd, args)
 	}
 	b.addFlags(cmd, cmd.Name(), "skip", "stop")
 	return cmd
+}
+
+func (b *bulk) change(ctx context.Context, s *session, f recall.Filter, done string, do changer) error {
+	if b.all {
+		f = everyMessage
+	}
+	more, err := b.settle(ctx, s, f, func(how admin.Bulk) (forecast, error) {
+		r, err := do(ctx, s, f, how)
+		return forecast{taken: r.Changed, skipped: len(r.Skipped)}, err
+	})
+	if err != nil {
+		return err
+	}
+	if !more {
+		return b.nothing(s, admin.ChangeResult{})
+	}
+	r, err := do(ctx, s, f, b.how)
+	err = b.wouldStop(err)
+	if err != nil && r.Operation == "" && !isForecast(err) {
+		return err
+	}
+	return cmpErr(err, b.showChanged(s, r, done))
 }
 
 // everyMessage matches all: nothing was published before.
@@ -64,8 +74,8 @@ func holdCommand() *cobra.Command {
 		Long: `Pause the messages that wait and match: they are not delivered until "recall release",
 and lose neither due time nor place. What is in flight is passed over.`,
 		Example: "  recall hold --host api.example.com --reason 'their maintenance'",
-	}, "held", func(ctx context.Context, s *session, f recall.Filter) (recall.ChangeResult, error) {
-		return s.Hold(ctx, f, b.how)
+	}, "held", func(ctx context.Context, s *session, f recall.Filter, how admin.Bulk) (recall.ChangeResult, error) {
+		return s.Hold(ctx, f, how)
 	})
 }
 
@@ -76,8 +86,8 @@ func releaseCommand() *cobra.Command {
 		Short:   "Let held messages go on",
 		Long:    "End the hold of the messages that match; what is overdue runs at once.",
 		Example: "  recall release --host api.example.com",
-	}, "released", func(ctx context.Context, s *session, f recall.Filter) (recall.ChangeResult, error) {
-		return s.Release(ctx, f, b.how)
+	}, "released", func(ctx context.Context, s *session, f recall.Filter, how admin.Bulk) (recall.ChangeResult, error) {
+		return s.Release(ctx, f, how)
 	})
 }
 
@@ -88,8 +98,8 @@ func retryNowCommand() *cobra.Command {
 		Short:   "Make what waits for a retry due at once",
 		Long:    "Make the matches that wait for a retry due at once; attempts that were made still count.",
 		Example: "  recall retry-now --host api.example.com",
-	}, "due now", func(ctx context.Context, s *session, f recall.Filter) (recall.ChangeResult, error) {
-		return s.RetryNow(ctx, f, b.how)
+	}, "due now", func(ctx context.Context, s *session, f recall.Filter, how admin.Bulk) (recall.ChangeResult, error) {
+		return s.RetryNow(ctx, f, how)
 	})
 }
 
@@ -101,8 +111,8 @@ func rescheduleCommand() *cobra.Command {
 		Short:   "Move the next attempt of messages that wait",
 		Long:    "Move the next attempt of the messages that wait and match to --due; attempts that were made still count.",
 		Example: "  recall reschedule --label digest --due 2026-12-01\n  recall reschedule --queue mail --due +2h",
-	}, "moved", func(ctx context.Context, s *session, f recall.Filter) (recall.ChangeResult, error) {
-		return s.Reschedule(ctx, f, due, b.how)
+	}, "moved", func(ctx context.Context, s *session, f recall.Filter, how admin.Bulk) (recall.ChangeResult, error) {
+		return s.Reschedule(ctx, f, due, how)
 	})
 	cmd.Flags().Var(timeFlag{&due}, "due", "when the next attempt is due (required): "+timeHelp)
 	required(cmd, "due")

@@ -43,16 +43,25 @@ func deadRow(d recall.DeadLetter) []string {
 
 func deadGetCommand() *cobra.Command {
 	t := &target{}
+	body, response := false, false
 	cmd := &cobra.Command{
 		Use:     "get ENTRY",
 		Short:   "Show a dead letter, with the response of its endpoint",
 		Long:    "Show a dead letter: the message, why it died, and what its endpoint answered last.",
-		Example: "  recall dlq get 1767225600000-7",
+		Example: "  recall dlq get 1767225600000-7\n  recall dlq get --body 1767225600000-7 > body",
 		Args:    exactly(1, "the id of an entry"),
 		RunE: t.run(func(ctx context.Context, s *session, args []string) error {
 			d, err := s.DeadLetter(ctx, recall.DeadLetterID(args[0]))
 			switch {
 			case err != nil:
+				return err
+			case body:
+				_, err := s.out.Write(d.Message.Body)
+				return err
+			case response && d.Response == nil:
+				return fmt.Errorf("%w: its endpoint has not answered", recall.ErrNotFound)
+			case response:
+				_, err := s.out.Write(d.Response.Body)
 				return err
 			case s.json:
 				return printJSON(s.out, admin.WireDeadLetter(d))
@@ -61,6 +70,11 @@ func deadGetCommand() *cobra.Command {
 		}),
 	}
 	t.addFlags(cmd)
+	cmd.Flags().BoolVar(&body, "body", false, "write the body of the message, byte for byte, and nothing else")
+	cmd.Flags().BoolVar(&response, "response-body", false, "write the body that its endpoint answered, and nothing else")
+	exclusive(cmd, "body", "response-body")
+	exclusive(cmd, "body", "json")
+	exclusive(cmd, "response-body", "json")
 	return cmd
 }
 
@@ -70,7 +84,7 @@ func showDead(s *session, d *recall.DeadLetter) error {
 	}
 	if d.Response != nil {
 		s.say("\nThe last answer, status %d:", d.Response.Status)
-		if err := showContent(s, d.Response.Header, d.Response.Body); err != nil {
+		if err := showContent(s, d.Response.Header, d.Response.Body, "response-body"); err != nil {
 			return err
 		}
 	}
@@ -127,7 +141,7 @@ what dies meanwhile is left alone.`,
 	f := cmd.Flags()
 	f.BoolVar(&d.all, "all", false, "all of them, instead of a filter")
 	f.BoolVarP(&d.yes, "yes", "y", false, "do not ask")
-	f.IntVar(&d.expect, "expect", -1, "refuse unless exactly so many match")
+	f.IntVar(&d.expect, "expect", -1, "refuse unless exactly so many match, counted before the call, which takes no more")
 	f.IntVar(&d.limit, "limit", 0, "take only the oldest so many")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		filter, err := d.filter()

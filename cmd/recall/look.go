@@ -201,11 +201,12 @@ func showMessage(s *session, m *recall.Message) error {
 	if err != nil {
 		return err
 	}
-	return showContent(s, m.Header, m.Body)
+	return showContent(s, m.Header, m.Body, "body")
 }
 
-// showContent writes headers and a body; what is no text only by its size.
-func showContent(s *session, header map[string][]string, body []byte) error {
+// showContent writes headers and a body; what is no text only by its size, and the flag
+// that writes it.
+func showContent(s *session, header map[string][]string, body []byte, flag string) error {
 	for _, name := range sortedKeys(header) {
 		for _, value := range header[name] {
 			s.say("%s: %s", printable(name), printable(value))
@@ -218,6 +219,6 @@ func showContent(s *session, header map[string][]string, body []byte) error {
 		s.say("\n%s", text)
 		return nil
 	}
-	s.say("\n(%d bytes that are no text; --body writes them)", len(body))
+	s.say("\n(%d bytes that are no text; --%s writes them)", len(body), flag)
 	return nil
 }

@@ -3,7 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"testing"
@@ -33,6 +37,26 @@ func TestExitStatus(t *testing.T) {
 		if got := exitStatus(test.err); got != test.want {
 			t.Errorf("%v: got %d, want %d", test.err, got, test.want)
 		}
+	}
+}
+
+// TestServerSteersNoTerminal: what a server writes as an error is shown without its
+// teeth.
+func TestServerSteersNoTerminal(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = io.WriteString(w, `{"code":"internal","error":"\u001b]0;owned\u0007 a\u0000b\u202e\r end"}`)
+	}))
+	defer server.Close()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "count", "--url", server.URL, "--token", "x")
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	out, err := cmd.CombinedOutput()
+	if err == nil || string(out) != "recall: \uFFFD]0;owned\uFFFD a\uFFFDb\uFFFD\uFFFD end\n" {
+		t.Errorf("got %q, %v", out, err)
 	}
 }
 

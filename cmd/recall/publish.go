@@ -1,13 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -34,8 +29,9 @@ its id is written.
 
 With --from-file it publishes the messages of a file, or of standard input with -,
 a JSON object a line: {"url":"https://example.com","body":"aGk=","labels":["x"]},
-where the body is base64. What "recall ls --json" writes is of that form. They are
-published in batches, each of which is durable as a whole.`,
+where the body is base64. What "recall ls --json" writes is of that form, but what is
+held, or shown redacted, is refused. They are published in batches, each of which is
+durable as a whole.`,
 		Example: `  recall publish https://example.com/hook --body '{"user":7}' --delay 1h --label campaign-12
   recall publish --topic news --body-file letter.json
   recall publish --from-file messages.jsonl`,
@@ -99,55 +95,5 @@ func showReceipts(s *session, receipts []recall.TopicReceipt) error {
 			s.say("%s", r.ID)
 		}
 	}
-	return nil
-}
-
-// publishFile publishes the lines of a file, batch by batch. On an error it says how
-// many were published before.
-func (p *publisher) publishFile(ctx context.Context, s *session, _ []string) error {
-	in := s.in
-	if p.file != "-" {
-		file, err := os.Open(p.file)
-		if err != nil {
-			return fmt.Errorf("--from-file: %w", err)
-		}
-		defer file.Close()
-		in = file
-	}
-	lines := json.NewDecoder(bufio.NewReaderSize(in, 1<<20))
-	lines.DisallowUnknownFields()
-	published := 0
-	for last := false; !last; {
-		var batch []recall.Message
-		for len(batch) < p.batch {
-			var m admin.Message
-			err := lines.Decode(&m)
-			if errors.Is(err, io.EOF) {
-				last = true
-				break
-			}
-			if err != nil {
-				return usagef("message %d of the file cannot be read, and %d were published: %w", published+len(batch)+1, published, err)
-			}
-			if m.Delay == 0 && m.NotBefore.IsZero() {
-				m.NotBefore = m.DueAt // as recall ls writes it
-			}
-			batch = append(batch, recall.Message(m))
-		}
-		if len(batch) == 0 {
-			break
-		}
-		lists, err := s.Publish(ctx, batch...)
-		if err != nil {
-			return fmt.Errorf("of the file %d messages were published, and then: %w", published, err)
-		}
-		published += len(batch)
-		for _, receipts := range lists {
-			if err := showReceipts(s, receipts); err != nil {
-				return err
-			}
-		}
-	}
-	s.note("%s published.", countText(published, "message", "messages"))
 	return nil
 }

@@ -5,13 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/recallmq/recall"
 )
 
 // showReport writes what a call about a file has found: lines for people, or JSON
 // with the names of the fields.
 func showReport(c *console, asJSON bool, report fmt.Stringer) error {
 	if asJSON {
-		v, err := withSmallNames(report)
+		v, err := withSmallNames(withLists(report))
 		if err != nil {
 			return err
 		}
@@ -20,6 +22,26 @@ func showReport(c *console, asJSON bool, report fmt.Stringer) error {
 	text, _ := plainText([]byte(strings.TrimRight(report.String(), "\n")))
 	c.say("%s", text)
 	return nil
+}
+
+// withLists is a report whose lists, and the numbers by state, are there when they are
+// empty.
+func withLists(report fmt.Stringer) fmt.Stringer {
+	switch r := report.(type) {
+	case recall.CheckReport:
+		r.Findings = append([]recall.Finding{}, r.Findings...)
+		if r.Messages == nil {
+			r.Messages = map[recall.State]int{}
+		}
+		return r
+	case recall.SalvageReport:
+		r.Findings = append([]recall.Finding{}, r.Findings...)
+		r.Doubts = append([]string{}, r.Doubts...)
+		r.LostMessages = append([]uint64{}, r.LostMessages...)
+		r.LostDeadLetters = append([]uint64{}, r.LostDeadLetters...)
+		return r
+	}
+	return report
 }
 
 // withSmallNames is what encoding/json makes of a value, with a small letter in front

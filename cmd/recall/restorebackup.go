@@ -19,10 +19,11 @@ func restoreBackupCommand() *cobra.Command {
 	cmd := o.command(&cobra.Command{
 		Use:   "restore-backup BACKUP FILE",
 		Short: "Put a checked backup in the place of a file",
-		Long: `Copy a backup beside a file that no process holds, check the copy, and let it take
-the place of the file, in one step. Without --yes it asks before it replaces a
-file; what was in that is gone. What had been published or delivered since the
-backup is as it was then: what was delivered since is delivered again.`,
+		Long: `Copy a backup beside a file, check the copy, and let it take the place of the file,
+in one step. Neither may be held by a process. Without --yes it asks before it
+replaces a file; what was in that is gone, but for its permissions and owner, and a
+link to it is followed. What had been published or delivered since the backup is as it
+was then: what was delivered since is delivered again.`,
 		Example: "  recall restore-backup queue-2026-01-31.db /var/lib/recall/queue.db",
 		Args:    exactly(2, "a backup and the file to replace"),
 	}, func(ctx context.Context, args []string) error { return o.restoreBackup(ctx, args[0], args[1], yes) })
@@ -36,6 +37,9 @@ func (o *offline) restoreBackup(ctx context.Context, backup, file string, yes bo
 		return err
 	}
 	defer in.Close()
+	if err := lockShared(in); err != nil {
+		return fmt.Errorf("%s: %w", backup, err)
+	}
 	from, err := in.Stat()
 	if err != nil {
 		return err

@@ -107,7 +107,8 @@ func openFile(path string, log *slog.Logger) (*recall.Broker, error) {
 // maxFileBody is the largest that the library takes.
 const maxFileBody = 16 << 20
 
-// checkFile refuses what is no file, so that none is made by a slip of the pen.
+// checkFile refuses what is no file, and an empty one, so that no queue is made by a slip
+// of the pen.
 func checkFile(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -115,6 +116,8 @@ func checkFile(path string) error {
 		return fmt.Errorf("--db: %w", err)
 	case !info.Mode().IsRegular():
 		return usagef("--db: %s is not a file", path)
+	case info.Size() == 0:
+		return usagef("--db: %s is empty; recall serve and recall dev make files", path)
 	}
 	return nil
 }
