@@ -36,7 +36,8 @@ type SalvageReport struct {
 	Findings                      []Finding // what is damaged; at most 1,000
 	Omitted                       int       // findings beyond those
 	// Doubts say, for a person, what could not be known: of which messages it is
-	// uncertain whether they were delivered or cancelled.
+	// uncertain whether they were delivered or cancelled. If a meta page or the newest
+	// root is damaged, this is so of what the newest commit says.
 	Doubts []string
 }
 
