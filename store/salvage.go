@@ -186,7 +186,7 @@ func (s *salvage) eachIn(bucket string, values [][]byte, visit func(row wreckRow
 			if err := s.meter.add(int64(len(row.key) + len(row.value))); err != nil {
 				return err
 			}
-			if seen[string(row.key)] {
+			if i > 0 && seen[string(row.key)] {
 				return nil
 			}
 			if len(s.trees) > 1 && i == 0 {
