@@ -54,6 +54,8 @@ type ExamineFuncs struct {
 	Row func(tab Table, seq uint64, rec *Record, body *Body) error
 	// Object is called for every object.
 	Object func(kind byte, name string, value []byte) error
+	// Cancel is the Kind of operations whose sets name what they have taken.
+	Cancel uint8
 	// Load is called with the file, to be read only, if nothing was found.
 	Load func(*Store) error
 }
