@@ -123,7 +123,7 @@ func (r CheckReport) String() string {
 // program's own buckets bears no checksums: of that only the pages are checked.
 func Check(ctx context.Context, path string, progress Progress) (CheckReport, error) {
 	c := &fileCheck{}
-	x, err := store.Examine(ctx, path, store.ExamineFuncs{Row: c.row, Object: c.object, Load: c.build}, progress)
+	x, err := store.Examine(ctx, path, store.ExamineFuncs{Row: c.row, Object: c.object, Cancel: uint8(verbCancel), Load: c.build}, progress)
 	if err != nil {
 		return CheckReport{}, fmt.Errorf("recall: check %s: %w", path, err)
 	}

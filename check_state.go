@@ -86,7 +86,7 @@ func (c *check) marks() {
 	}
 	bearers := map[uint16]int{}
 	for _, b := range c.e.undo.buried {
-		if len(b.seqs) > 0 {
+		if len(b.seqs) > 0 || b.state == burialUndoable && b.mark != 0 { // what it took may all be lost
 			bearers[b.mark] += len(b.seqs)
 			if m := c.e.marks[b.mark]; m == nil || !m.settled || m.number != b.mark {
 				c.fault("the mark %d of a burial is %+v", b.mark, m)

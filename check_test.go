@@ -162,6 +162,21 @@ func TestCheckFinds(t *testing.T) {
 		"no bucket":       {func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("overlay")) }, recall.FindingRow, "bucket is missing"},
 		"events counted":  {func(tx *bolt.Tx) error { return tx.Bucket([]byte("event")).SetSequence(1 << 20) }, recall.FindingNumber, "are counted"},
 		"commits counted": {func(tx *bolt.Tx) error { return tx.Bucket([]byte("journal")).SetSequence(1) }, recall.FindingNumber, "only 1 are counted"},
+		"ids counted": {func(tx *bolt.Tx) error {
+			parts := tx.Bucket([]byte("dedup"))
+			return parts.ForEach(func(k, _ []byte) error { return parts.Bucket(k).SetSequence(0) })
+		}, recall.FindingNumber, "its last row is 1, and 0 are counted"},
+		"no set": {func(tx *bolt.Tx) error {
+			c := tx.Bucket([]byte("tombstone")).Cursor()
+			for k, _ := c.First(); k != nil; k, _ = c.Next() {
+				if len(k) > 17 {
+					if err := c.Delete(); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}, recall.FindingNumber, "it has taken 100 messages, and its sets have 0"},
 		"a segment moved": {func(tx *bolt.Tx) error {
 			records := tx.Bucket([]byte("record"))
 			to, err := records.CreateBucket(binary.BigEndian.AppendUint64(nil, 9))

@@ -58,6 +58,8 @@ func fillFile(t *testing.T, path string) *fullFile {
 			f.messages[id] = body
 		}
 	}
+	id := publish(t, b, recall.Message{URL: "https://a.test/x", Delay: 24 * time.Hour, DeduplicationID: "once", Body: []byte("once")})
+	f.messages[id] = "once"
 	result, err := b.CancelMatching(ctx, recall.Filter{Labels: []string{"taken"}})
 	if err != nil {
 		t.Fatal(err)

@@ -36,7 +36,8 @@ type SalvageReport struct {
 	Findings                      []Finding // what is damaged; at most 1,000
 	Omitted                       int       // findings beyond those
 	// Doubts say, for a person, what could not be known: of which messages it is
-	// uncertain whether they were delivered or cancelled.
+	// uncertain whether they were delivered or cancelled. If a meta page or the newest
+	// root is damaged, this is so of what the newest commit says.
 	Doubts []string
 }
 
@@ -106,7 +107,8 @@ func ranges(list []uint64) string {
 // copied; what is in the program's own buckets has none. It needs memory for the
 // states and the ids of cancelled messages, as an Open does.
 //
-// The copy is synced, and was opened and checked when Salvage returns. It is made of
+// The copy is synced and was checked when Salvage returns. Numbers and counts in it
+// that do not add up are among the Findings. It is made of
 // one file: restore a backup instead where there is one that is new enough.
 //
 // Errors: [ErrForeign] where nothing of Recall's is found, [ErrVersion], [ErrInUse],
@@ -126,25 +128,35 @@ func Salvage(ctx context.Context, from, to string, progress Progress) (SalvageRe
 		return c.object(kind, name, value)
 	}
 	s, err := store.Salvage(ctx, from, to, store.SalvageFuncs{Row: row, Object: object, Cancel: uint8(verbCancel)}, progress)
+	var left []Finding
 	if err == nil {
-		err = checkSalvaged(ctx, to)
+		left, err = checkSalvaged(ctx, to)
 	}
 	if err != nil {
 		return SalvageReport{}, fmt.Errorf("recall: salvage %s: %w", from, err)
 	}
-	return salvageReport(s), nil
+	r := salvageReport(s)
+	r.Findings = append(r.Findings, left...)
+	return r, nil
 }
 
-// checkSalvaged removes a copy that is not sound: that it is, Salvage promises.
-func checkSalvaged(ctx context.Context, to string) error {
+// checkSalvaged removes a copy with damaged pages or rows: that there are none,
+// Salvage promises. What else is wrong with it is returned: it holds what could be
+// read all the same.
+func checkSalvaged(ctx context.Context, to string) (left []Finding, err error) {
 	r, err := Check(ctx, to, nil)
-	if err == nil && !r.OK() {
-		err = fmt.Errorf("%w: the copy is not sound: %s", ErrCorrupt, r.Findings[0])
+	for _, f := range r.Findings {
+		if f.Kind != FindingNumber && f.Kind != FindingMemory {
+			err = fmt.Errorf("%w: the copy is not sound: %s", ErrCorrupt, f)
+			break
+		}
+		f.Text = "the copy: " + f.Text
+		left = append(left, f)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(to))
+		return nil, errors.Join(err, os.Remove(to))
 	}
-	return nil
+	return left, nil
 }
 
 func salvageReport(s store.Salvaged) SalvageReport {

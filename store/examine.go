@@ -54,6 +54,8 @@ type ExamineFuncs struct {
 	Row func(tab Table, seq uint64, rec *Record, body *Body) error
 	// Object is called for every object.
 	Object func(kind byte, name string, value []byte) error
+	// Cancel is the Kind of operations whose sets name what they have taken.
+	Cancel uint8
 	// Load is called with the file, to be read only, if nothing was found.
 	Load func(*Store) error
 }
@@ -78,6 +80,10 @@ func Examine(ctx context.Context, path string, fn ExamineFuncs, progress func(do
 			return x, err
 		}
 		e.damage(err)
+	}
+	if e.oneMeta { // noted last: all else can be looked at by the other
+		e.find(FindingPage, "", "one of the two meta pages is damaged: if it was the newer one, the newest commit is lost; "+
+			"a crash while it was written leaves the same, and then nothing is")
 	}
 	e.meter.finish()
 	return x, nil
@@ -106,6 +112,7 @@ type examiner struct {
 	bitmaps  [tables]map[uint64]*bitset
 	segments [tables]map[uint64]bool
 	commits  uint64 // that are counted
+	oneMeta  bool   // of the two meta pages only one is valid
 }
 
 func (e *examiner) find(kind FindingKind, where, format string, args ...any) {
@@ -206,6 +213,7 @@ func (e *examiner) pages(path string, size int64) error {
 	if !e.sound() {
 		return nil
 	}
+	e.oneMeta = !bothMetas(f, s.pageSize)
 	if e.x.FreePages = s.free; s.freelist == noFreelist {
 		e.x.FreePages = s.unmarked()
 	} else if lost := s.unmarked(); lost > 0 {

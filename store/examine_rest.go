@@ -118,7 +118,8 @@ func (c *operationCheck) end(e *examiner) {
 	if c.alive != 0 {
 		e.find(FindingNumber, where, "its set is folded, and %d of it lives by the bitmap", c.alive)
 	}
-	if n := c.numbers[rowSet] + c.numbers[rowTaken]; c.numbers[rowSet] > 0 && !h.bare && n != h.Count {
+	whole := h.Kind == e.fn.Cancel && h.progress == SetWhole && h.Restored == 0 // all of its set has to be there
+	if n := c.numbers[rowSet] + c.numbers[rowTaken]; (whole || c.numbers[rowSet] > 0) && !h.bare && n != h.Count {
 		e.find(FindingNumber, where, "it has taken %d messages, and its sets have %d", h.Count, n)
 	}
 	if h.Restored != 0 && c.numbers[rowSet] > 0 {
@@ -178,13 +179,25 @@ func (e *examiner) reserved() error {
 			e.damage(corrupt(string(bucketDedup), name, errReserved))
 			return nil
 		}
-		p := partOfKey(name)
-		return e.each(parts.Bucket(name), func(k, row []byte) {
-			if err := decodeReserved(p, k, row, func(Reservation) {}); err != nil {
-				e.damage(corrupt(string(bucketDedup), append(bytes.Clone(name), k...), err))
-			}
-		})
+		return e.reservedPart(name, parts.Bucket(name))
 	})
+}
+
+// reservedPart checks the rows of one part, and that the next one gets a number of
+// its own: it would be written over one that is there.
+func (e *examiner) reservedPart(name []byte, b *bolt.Bucket) error {
+	p, last := partOfKey(name), uint64(0)
+	err := e.each(b, func(k, row []byte) {
+		if err := decodeReserved(p, k, row, func(Reservation) {}); err != nil {
+			e.damage(corrupt(string(bucketDedup), append(bytes.Clone(name), k...), err))
+			return
+		}
+		last = uint64(binary.BigEndian.Uint32(k))
+	})
+	if last > b.Sequence() {
+		e.find(FindingNumber, place(string(bucketDedup), fmt.Sprintf("%x", name)), "its last row is %d, and %d are counted", last, b.Sequence())
+	}
+	return err
 }
 
 // events checks that each event has its number, and that marks do not fall.

@@ -86,6 +86,7 @@ type salvage struct {
 	trees  []*wreckTree
 	dirs   []map[string][]byte // the buckets of each tree: the values of their rows
 	lostIn map[string]bool     // buckets of which something could not be read
+	behind bool                // of the newest commit, which may be lost
 
 	meta     map[string][]byte
 	head     Head
@@ -105,7 +106,8 @@ func (s *salvage) begin() error {
 	if err := s.meter.stage(s.size); err != nil {
 		return err
 	}
-	for _, root := range s.roots() {
+	roots, behind := s.roots()
+	for _, root := range roots {
 		t, dir := s.tree(root.page), map[string][]byte{}
 		whole, err := t.rows(root.page, func(row wreckRow) error {
 			if row.bucket {
@@ -123,6 +125,10 @@ func (s *salvage) begin() error {
 	}
 	if len(s.trees) == 0 {
 		return fmt.Errorf("%w, or nothing of it is left", ErrForeign)
+	}
+	if s.behind = behind; behind {
+		s.fault(FindingPage, "", "", "a meta page, or the root of the newest commit, is damaged")
+		s.doubt("the newest commit may be lost: what it says was delivered or cancelled may be delivered")
 	}
 	for _, name := range allBuckets() {
 		if s.dirs[0][string(name)] == nil {
@@ -180,7 +186,7 @@ func (s *salvage) eachIn(bucket string, values [][]byte, visit func(row wreckRow
 			if err := s.meter.add(int64(len(row.key) + len(row.value))); err != nil {
 				return err
 			}
-			if seen[string(row.key)] {
+			if i > 0 && seen[string(row.key)] {
 				return nil
 			}
 			if len(s.trees) > 1 && i == 0 {

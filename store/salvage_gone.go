@@ -154,21 +154,53 @@ func (s *salvage) operationRow(k, v []byte) error {
 // readRaw looks for such rows in leaves that the tree does not reach, if some were
 // lost.
 func (s *salvage) readRaw() error {
-	lostOps, lostJournal := s.lostIn[string(bucketTombstone)], s.lostIn[string(bucketJournal)]
-	if !lostOps && !lostJournal {
+	lostOps := s.lostIn[string(bucketTombstone)]
+	if !lostOps && !s.lostIn[string(bucketJournal)] && !s.behind {
 		return nil
 	}
-	return s.eachRaw(func(row wreckRow) {
+	late := &lateOperations{commits: sequenceOf(s.dirs[0][string(bucketJournal)]), ids: map[[16]byte]bool{}, rows: map[string][]byte{}}
+	err := s.eachRaw(func(row wreckRow) {
 		switch {
 		case isFinished(row.key):
 			_ = s.finished(row.key, row.value) // of a page that is not ours anything may be damaged
-		case lostOps && len(row.key) >= 17 && s.ops.rows[string(row.key)] == nil:
+		case len(row.key) < 17 || s.ops.rows[string(row.key)] != nil:
+		case lostOps:
 			_ = s.operationRow(row.key, row.value)
+		case s.behind:
+			late.see(row)
 		}
 	})
+	for k, v := range late.rows {
+		if late.ids[[16]byte([]byte(k))] {
+			_ = s.operationRow([]byte(k), v)
+		}
+	}
+	return err
 }
 
-// eachRaw visits the rows of leaves that the newest tree has not reached so far.
+// lateOperations are those that a commit has written which came behind the tree that
+// is read. What else is in pages that nothing points to may be of operations that
+// were dropped: the messages of one that was undone before live.
+type lateOperations struct {
+	commits uint64 // that the tree counts
+	ids     map[[16]byte]bool
+	rows    map[string][]byte
+}
+
+func (l *lateOperations) see(row wreckRow) {
+	id := [16]byte(row.key)
+	if len(row.key) == 17 && row.key[16] == rowHeader {
+		d, err := decodeOperation(id, row.value)
+		if err != nil || d.commit <= l.commits {
+			return
+		}
+		l.ids[id] = true
+	}
+	l.rows[string(row.key)] = row.value
+}
+
+// eachRaw visits the rows of leaves that the newest tree has not reached so far, and
+// of the small buckets in them.
 func (s *salvage) eachRaw(visit func(wreckRow)) error {
 	t := s.trees[0]
 	for id := uint64(2); id < s.pages; id++ {
@@ -186,6 +218,11 @@ func (s *salvage) eachRaw(visit func(wreckRow)) error {
 		for _, row := range rows {
 			if !row.bucket {
 				visit(row)
+				continue
+			}
+			inline, _ := inlineRows(row.value)
+			for _, r := range inline {
+				visit(r)
 			}
 		}
 	}

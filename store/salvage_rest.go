@@ -180,7 +180,7 @@ func (s *salvage) copyEvents(out *salvageWriter) error {
 }
 
 // copyApp copies the caller's own buckets. They bear no checksums: what is damaged
-// in a page that looks sound, nobody can tell.
+// in a page that looks sound, nobody can tell, but for keys out of order.
 func (s *salvage) copyApp(out *salvageWriter) error {
 	for i, t := range s.trees {
 		if value := s.dirs[i][string(bucketApp)]; value != nil {
@@ -199,9 +199,13 @@ func (s *salvage) copyNested(out *salvageWriter, t *wreckTree, path [][]byte, va
 	}
 	var nested []wreckRow
 	before := len(t.lost)
+	var order keyOrder
 	whole, err := t.nested(value, func(row wreckRow) error {
 		if err := s.meter.add(int64(len(row.key) + len(row.value))); err != nil {
 			return err
+		}
+		if _, ok := order.next(row.key, 0); !ok {
+			s.bad(string(bucketApp), row.key, errKeyOrder)
 		}
 		switch {
 		case row.bucket && len(path) < maxNesting:

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -141,7 +143,25 @@ func (s *salvage) isDead(tab Table, seq uint64) bool {
 	return bits != nil && bits.has(seq)
 }
 
-// readBodies returns the bodies of a segment that are whole.
+// keyOrder finds damaged keys that no checksum covers: they are out of order, or
+// there twice.
+type keyOrder struct {
+	last []byte
+	tree int
+}
+
+var errKeyOrder = errors.New("its key, or the one before, is damaged: they are out of order")
+
+// next tells whether a key comes behind the one before it in its tree, and returns
+// the latter.
+func (o *keyOrder) next(key []byte, tree int) (before []byte, ok bool) {
+	before, ok = o.last, o.last == nil || tree != o.tree || bytes.Compare(key, o.last) > 0
+	o.last, o.tree = key, tree
+	return before, ok
+}
+
+// readBodies returns the bodies of a segment that are whole. A body does not say
+// whose it is: where keys are out of order, it is of neither message.
 func (s *salvage) readBodies(tab Table, n uint64, values [][]byte) (bodies map[uint64][]byte, err error) {
 	bodies = map[uint64][]byte{}
 	if values == nil {
@@ -149,8 +169,15 @@ func (s *salvage) readBodies(tab Table, n uint64, values [][]byte) (bodies map[u
 	}
 	name := string(tableNames[tab].body)
 	parts := map[uint64]map[int][]byte{}
-	err = s.eachIn(name, values, func(row wreckRow, _ int) error {
+	var order keyOrder
+	doubtful := map[uint64]bool{}
+	err = s.eachIn(name, values, func(row wreckRow, tree int) error {
 		seq, err := seqOf(n, row.key)
+		if before, ok := order.next(row.key, tree); !ok {
+			s.bad(name, append(seqKey(n), row.key...), errKeyOrder)
+			last, _ := seqOf(n, before) // 0: it is of no message
+			doubtful[seq], doubtful[last] = true, true
+		}
 		if err != nil || len(row.key) != 4 {
 			s.bad(name, append(seqKey(n), row.key...), cmp.Or(err, errShort))
 			return nil
@@ -162,6 +189,9 @@ func (s *salvage) readBodies(tab Table, n uint64, values [][]byte) (bodies map[u
 		return nil
 	})
 	for seq, rows := range parts {
+		if doubtful[seq] {
+			continue
+		}
 		s.name(tab, seq)
 		var whole []byte
 		for i := 0; i < len(rows) && rows[i] != nil; i++ {

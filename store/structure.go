@@ -57,6 +57,13 @@ func readLayout(f io.ReaderAt) (best layout, err error) {
 	return best, nil
 }
 
+// bothMetas tells whether both meta pages are valid.
+func bothMetas(f io.ReaderAt, pageSize int64) bool {
+	_, first := readMetaPage(f, 0)
+	_, second := readMetaPage(f, pageSize)
+	return first && second
+}
+
 func readMetaPage(f io.ReaderAt, at int64) (l layout, ok bool) {
 	page := make([]byte, 80)
 	if _, err := f.ReadAt(page, at); err != nil {

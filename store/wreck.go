@@ -182,24 +182,34 @@ func (t *wreckTree) rows(root uint64, visit func(wreckRow) error) (whole bool, e
 
 // nested visits the rows of a bucket that is the value of a row.
 func (t *wreckTree) nested(value []byte, visit func(wreckRow) error) (whole bool, err error) {
-	const header = 16
-	if len(value) < header {
-		return false, nil
+	if len(value) >= bucketHeader {
+		if root := binary.NativeEndian.Uint64(value); root != 0 {
+			return t.rows(root, visit)
+		}
 	}
-	if root := binary.NativeEndian.Uint64(value); root != 0 {
-		return t.rows(root, visit)
-	}
-	inline := value[header:]
-	if len(inline) < pageHeader || binary.NativeEndian.Uint16(inline[8:]) != flagLeaf {
-		return false, nil
-	}
-	rows, whole := leafRows(inline, int(binary.NativeEndian.Uint16(inline[10:])))
+	rows, whole := inlineRows(value)
 	for _, r := range rows {
 		if err := visit(r); err != nil {
 			return false, err
 		}
 	}
 	return whole, nil
+}
+
+// bucketHeader is the root page and the sequence of a nested bucket.
+const bucketHeader = 16
+
+// inlineRows returns the rows of a nested bucket that is small enough to have no
+// page of its own.
+func inlineRows(value []byte) (rows []wreckRow, whole bool) {
+	if len(value) < bucketHeader+pageHeader || binary.NativeEndian.Uint64(value) != 0 {
+		return nil, false
+	}
+	page := value[bucketHeader:]
+	if binary.NativeEndian.Uint16(page[8:]) != flagLeaf {
+		return nil, false
+	}
+	return leafRows(page, int(binary.NativeEndian.Uint16(page[10:])))
 }
 
 // sequenceOf is the sequence in the header of a nested bucket.
@@ -226,8 +236,9 @@ func (r wreckRoot) newer(than wreckRoot) int {
 }
 
 // roots returns the two newest: those of meta pages that are valid, or else pages
-// that have our buckets in them.
-func (w *wreck) roots() (roots []wreckRoot) {
+// that have our buckets in them. behind tells whether there may have been a newer
+// one: which of the two meta pages is the newer, one that is damaged does not say.
+func (w *wreck) roots() (roots []wreckRoot, behind bool) {
 	var metas []layout
 	for _, at := range []int64{0, w.pageSize} {
 		if l, ok := readMetaPage(w.file, at); ok && l.pageSize == w.pageSize {
@@ -235,13 +246,16 @@ func (w *wreck) roots() (roots []wreckRoot) {
 		}
 	}
 	slices.SortFunc(metas, func(a, b layout) int { return -cmp.Compare(a.txid, b.txid) })
-	for _, l := range metas {
+	behind = len(metas) < 2
+	for i, l := range metas {
 		if r, ok := w.rootAt(l.root); ok {
 			roots = append(roots, r)
+		} else if i == 0 {
+			behind = true
 		}
 	}
 	if len(roots) > 0 {
-		return roots
+		return roots, behind
 	}
 	for id := uint64(2); id < w.pages; id++ {
 		if r, ok := w.rootAt(id); ok {
@@ -249,7 +263,7 @@ func (w *wreck) roots() (roots []wreckRoot) {
 		}
 	}
 	slices.SortStableFunc(roots, wreckRoot.newer)
-	return roots[:min(len(roots), 2)]
+	return roots[:min(len(roots), 2)], true
 }
 
 // rootAt looks at a page; ok is false if it is no root of ours. A root with many
