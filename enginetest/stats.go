@@ -25,7 +25,7 @@ var statsTests = []contractTest{
 		x.wantEnds("of two that an undo has brought back", ends{published: 4, duplicates: 1, cancelled: 3, restored: 2})
 	}},
 	{"what dies is counted, and what a request ends", func(x *fixture) {
-		ids := x.publishMany(2)
+		ids := x.publishDue(2)
 		first := x.claimOne(ids[0])
 		x.cancelSticky(ids[0])
 		x.wantEnds("of a request", ends{published: 2})
