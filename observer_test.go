@@ -93,19 +93,19 @@ func TestObserver(t *testing.T) {
 			return nil
 		})
 		own := http.Header{"Mine": {"1"}}
-		if _, err := f.Publish(ctx, recall.Message{URL: "local:h", Header: own}); err != nil {
+		if _, err := f.Publish(ctx, recall.Message{URL: "local:h", Header: own, Delay: time.Second}); err != nil {
 			t.Fatal(err)
 		}
 		if len(own) != 1 {
 			t.Errorf("the header of the caller was written to: %v", own)
 		}
-		synctest.Wait()
+		sleep(time.Second) // an attempt that begins at once may be seen before its publish is
 		checkLines(t, w.take(), "publish 1: 1 <nil>", "attempt 1 of local:h", "local:h: outcome 1, failure 0, status 0, ")
 
-		if _, err := f.PublishBatch(ctx, []recall.Message{{URL: "http://api.test/", Retries: recall.Retries(0)}, {Queue: "q"}}); err != nil {
+		if _, err := f.PublishBatch(ctx, []recall.Message{{URL: "http://api.test/", Retries: recall.Retries(0), Delay: time.Second}, {Queue: "q"}}); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait()
+		sleep(time.Second)
 		checkLines(t, w.take(), "publish 2: 2 <nil>", "attempt 1 of http://api.test/",
 			"http://api.test/: outcome 3, failure 1, status 503, the endpoint answered 503 Service Unavailable")
 		got, err := f.Receive(t.Context(), "q", 1)
