@@ -308,14 +308,7 @@ func (r *Reference) Claim(ctx context.Context, req recall.ClaimRequest) (res rec
 		return res, err
 	}
 	defer r.mu.Unlock()
-	var waiting []*entry
-	for _, e := range r.live {
-		if !e.inFlight() && !e.held && wanted(e.m.URL, req) && !r.blocked(e) {
-			waiting = append(waiting, e)
-		}
-	}
-	claimOrder(waiting, req.Now)
-	for _, e := range waiting {
+	for _, e := range r.claimable(req) {
 		if due := !e.m.DueAt.After(millis(req.Now)); due && r.shut(&e.m, req.Now) {
 			res.Next = earliest(res.Next, r.nextPeriod(e.m.FlowKey, req.Now))
 			continue

@@ -186,6 +186,29 @@ func (r *Reference) ResetFlow(ctx context.Context, key string, _ time.Time) erro
 	return nil
 }
 
+// claimable returns what waits and may be asked for, in the order of claims.
+func (r *Reference) claimable(req recall.ClaimRequest) (waiting []*entry) {
+	for _, e := range r.live {
+		if !e.inFlight() && !e.held && wanted(e.m.URL, req) && !r.blocked(e) {
+			waiting = append(waiting, e)
+		}
+	}
+	claimOrder(waiting, req.Now)
+	return waiting
+}
+
+// nextOpen is when there is more of what waits for no flow-control key, or zero.
+func (r *Reference) nextOpen(req recall.ClaimRequest) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.claimable(req) {
+		if !r.shut(&e.m, req.Now) {
+			return e.m.DueAt
+		}
+	}
+	return time.Time{}
+}
+
 // claimOrder sorts what waits: what is due by priority and then by its time, and
 // behind that what is not.
 func claimOrder(waiting []*entry, now time.Time) {

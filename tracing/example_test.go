@@ -6,6 +6,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"slices"
 
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
@@ -46,7 +47,8 @@ func Example() {
 	if err := b.Close(context.Background()); err != nil { // attempts have ended, and so have their spans
 		log.Fatal(err)
 	}
-	all := spans.GetSpans()
+	all := spans.GetSpans() // in the order in which they ended
+	slices.SortFunc(all, func(a, b tracetest.SpanStub) int { return a.StartTime.Compare(b.StartTime) })
 	fmt.Println(all[0].Name)
 	fmt.Println(all[1].Name)
 	fmt.Println("one trace:", all[0].SpanContext.TraceID() == all[1].SpanContext.TraceID())
