@@ -5,7 +5,7 @@ import { open, settings, test } from "../harness.mjs";
 const labels = "#f-labels";
 
 test("bulk: type a filter, cancel, undo", async () => {
-  const { page, done } = await open(settings.url + "bulk");
+  const { page, done } = await open(settings.work + "bulk");
   await page.locator(labels).pressSequentially("campaign-1");
   await page.locator("#count", { hasText: /^0$/ }).waitFor();
   await page.locator(labels).pressSequentially("2");
@@ -19,12 +19,12 @@ test("bulk: type a filter, cancel, undo", async () => {
   await page.locator("#taken", { hasText: /^40$/ }).waitFor();
   const run = page.url();
 
-  await page.goto(settings.url + "bulk?labels=campaign-12");
+  await page.goto(settings.work + "bulk?labels=campaign-12");
   assert.equal(await page.locator("#count").textContent(), "0");
   await page.goto(run);
   await page.getByRole("button", { name: "Undo" }).click();
   await page.getByText("Restored: every message").waitFor();
-  await page.goto(settings.url + "bulk?labels=campaign-12");
+  await page.goto(settings.work + "bulk?labels=campaign-12");
   assert.equal(await page.locator("#count").textContent(), "40");
   await done();
 });
