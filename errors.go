@@ -119,11 +119,11 @@ func (e *NotCancellableError) Error() string {
 // Is reports whether target is [ErrNotCancellable].
 func (e *NotCancellableError) Is(target error) bool { return target == ErrNotCancellable }
 
-// UnexpectedCountError says how many pending messages a bulk call found when
-// that was not what its caller expected. Nothing was changed. It matches
+// UnexpectedCountError says how many pending messages, or dead letters, a bulk call
+// found when that was not what its caller expected. Nothing was changed. It matches
 // [ErrUnexpectedCount].
 type UnexpectedCountError struct {
-	Found       int // pending matches
+	Found       int // matches that are pending, or dead letters
 	Least, Most int // what was expected
 }
 
@@ -133,7 +133,7 @@ func (e *UnexpectedCountError) Error() string {
 	if e.Least == e.Most {
 		want = fmt.Sprintf("exactly %d", e.Most)
 	}
-	return fmt.Sprintf("recall: %d pending messages match, %s were expected; nothing was changed", e.Found, want)
+	return fmt.Sprintf("recall: found %d matches, expected %s; nothing was changed", e.Found, want)
 }
 
 // Is reports whether target is [ErrUnexpectedCount].

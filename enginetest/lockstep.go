@@ -39,6 +39,7 @@ func lockstep(t *testing.T, open func(t *testing.T) Harness) {
 			"lift":           p.lift,
 			"whoCancelled":   p.whoCancelled,
 			"deadLetters":    p.deadLetters,
+			"deadMatching":   p.deadMatching,
 			"list":           p.list,
 			"settings":       p.settings,
 			"advance":        p.advance,
