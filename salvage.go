@@ -127,10 +127,11 @@ func Salvage(ctx context.Context, from, to string, progress Progress) (SalvageRe
 		}
 		return c.object(kind, name, value)
 	}
-	s, err := store.Salvage(ctx, from, to, store.SalvageFuncs{Row: row, Object: object, Cancel: uint8(verbCancel)}, progress)
+	p := &salvageProgress{tell: progress}
+	s, err := store.Salvage(ctx, from, to, store.SalvageFuncs{Row: row, Object: object, Cancel: uint8(verbCancel)}, p.copying)
 	var left []Finding
 	if err == nil {
-		left, err = checkSalvaged(ctx, to)
+		left, err = checkSalvaged(ctx, to, p.checking)
 	}
 	if err != nil {
 		return SalvageReport{}, fmt.Errorf("recall: salvage %s: %w", from, err)
@@ -140,11 +141,39 @@ func Salvage(ctx context.Context, from, to string, progress Progress) (SalvageRe
 	return r, nil
 }
 
+// salvageProgress makes one of those of the copying and of the check. The latter reads
+// the copy three times, and of the total, which is told before there is a copy, it
+// has what three readings of the damaged file would take.
+type salvageProgress struct {
+	tell Progress // may be nil
+	copy int64    // what the copying has of the total: two readings
+}
+
+func (p *salvageProgress) copying(done, total int64) {
+	p.copy = total
+	if p.tell != nil {
+		p.tell(done, p.total())
+	}
+}
+
+func (p *salvageProgress) total() int64 { return p.copy + p.copy/2*3 }
+
+func (p *salvageProgress) checking(done, total int64) {
+	if p.tell == nil {
+		return
+	}
+	all := p.total()
+	if done < total {
+		all = p.copy + int64(float64(all-p.copy)*(float64(done)/float64(total)))
+	}
+	p.tell(all, p.total())
+}
+
 // checkSalvaged removes a copy with damaged pages or rows: that there are none,
 // Salvage promises. What else is wrong with it is returned: it holds what could be
 // read all the same.
-func checkSalvaged(ctx context.Context, to string) (left []Finding, err error) {
-	r, err := Check(ctx, to, nil)
+func checkSalvaged(ctx context.Context, to string, progress Progress) (left []Finding, err error) {
+	r, err := Check(ctx, to, progress)
 	for _, f := range r.Findings {
 		if f.Kind != FindingNumber && f.Kind != FindingMemory {
 			err = fmt.Errorf("%w: the copy is not sound: %s", ErrCorrupt, f)

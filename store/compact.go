@@ -47,14 +47,13 @@ func Compact(ctx context.Context, path string, o CompactOptions, progress func(d
 	if size == 0 {
 		return r, fmt.Errorf("%w: there is nothing in it", ErrForeign)
 	}
-	s := newStore(path, nil)
-	if fresh, err := s.inspect(path); err != nil || fresh {
+	c := &compaction{source: newStore(path, nil), path: path, o: o, meter: newMeter(ctx, progress, compactPasses*size), result: Compacted{Before: size}}
+	if fresh, err := c.inspect(); err != nil || fresh {
 		return Compacted{Before: size, After: size}, err
 	}
-	if err := s.open(path); err != nil {
+	if err := c.source.open(path); err != nil {
 		return r, err
 	}
-	c := &compaction{source: s, path: path, o: o, meter: newMeter(ctx, progress, 3*size), result: Compacted{Before: size}}
 	defer c.letGo()
 	if err := guarded(c.run); err != nil {
 		return Compacted{}, err
@@ -71,6 +70,22 @@ type compaction struct {
 	meter  *meter
 	result Compacted
 	closed bool
+}
+
+// compactPasses is how often the bytes of the file are read or written: two readings
+// before it is opened, one for its digest, the copy, and three readings of that.
+const compactPasses = 7
+
+// inspect looks at the file before it is opened.
+func (c *compaction) inspect() (fresh bool, err error) {
+	if err := c.meter.stage(2 * c.result.Before); err != nil {
+		return false, err
+	}
+	c.source.told = c.meter.add
+	if fresh, err = c.source.inspect(c.path); fresh {
+		c.meter.finish()
+	}
+	return fresh, err
 }
 
 // letGo closes the file without a commit.
@@ -111,6 +126,9 @@ func (c *compaction) make(target string) error {
 	if err := c.step("create"); err != nil {
 		return err
 	}
+	if err := c.meter.stage(c.result.Before); err != nil {
+		return err
+	}
 	before, err := digestOf(c.source, c.meter)
 	if err != nil {
 		return err
@@ -121,7 +139,7 @@ func (c *compaction) make(target string) error {
 	if err := c.step("compare"); err != nil {
 		return err
 	}
-	after, size, err := digestAt(target, c.meter)
+	after, size, err := digestAt(target, c.meter, c.result.Before)
 	if err != nil {
 		return fmt.Errorf("the copy: %w", err)
 	}

@@ -143,6 +143,7 @@ func (e *examiner) messagesOf(tab Table, n uint64, records, bodies *bolt.Bucket)
 			return
 		}
 		e.x.Rows++
+		e.records += int64(len(row))
 		e.message(tab, seq, row, parts.take(seq))
 	})
 	for seq := range parts.rows {
