@@ -172,18 +172,19 @@ func (c *compaction) write(target string) error {
 	if err := c.step("sync"); err != nil {
 		return err
 	}
-	if err := finishFile(db, target); err != nil {
-		return err
-	}
-	if err := c.step("permissions"); err != nil {
-		return err
-	}
-	return sameAccess(target, info)
+	return finishFile(db, target, func(f *os.File) error {
+		if err := c.step("permissions"); err != nil {
+			return err
+		}
+		return sameAccess(f, info)
+	})
 }
 
 // finishFile closes a file that was written without syncs, cuts off what bbolt has
-// made it longer by, and puts it on stable storage.
-func finishFile(db *bolt.DB, path string) error {
+// made it longer by, and puts it on stable storage. What change does to it, if it is
+// not nil, is synced with it: nothing of a file may be newer than its last sync when
+// it takes the place of another.
+func finishFile(db *bolt.DB, path string, change func(*os.File) error) error {
 	used := int64(0)
 	err := db.View(func(tx *bolt.Tx) error {
 		used = tx.Size()
@@ -196,16 +197,23 @@ func finishFile(db *bolt.DB, path string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Truncate(used), f.Sync(), f.Close())
+	err = f.Truncate(used)
+	if err == nil && change != nil {
+		err = change(f)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // sameAccess gives the copy the permissions and the owner of the file. Whoever
 // cannot do so would lock others out.
-func sameAccess(target string, info fs.FileInfo) error {
-	if err := os.Chmod(target, info.Mode().Perm()); err != nil {
+func sameAccess(f *os.File, like fs.FileInfo) error {
+	if err := f.Chmod(like.Mode().Perm()); err != nil {
 		return err
 	}
-	return sameOwner(target, info)
+	return sameOwner(f, like)
 }
 
 // replace puts the copy in the place of the file.

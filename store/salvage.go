@@ -268,7 +268,7 @@ func (s *salvage) writeTo(to string) error {
 		return err
 	}
 	s.r.Pages = len(s.trees[0].lost)
-	return finishFile(db, to)
+	return finishFile(db, to, nil)
 }
 
 // copyMeta goes on with numbers that were never given.
