@@ -62,7 +62,7 @@ func (r SalvageReport) String() string {
 	fmt.Fprintf(&b, "pages that could not be read: %d\n", r.LostPages)
 	for name, list := range map[string][]uint64{"messages": r.LostMessages, "dead letters": r.LostDeadLetters} {
 		if len(list) > 0 {
-			fmt.Fprintf(&b, "%s that are lost, by number: %s\n", name, ranges(list))
+			fmt.Fprintf(&b, "%s that are lost, by number: %s\n", name, store.Ranges(list))
 		}
 	}
 	for _, f := range r.Findings {
@@ -75,24 +75,6 @@ func (r SalvageReport) String() string {
 		fmt.Fprintf(&b, "in doubt: %s\n", d)
 	}
 	return b.String()
-}
-
-// ranges writes ascending numbers shortly: 1-3, 7.
-func ranges(list []uint64) string {
-	var parts []string
-	for i := 0; i < len(list); {
-		j := i
-		for j+1 < len(list) && list[j+1] == list[j]+1 {
-			j++
-		}
-		if i == j {
-			parts = append(parts, fmt.Sprint(list[i]))
-		} else {
-			parts = append(parts, fmt.Sprintf("%d-%d", list[i], list[j]))
-		}
-		i = j + 1
-	}
-	return strings.Join(parts, ", ")
 }
 
 // Salvage copies what can be read in a damaged file, which nobody may have open,
