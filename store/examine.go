@@ -111,6 +111,8 @@ type examiner struct {
 
 	bitmaps  [tables]map[uint64]*bitset
 	segments [tables]map[uint64]bool
+	rec      Record // that is looked at
+	body     Body   // and its
 	records  int64  // bytes of them in both tables
 	commits  uint64 // that are counted
 	oneMeta  bool   // of the two meta pages only one is valid
