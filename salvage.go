@@ -84,10 +84,11 @@ func (r SalvageReport) String() string {
 // of pages is damaged, what the commit before had of it counts. Messages keep their ids.
 //
 // What was durably delivered or cancelled stays so, as far as the rows that say it
-// can be read; where they cannot, a message that was gone may be back, and Doubts
-// says of which. What was in flight is pending. Rows with a wrong checksum are never
-// copied; what is in the program's own buckets has none. It needs memory for the
-// states and the ids of cancelled messages, as an Open does.
+// can be read; where they cannot, what older pages say counts. A message that was gone
+// may be back then, and Doubts says of which, and which count as gone by older pages
+// alone. What was in flight is pending. Rows with a wrong checksum are never copied;
+// what is in the program's own buckets has none. It needs memory for the states and
+// the ids of cancelled messages, as an Open does.
 //
 // The copy is synced and was checked when Salvage returns. Numbers and counts in it
 // that do not add up are among the Findings. It is made of
