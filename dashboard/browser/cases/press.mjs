@@ -8,8 +8,7 @@ const isLive = (r) => r.headers()["recall-fragment"] === "live";
 
 // press moves to an element and presses it, without letting go.
 async function press(page, element) {
-  const box = await element.boundingBox();
-  await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+  await element.hover();
   await page.mouse.down();
 }
 
@@ -77,9 +76,8 @@ for (const [name, hold, release] of [
   test(`press: a button outlasts an update, ${name}`, async () => {
     const { page, done } = await open(settings.work + "queues");
     const queue = "exports by " + name;
-    const arrived = page.waitForEvent("requestfinished", isLive);
     await hold(page, page.getByRole("button", { name: "Pause " + queue }));
-    await arrived;
+    await page.waitForEvent("requestfinished", isLive);
     await shown(page);
     await release(page);
     await page.getByText("Paused.").waitFor();
