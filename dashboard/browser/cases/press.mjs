@@ -74,11 +74,13 @@ for (const [name, hold, release] of [
   ["space bar", async (page, button) => { await button.focus(); await page.keyboard.down("Space"); }, (page) => page.keyboard.up("Space")],
 ])
   test(`press: a button outlasts an update, ${name}`, async () => {
-    const { page, done } = await open(settings.work + "queues");
+    const { page, done } = await open(settings.work + "queues", { clock: true });
     const queue = "exports by " + name;
     await hold(page, page.getByRole("button", { name: "Pause " + queue }));
-    await page.waitForEvent("requestfinished", isLive);
-    await shown(page);
+    const arrived = page.waitForEvent("requestfinished", isLive);
+    await page.clock.runFor(2000); // the page renews itself
+    await arrived;
+    await page.evaluate(() => document.title); // what has arrived has been dealt with
     await release(page);
     await page.getByText("Paused.").waitFor();
     await page.getByRole("button", { name: "Resume " + queue }).waitFor();
