@@ -8,8 +8,7 @@ const isLive = (r) => r.headers()["recall-fragment"] === "live";
 
 // press moves to an element and presses it, without letting go.
 async function press(page, element) {
-  const box = await element.boundingBox();
-  await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+  await element.hover();
   await page.mouse.down();
 }
 
@@ -75,12 +74,13 @@ for (const [name, hold, release] of [
   ["space bar", async (page, button) => { await button.focus(); await page.keyboard.down("Space"); }, (page) => page.keyboard.up("Space")],
 ])
   test(`press: a button outlasts an update, ${name}`, async () => {
-    const { page, done } = await open(settings.work + "queues");
+    const { page, done } = await open(settings.work + "queues", { clock: true });
     const queue = "exports by " + name;
-    const arrived = page.waitForEvent("requestfinished", isLive);
     await hold(page, page.getByRole("button", { name: "Pause " + queue }));
+    const arrived = page.waitForEvent("requestfinished", isLive);
+    await page.clock.runFor(2000); // the page renews itself
     await arrived;
-    await shown(page);
+    await page.evaluate(() => document.title); // what has arrived has been dealt with
     await release(page);
     await page.getByText("Paused.").waitFor();
     await page.getByRole("button", { name: "Resume " + queue }).waitFor();
