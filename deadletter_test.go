@@ -68,10 +68,9 @@ func (e *stepSizes) DeleteDead(ctx context.Context, ids []recall.DeadLetterID) (
 // delete them nobody has to read them.
 func TestRetryDeadMatchingInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const size = recall.PageBytes / 2
 		f := openFile(t, nil)
 		handle(t, f.Broker, "local:bad", func(context.Context, *recall.Delivery) error { return recall.Permanent(errNoRoom) })
-		publishMany(t, f.Broker, 8, recall.Message{URL: "local:bad", Body: make([]byte, size), Labels: []string{"a"}})
+		publishMany(t, f.Broker, 20, recall.Message{URL: "local:bad", Body: make([]byte, 1<<20), Labels: []string{"a"}})
 		synctest.Wait()
 		f.opts.NoDispatch = true // nobody else commits
 		f.reopen(t)
@@ -80,7 +79,7 @@ func TestRetryDeadMatchingInMemory(t *testing.T) {
 			do      func(context.Context, recall.Filter, ...recall.CancelOption) (int, error)
 			limit   int
 			commits int64
-		}{{f.DeleteDeadMatching, 3, 1}, {f.RetryDeadMatching, 5, 3}} {
+		}{{f.DeleteDeadMatching, 10, 1}, {f.RetryDeadMatching, 10, 2}} {
 			before := f.Stats().Commits
 			if n, err := step.do(t.Context(), some, recall.Limit(step.limit)); n != step.limit || err != nil {
 				t.Errorf("got %d, %v, want %d", n, err, step.limit)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,7 @@ func (b *bulk) changeCommand(cmd *cobra.Command, done string, do changer) *cobra
 		}
 		return b.run(func(ctx context.Context, s *session, _ []string) error { return b.change(ctx, s, f, done, do) })(cmd, args)
 	}
-	b.addFlags(cmd, cmd.Name(), "skip", "stop")
+	b.addFlags(cmd, strings.ReplaceAll(cmd.Name(), "-", " "), "skip", "stop")
 	return cmd
 }
 
@@ -56,12 +57,13 @@ func (b *bulk) showChanged(s *session, r recall.ChangeResult, done string) error
 	if s.json {
 		return printJSON(s.out, admin.ChangeResult(r))
 	}
+	would := ""
 	if b.how.DryRun {
-		done = "would be " + done
+		would = "would be "
 	}
-	s.say("%s %s.", countText(r.Changed, "message", "messages"), done)
+	s.say("%s %s%s.", countText(r.Changed, "message", "messages"), would, done)
 	if len(r.Skipped) > 0 {
-		s.say("%s in flight passed over.", countText(len(r.Skipped), "message", "messages"))
+		s.say("%s in flight %spassed over.", countText(len(r.Skipped), "message", "messages"), would)
 	}
 	return nil
 }
