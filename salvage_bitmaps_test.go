@@ -68,8 +68,9 @@ func (f *goneFile) image() []byte {
 	return readBytes(f.t, f.path)
 }
 
-// rootOf returns where the page begins that a bucket has in the newest tree.
-func rootOf(t *testing.T, image []byte, bucket string) int {
+// bitmapPage returns where the page begins that the bitmaps of messages have in the
+// newest tree.
+func bitmapPage(t *testing.T, image []byte) int {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "copy.db")
 	if err := os.WriteFile(path, image, 0o600); err != nil {
@@ -82,11 +83,11 @@ func rootOf(t *testing.T, image []byte, bucket string) int {
 	defer db.Close()
 	page := 0
 	err = db.View(func(tx *bolt.Tx) error {
-		page = int(tx.Bucket([]byte(bucket)).Root())
+		page = int(tx.Bucket([]byte("bitmap")).Root())
 		return nil
 	})
 	if err != nil || page == 0 {
-		t.Fatalf("bucket %q has no page of its own (%v)", bucket, err)
+		t.Fatalf("the bitmaps have no page of their own (%v)", err)
 	}
 	return page * os.Getpagesize()
 }
@@ -169,7 +170,7 @@ func TestSalvageLostBitmaps(t *testing.T) {
 	f.cancel(perSegment, 10, true)
 	f.cancel(20, 10, true)
 	image := f.image()
-	destroy(image, rootOf(t, image, "bitmap"))
+	destroy(image, bitmapPage(t, image))
 	f.check(image, 0)
 }
 
@@ -190,8 +191,8 @@ func TestSalvageOldBitmaps(t *testing.T) {
 		f.receipts = append(f.receipts, receipts...)
 	}
 	image := f.image()
-	page := rootOf(t, image, "bitmap")
-	plant(t, image, old, rootOf(t, old, "bitmap"))
+	page := bitmapPage(t, image)
+	plant(t, image, old, bitmapPage(t, old))
 	destroy(image, page)
 	f.check(image, 10)
 }
@@ -215,6 +216,6 @@ func TestSalvageKeepsRestored(t *testing.T) {
 	image := f.image()
 	_, root := metaPage(old, true)
 	plant(t, image, old, root)
-	destroy(image, rootOf(t, image, "bitmap"))
+	destroy(image, bitmapPage(t, image))
 	f.check(image, 0)
 }
