@@ -155,7 +155,7 @@ func fill(t *testing.T, b *recall.Broker) map[string]string {
 		"standing": "standing", "dead": "dead", "deadletter": "dead/" + string(letter), "dead-delete": "dead/delete?id=" + string(letter),
 		"reschedule": "bulk?labels=campaign-12&verb=reschedule&due=2027-01-02T03:04", "reschedule-when": "bulk?labels=campaign-12&verb=reschedule",
 		"reschedule-confirm": "bulk/confirm?labels=campaign-12&verb=reschedule&due=2020-01-02T03:04",
-		"schedule-delete": "schedules/delete?name=nightly-report", "queues": "queues", "flow": "flow",
+		"schedule-delete":    "schedules/delete?name=nightly-report", "queues": "queues", "flow": "flow",
 		"schedules": "schedules", "topics": "topics", "events": "events",
 	}
 }
