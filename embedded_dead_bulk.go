@@ -79,7 +79,7 @@ func (c *deadBulk) take(ctx context.Context) error {
 // walkAll walks to the end, or until the call has taken as many as it may and need
 // not count the others.
 func (c *deadBulk) walkAll(ctx context.Context) error {
-	for done := false; !done && !(c.full() && !c.req.Guard.Set); runtime.Gosched() {
+	for done := false; !done && (!c.full() || c.req.Guard.Set); runtime.Gosched() {
 		var met []uint64
 		met, done = c.slice()
 		if c.names != nil {
