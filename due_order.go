@@ -57,11 +57,14 @@ func (o *laneOrder) find(l *lanes, urls []string, only bool) {
 		urls: slices.Clone(urls), changes: l.changes,
 		lanes: make([][]*lane, len(l.priorities)), ranks: make([]laneHeap, len(l.priorities)),
 	}
+	asked := slices.Clone(urls)
+	if !only {
+		asked = append(asked, "")
+	}
+	slices.Sort(asked)
+	asked = slices.Compact(asked) // a lane that is there twice would be taken from at two places
 	for i, priority := range l.priorities {
-		if ln := l.byKey[laneKey{priority: priority}]; ln != nil && !only {
-			o.lanes[i] = append(o.lanes[i], ln)
-		}
-		for _, url := range urls {
+		for _, url := range asked {
 			if ln := l.byKey[laneKey{url: url, priority: priority}]; ln != nil {
 				o.lanes[i] = append(o.lanes[i], ln)
 			}

@@ -53,6 +53,7 @@ func TestLaneOrder(t *testing.T) {
 		}
 		urls := []string{"local:0", "local:1", "local:2", "local:3", "local:4"}
 		l.orderOf(urls[:rapid.IntRange(0, 5).Draw(t, "handlers before")], only) // and then some came
+		urls = append(urls, rapid.SliceOfN(rapid.SampledFrom(urls), 0, 3).Draw(t, "again")...)
 		order := l.orderOf(urls, only)
 		for len(all) > 0 {
 			i := next()

@@ -148,6 +148,7 @@ func (c *committer) commitKept() {
 func (c *committer) gather(first *request) {
 	c.batch = append(c.batch[:0], c.kept...)
 	c.kept = c.kept[:0]
+	c.company.begin()
 	rows := 0
 	for r, ok := first, true; ok; {
 		if _, alone := r.work.(*loan); alone {

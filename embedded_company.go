@@ -10,25 +10,38 @@ import (
 // next commit began without them, half of all publishers would always find that of the
 // other half under way, and each would wait for two commits instead of one.
 //
-// It is no timer. It lets every goroutine run that is ready to, for as long as one of
-// them queues something; if none is ready it takes less than a microsecond. Only in a
-// process whose goroutines compute for long it is a long time: then commits do without,
-// for longer and longer, until it is short again.
+// It is no timer. It lets goroutines run that are ready to, again for as long as one of
+// them has queued something; if none is ready it takes less than a microsecond. In a
+// process whose goroutines compute for long it can take as long as they like: when it
+// has taken more than companyTime for a commit, the next ones do without, for longer
+// and longer until it is short again.
 type company struct {
-	alone int // commits that are not to wait for any
-	next  int // how many that are the next time
+	spent time.Duration // for this commit
+	alone int           // commits that are not to wait for any
+	next  int           // how many that are the next time
 }
 
 const (
-	companyTime = time.Millisecond // that ready goroutines may take
+	companyTime = time.Millisecond // that ready goroutines may take before a commit
 	leastAlone  = 64               // commits
 	mostAlone   = 4096
 )
 
+// begin is called before each commit.
+func (c *company) begin() {
+	if c.alone > 0 {
+		c.alone-- // and what was spent stays too much
+		return
+	}
+	if c.spent <= companyTime {
+		c.next = 0
+	}
+	c.spent = 0
+}
+
 // comes reports whether a request is in the queue now.
 func (c *company) comes(queue <-chan *request) bool {
-	if c.alone > 0 {
-		c.alone--
+	if c.spent > companyTime {
 		return false
 	}
 	watch := startStopwatch()
@@ -39,10 +52,8 @@ func (c *company) comes(queue <-chan *request) bool {
 
 // took notes how long ready goroutines had the processor.
 func (c *company) took(d time.Duration) {
-	if d <= companyTime {
-		c.next = 0
-		return
+	if c.spent += d; c.spent > companyTime {
+		c.alone = max(c.next, leastAlone)
+		c.next = min(2*c.alone, mostAlone)
 	}
-	c.alone = max(c.next, leastAlone)
-	c.next = min(2*c.alone, mostAlone)
 }

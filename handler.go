@@ -29,7 +29,9 @@ func (b *Broker) delivery(m *Message) *Delivery {
 // Handler takes messages in process. Returning nil means delivered; an error,
 // a panic or runtime.Goexit is a failed attempt, see [Permanent] and
 // [RetryAfter]. Handlers are called from many goroutines at once, at most
-// Options.Slots, and may call the broker with the context they are given.
+// Options.Slots, and may call the broker with the context they are given. Their
+// goroutines are used again, as those of net/http are: what a handler changes of its
+// goroutine – labels of a profile, a thread that it locks – it has to undo.
 //
 // The context ends at the attempt's deadline, and when the patience of
 // [Broker.Close] ends; an attempt that then returns an error is not counted. A

@@ -43,6 +43,20 @@ var claimTests = []contractTest{
 		x.wantClaim(3, ids[6])
 		x.wantClaim(3)
 	}},
+	{"a handler that is named twice is one", func(x *fixture) {
+		ids := x.publishMany(6, url("local:a"))
+		web := x.publishMany(2)
+		x.advance(time.Second)
+		claim := func(handlers ...string) []recall.MessageID { return leaseIDs(x.claim(2, handlers...)) }
+		var got []recall.MessageID
+		for range 5 {
+			got = append(got, claim("local:a", "local:a", "")...)
+		}
+		slices.Sort(got)
+		if want := slices.Concat(ids, web); !slices.Equal(got, want) {
+			x.Errorf("claimed %v, want %v, each once", got, want)
+		}
+	}},
 	{"Next is the earliest due time of what is left", func(x *fixture) {
 		if res := x.claimResult(5); !res.Next.IsZero() {
 			x.Errorf("nothing published: got Next %v", res.Next)
