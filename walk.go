@@ -15,8 +15,8 @@ const walkSlice = 256
 // of the line for a processor, and until then a commit that comes back from the disk
 // may find none.
 const (
-	walkHold     = 4 // slices at most
-	walkHoldTime = 20 * time.Microsecond
+	walkHold     = 12 // slices at most
+	walkHoldTime = 60 * time.Microsecond
 )
 
 // walkTouch is how many entries are fetched ahead: more would push one another
