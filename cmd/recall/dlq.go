@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -133,7 +134,7 @@ func deadChangeCommand(
 		Long: long + `
 
 Name the entries, or give a filter, or --all. It shows how many there are and asks;
-what dies meanwhile is left alone.`,
+if there is another number of them when you have answered, it changes nothing.`,
 		Example: "  recall dlq " + verb + " 1767225600000-7\n  recall dlq " + verb + " --host api.example.com --yes --expect 12",
 	}
 	d.target.addFlags(cmd)
@@ -160,8 +161,8 @@ what dies meanwhile is left alone.`,
 		if cmd.Flags().Changed("limit") && d.limit < 1 || cmd.Flags().Changed("expect") && d.expect < 0 {
 			return usagef("--limit has to be 1 or more, and --expect 0 or more")
 		}
-		if len(args) > 0 && d.limit > 0 {
-			return usagef("--limit means nothing for entries that are named")
+		if len(args) > 0 && (d.limit > 0 || d.expect >= 0) {
+			return usagef("--limit and --expect mean nothing for entries that are named")
 		}
 		return d.run(func(ctx context.Context, s *session, args []string) error { return d.change(ctx, s, args, filter) })(cmd, args)
 	}
@@ -169,6 +170,8 @@ what dies meanwhile is left alone.`,
 }
 
 func (d *deadChange) change(ctx context.Context, s *session, args []string, f recall.Filter) error {
+	slices.Sort(args)
+	args = slices.Compact(args)
 	how, more, err := d.settle(ctx, s, args, f)
 	if err != nil {
 		return err
@@ -194,8 +197,8 @@ func (d *deadChange) change(ctx context.Context, s *session, args []string, f re
 }
 
 // settle asks, unless that was answered beforehand, and returns how to make the call
-// for what matches. What was confirmed by hand is a bound. more tells whether there is
-// anything to do.
+// for what matches. The number that was confirmed by hand is expected. more tells
+// whether there is anything to do.
 func (d *deadChange) settle(ctx context.Context, s *session, args []string, f recall.Filter) (how admin.Bulk, more bool, err error) {
 	how.Limit = d.limit
 	if d.expect >= 0 {
@@ -203,21 +206,20 @@ func (d *deadChange) settle(ctx context.Context, s *session, args []string, f re
 	}
 	take := len(args)
 	switch {
-	case take > 0 && d.expect >= 0 && d.expect != take:
-		return how, false, &recall.UnexpectedCountError{Found: take, Least: d.expect, Most: d.expect}
 	case d.yes:
 		return how, true, nil
 	case take == 0:
-		if take, err = s.CountDeadLetters(ctx, f); err != nil {
+		found, err := s.CountDeadLetters(ctx, f)
+		if err != nil {
 			return how, false, err
 		}
-		if d.expect >= 0 && d.expect != take {
-			return how, false, &recall.UnexpectedCountError{Found: take, Least: d.expect, Most: d.expect}
+		if d.expect >= 0 && d.expect != found {
+			return how, false, &recall.UnexpectedCountError{Found: found, Least: d.expect, Most: d.expect}
 		}
-		if d.limit > 0 {
+		how.ExpectExactly = &found
+		if take = found; d.limit > 0 {
 			take = min(take, d.limit)
 		}
-		how.Limit = take
 	}
 	if take == 0 {
 		return how, false, nil
