@@ -66,7 +66,7 @@ func TestDeleteSchedule(t *testing.T) {
 	web := open(t, b, nil)
 	web.get("/schedules").check(t, http.StatusOK, `formmethod="get" formaction="./schedules/delete"`)
 	web.get("/schedules/delete?"+url.Values{"name": {name}}.Encode()).check(t, http.StatusOK,
-		"Delete this schedule?", "Type <b>s?&amp;/ of the night</b>", "https://example.com/report", "@hourly")
+		"Delete this schedule?", "Type <b class=\"typed\">s?&amp;/ of the night</b>", "https://example.com/report", "@hourly")
 	for _, typed := range []string{"", "other", "s?&/", "S?&/ OF THE NIGHT"} {
 		web.post("/schedules/delete", "name", name, "confirm", typed).check(t, http.StatusBadRequest, "Nothing was changed")
 	}
