@@ -33,7 +33,7 @@ build: ## Build bin/recall
 	@scripts/setup.sh go
 	cd cmd/recall && go build -o ../../bin/recall .
 
-bench: ## Measure against the bare machine and other queues, under an hour; figures and page in bench/results (ARGS="-n 1000000")
+bench: ## Measure against the bare machine and other queues, about twenty minutes; figures and page in bench/results (ARGS="-n 1000000")
 	@scripts/setup.sh go
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . $(ARGS)
@@ -43,10 +43,10 @@ bench-quick: ## The same in a minute or two, at small size
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . -quick -n 10000 -growth 10000,30000 $(ARGS)
 
-bench-full: ## The same as bench and with five million messages, about an hour and 20 GB of disk
+bench-full: ## The same with five million messages, and a million in each other queue: hours, and 20 GB of disk
 	@scripts/setup.sh go
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
-	cd bench && go run . -reps 5 -scale-large $(ARGS)
+	cd bench && go run . -reps 3 -scale-large -full $(ARGS)
 
 bench-services: ## Measure beside PostgreSQL, Redis and the embedded queues (ARGS="-peers 20000")
 	@scripts/setup.sh go

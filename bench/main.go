@@ -68,7 +68,7 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(out)
 	set.IntVar(&f.n, "n", 0, "waiting messages in the big file (default 1,000,000; with -quick 100,000)")
-	set.IntVar(&f.reps, "reps", 0, "how often each measurement is repeated (default 3; with -quick 2)")
+	set.IntVar(&f.reps, "reps", 0, "how often each measurement is repeated (default 1, and 2 beside other queues; with -quick 2 and 1)")
 	set.BoolVar(&f.quick, "quick", false, "small sizes: some minutes, and noisier")
 	set.BoolVar(&f.scaleLarge, "scale-large", false, "let scale also cancel a fiftieth of 5n messages, and growth go on to 5n: many minutes, 20 GB")
 	set.Var(&f.growth, "growth", "comma list of the sizes of growth (default 10000,100000,1000000; with -quick the first two)")
@@ -225,7 +225,7 @@ type sizes struct {
 
 var (
 	fullSizes = sizes{
-		N: 1_000_000, Reps: 3, Window: 2 * time.Second, Writers: []int{1, 16, 64, 256, 1024},
+		N: 1_000_000, Reps: 1, Window: 2 * time.Second, Writers: []int{1, 16, 64, 256, 1024},
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 300_000, HTTP: 100_000,
 		Gap: 300 * time.Millisecond, Small: 10, Growth: []int{10_000, 100_000, 1_000_000},
 		Peers: 100_000, PeerReps: 2, DrainCap: 5 * time.Second, DueFor: 5 * time.Second,
