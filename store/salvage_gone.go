@@ -218,7 +218,7 @@ func (s *salvage) eachRaw(visit func(wreckRow)) error {
 func (s *salvage) eachRawPage(visit func(bucket string, rows []wreckRow)) error {
 	t := s.trees[0]
 	for id := uint64(2); id < s.pages; id++ {
-		if err := s.meter.ctx.Err(); err != nil {
+		if err := s.meter.live(); err != nil {
 			return err
 		}
 		if t.reached(id) && !t.lost[id] {
