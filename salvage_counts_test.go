@@ -66,3 +66,38 @@ func TestSalvageShortJournal(t *testing.T) {
 		t.Errorf("it is not in doubt who has ended:\n%s", r)
 	}
 }
+
+// TestSalvageOlderPage: the bucket of the bitmaps points to an older version of their
+// page, in which nothing is wrong. The commit before had more: it is in doubt who is gone.
+func TestSalvageOlderPage(t *testing.T) {
+	for name, last := range map[string]int{"bits": 20, "segment": 2 * perSegment} {
+		t.Run(name, func(t *testing.T) {
+			f := newGoneFile(t, 2*perSegment+100)
+			f.cancel(0, 10, false)
+			f.cancel(perSegment, 10, true)
+			before := f.image()
+			f.cancel(last, 10, true)
+			msgs := []recall.Message{storyMessage("later", storyBase.Add(time.Hour))} // the fold is then in both trees
+			if _, err := f.e.Insert(t.Context(), msgs, storyBase); err != nil {
+				t.Fatal(err)
+			}
+			image := f.image()
+			now := bitmapPage(t, image) / os.Getpagesize()
+			_, root := metaPage(image, true)
+			bucket := func(page int) []byte {
+				return binary.NativeEndian.AppendUint64([]byte("bitmap"), uint64(page))
+			}
+			at := bytes.Index(image[root:root+os.Getpagesize()], bucket(now))
+			old := bitmapPage(t, before)
+			if at < 0 || bytes.Equal(before[old:old+os.Getpagesize()], image[now*os.Getpagesize():(now+1)*os.Getpagesize()]) {
+				t.Fatalf("the bitmaps were not found in page %d, or are the same as before", now)
+			}
+			plant(t, image, before, old)
+			copy(image[root+at:], bucket(len(image)/os.Getpagesize()-1))
+			r := f.check(image, 0)
+			if !strings.Contains(r.String(), "is older than that of the commit before") {
+				t.Errorf("the older page is not told:\n%s", r)
+			}
+		})
+	}
+}

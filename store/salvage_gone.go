@@ -31,6 +31,9 @@ func (s *salvage) readBitmaps() error {
 			s.dead[tab][n], s.bitmaps[tab][n] = bits, true
 			return nil
 		})
+		if err == nil {
+			err = s.weighBitmaps(tab)
+		}
 		if err != nil {
 			return err
 		}
