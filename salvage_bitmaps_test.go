@@ -162,6 +162,52 @@ func TestSalvageDamagedBitmap(t *testing.T) {
 	}
 }
 
+// TestSalvageDamagedOfStale: of a message that only older pages call gone, the record is
+// damaged. It is neither gone for certain nor known to be lost: it is told to be in doubt.
+func TestSalvageDamagedOfStale(t *testing.T) {
+	f := newGoneFile(t, 100)
+	f.cancel(0, 50, true)
+	f.cancel(50, 20, true)
+	image := f.image()
+	_, root := metaPage(image, true)
+	at := bytes.Index(image[root:root+os.Getpagesize()], []byte{0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 0x00})
+	if at < 0 {
+		t.Fatal("the bitmap was not found")
+	}
+	image[root+at+1] ^= 1
+	row := recordRow(t, image, 5)
+	bad := bytes.Clone(row)
+	bad[len(bad)-1] ^= 1
+	image = bytes.ReplaceAll(image, row, bad)
+	r := f.check(image, 0)
+	if !strings.Contains(r.String(), "1 messages that are damaged count as gone by older pages alone, and may be lost: 5\n") {
+		t.Errorf("the damaged message is not told:\n%s", r)
+	}
+}
+
+// recordRow returns the record of a message of the first segment.
+func recordRow(t *testing.T, image []byte, seq uint16) (row []byte) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "copy.db")
+	if err := os.WriteFile(path, image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	err = db.View(func(tx *bolt.Tx) error {
+		segment := tx.Bucket([]byte("record")).Bucket(make([]byte, 8))
+		row = bytes.Clone(segment.Get(binary.BigEndian.AppendUint16(nil, seq)))
+		return nil
+	})
+	if err != nil || row == nil {
+		t.Fatalf("there is no record of %d (%v)", seq, err)
+	}
+	return row
+}
+
 // TestSalvageLostBitmaps: the page with the bitmaps is lost, and the commit before has
 // another one.
 func TestSalvageLostBitmaps(t *testing.T) {

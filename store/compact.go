@@ -112,7 +112,7 @@ func (c *compaction) run() error {
 }
 
 func (c *compaction) step(name string) error {
-	if err := c.meter.ctx.Err(); err != nil {
+	if err := c.meter.live(); err != nil {
 		return err
 	}
 	if c.o.Step == nil {

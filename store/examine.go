@@ -75,7 +75,11 @@ func Examine(ctx context.Context, path string, fn ExamineFuncs, progress func(do
 		return x, err
 	}
 	e := &examiner{x: &x, fn: fn, meter: newMeter(ctx, progress, 3*size)}
-	if err := guarded(func() error { return e.run(path, size) }); err != nil {
+	err = guarded(func() error { return e.run(path, size) })
+	if e.meter.ended != nil { // whoever was told so may have made a finding of it
+		return x, e.meter.ended
+	}
+	if err != nil {
 		if !errors.Is(err, ErrCorrupt) {
 			return x, err
 		}

@@ -9,6 +9,7 @@ type meter struct {
 	fn    func(done, total int64)
 	total int64
 	told  int64
+	ended error // of the context: what was found after it says nothing
 
 	// The stage: where in the total it begins and how much of it it has, how many
 	// bytes it is, and how many of them are done.
@@ -58,7 +59,15 @@ func (m *meter) now() int64 {
 func (m *meter) tell() error {
 	m.told = m.now()
 	m.fn(m.told, m.total)
-	return m.ctx.Err()
+	return m.live()
+}
+
+// live returns the context's error once it has ended.
+func (m *meter) live() error {
+	if m.ended == nil {
+		m.ended = m.ctx.Err()
+	}
+	return m.ended
 }
 
 // finish is for a call that has succeeded.

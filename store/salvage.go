@@ -68,6 +68,9 @@ func Salvage(ctx context.Context, from, to string, fn SalvageFuncs, progress fun
 		err = s.writeTo(to)
 	}
 	if err == nil {
+		err = s.meter.ended
+	}
+	if err == nil {
 		err = syncDir(filepath.Dir(to))
 	}
 	if err != nil {
@@ -95,6 +98,7 @@ type salvage struct {
 	dead     [tables]map[uint64]*bitset // by bitmaps, journal and folded sets
 	stale    [tables]map[uint64]*bitset // of dead, what only older pages say
 	passed   [tables][]uint64           // that decode, and are not copied for that
+	unsure   [tables]map[uint64]bool    // that are damaged, and not counted as lost for that
 	bitmaps  [tables]map[uint64]bool    // of the newest tree that could be read
 	highest  [tables]uint64
 	ops      *salvagedOps

@@ -31,6 +31,9 @@ func (s *salvage) readBitmaps() error {
 			s.dead[tab][n], s.bitmaps[tab][n] = bits, true
 			return nil
 		})
+		if err == nil {
+			err = s.weighBitmaps(tab)
+		}
 		if err != nil {
 			return err
 		}
@@ -218,7 +221,7 @@ func (s *salvage) eachRaw(visit func(wreckRow)) error {
 func (s *salvage) eachRawPage(visit func(bucket string, rows []wreckRow)) error {
 	t := s.trees[0]
 	for id := uint64(2); id < s.pages; id++ {
-		if err := s.meter.ctx.Err(); err != nil {
+		if err := s.meter.live(); err != nil {
 			return err
 		}
 		if t.reached(id) && !t.lost[id] {

@@ -121,6 +121,8 @@ func (s *salvage) copySegment(out *salvageWriter, tab Table, n uint64, recordVal
 	for seq := range bodies { // without a record
 		if !s.isDead(tab, seq) {
 			s.missing[tab][seq] = true
+		} else if s.isStale(tab, seq) {
+			s.noteUnsure(tab, seq)
 		}
 	}
 	return nil
@@ -130,6 +132,10 @@ func (s *salvage) copySegment(out *salvageWriter, tab Table, n uint64, recordVal
 func (s *salvage) badMessage(tab Table, seq uint64, bucket string, key []byte, err error) {
 	s.lostIn[bucket] = true
 	if seq != 0 && s.isDead(tab, seq) {
+		if s.isStale(tab, seq) {
+			s.bad(bucket, key, err)
+			s.noteUnsure(tab, seq)
+		}
 		return
 	}
 	s.bad(bucket, key, err)

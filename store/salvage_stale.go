@@ -70,7 +70,7 @@ func (s *salvage) readOlder(i int, f *foldedSets) error {
 	for tab := range tables {
 		_, err := t.nested(s.dirs[i][string(tableNames[tab].bitmap)], func(row wreckRow) error {
 			s.staleBitmap(tab, row)
-			return s.meter.ctx.Err()
+			return s.meter.live()
 		})
 		if err != nil {
 			return err
@@ -79,7 +79,7 @@ func (s *salvage) readOlder(i int, f *foldedSets) error {
 	for _, name := range [][]byte{bucketJournal, bucketTombstone} {
 		_, err := t.nested(s.dirs[i][string(name)], func(row wreckRow) error {
 			s.staleRow(row, f)
-			return s.meter.ctx.Err()
+			return s.meter.live()
 		})
 		if err != nil {
 			return err
@@ -197,13 +197,32 @@ func (f *foldedSets) each(visit func(seq uint64)) {
 	}
 }
 
-// passOver notes a message that is whole, and not copied for what older pages say.
-func (s *salvage) passOver(tab Table, seq uint64, record, body []byte) {
+// isStale tells whether only older pages say that a message is gone.
+func (s *salvage) isStale(tab Table, seq uint64) bool {
 	set := s.stale[tab][seq>>segmentBits]
-	var rec Record
-	if set != nil && set.has(seq) && body != nil && s.decode(tab, seq, record, body, &rec) == nil {
-		s.passed[tab] = append(s.passed[tab], seq)
+	return set != nil && set.has(seq)
+}
+
+// passOver notes a message that is not copied for what older pages say.
+func (s *salvage) passOver(tab Table, seq uint64, record, body []byte) {
+	if !s.isStale(tab, seq) {
+		return
 	}
+	var rec Record
+	if body == nil || s.decode(tab, seq, record, body, &rec) != nil {
+		s.noteUnsure(tab, seq)
+		return
+	}
+	s.passed[tab] = append(s.passed[tab], seq)
+}
+
+// noteUnsure notes a message of which not all is whole, and which is not counted as
+// lost for what older pages say.
+func (s *salvage) noteUnsure(tab Table, seq uint64) {
+	if s.unsure[tab] == nil {
+		s.unsure[tab] = map[uint64]bool{}
+	}
+	s.unsure[tab][seq] = true
 }
 
 // doubtStale tells of those.
@@ -211,6 +230,9 @@ func (s *salvage) doubtStale(tab Table, what string) {
 	if list := s.passed[tab]; len(list) > 0 {
 		slices.Sort(list)
 		s.doubt("%d %s count as gone by older pages alone: %s", len(list), what, Ranges(list[:min(len(list), maxNumbers)]))
+	}
+	if list := slices.Sorted(maps.Keys(s.unsure[tab])); len(list) > 0 {
+		s.doubt("%d %s that are damaged count as gone by older pages alone, and may be lost: %s", len(list), what, Ranges(list[:min(len(list), maxNumbers)]))
 	}
 }
 

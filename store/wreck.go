@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -93,19 +94,25 @@ type wreckRow struct {
 }
 
 // leafRows takes the elements of a leaf that lie within it. What is behind one
-// that does not is read all the same: each has a header of its own.
+// that does not is read all the same: each has a header of its own. whole tells
+// whether they are all that was written: the count bears no checksum, but the first
+// key begins where as many headers end, and each behind the value before it.
 func leafRows(data []byte, count int) (rows []wreckRow, whole bool) {
-	whole = true
+	whole = count > 0 || len(bytes.TrimLeft(data[pageHeader:], "\x00")) == 0
+	in := elements{data: data, next: uint64(pageHeader + count*elementSize)}
 	for i := range count {
 		at := pageHeader + i*elementSize
 		if at+elementSize > len(data) {
 			return rows, false
 		}
 		order := binary.NativeEndian
-		flags := order.Uint32(data[at:])
-		from := uint64(at) + uint64(order.Uint32(data[at+4:]))
-		middle := from + uint64(order.Uint32(data[at+8:]))
-		end := middle + uint64(order.Uint32(data[at+12:]))
+		flags, pos, keySize, valueSize := order.Uint32(data[at:]), order.Uint32(data[at+4:]), order.Uint32(data[at+8:]), order.Uint32(data[at+12:])
+		if _, _, err := in.element(at, pos, keySize, valueSize); err != nil {
+			whole = false
+		}
+		from := uint64(at) + uint64(pos)
+		middle := from + uint64(keySize)
+		end := middle + uint64(valueSize)
 		if end > uint64(len(data)) || flags > elementBucket || middle == from {
 			whole = false
 			continue
@@ -115,16 +122,23 @@ func leafRows(data []byte, count int) (rows []wreckRow, whole bool) {
 	return rows, whole
 }
 
-// branchPages returns where the elements of a branch point.
+// branchPages returns where the elements of a branch point, and whether they are all
+// that was written.
 func branchPages(data []byte, count int) (pages []uint64, whole bool) {
+	whole = count > 0
+	in := elements{data: data, next: uint64(pageHeader + count*elementSize)}
 	for i := range count {
 		at := pageHeader + i*elementSize
 		if at+elementSize > len(data) {
 			return pages, false
 		}
-		pages = append(pages, binary.NativeEndian.Uint64(data[at+8:]))
+		order := binary.NativeEndian
+		if _, _, err := in.element(at, order.Uint32(data[at:]), order.Uint32(data[at+4:]), 0); err != nil {
+			whole = false
+		}
+		pages = append(pages, order.Uint64(data[at+8:]))
 	}
-	return pages, count > 0
+	return pages, whole
 }
 
 func (w *wreck) tree(root uint64) *wreckTree {
@@ -182,7 +196,7 @@ func (t *wreckTree) rows(root uint64, visit func(wreckRow) error) (whole bool, e
 
 // nested visits the rows of a bucket that is the value of a row.
 func (t *wreckTree) nested(value []byte, visit func(wreckRow) error) (whole bool, err error) {
-	if len(value) >= bucketHeader {
+	if len(value) == bucketHeader {
 		if root := binary.NativeEndian.Uint64(value); root != 0 {
 			return t.rows(root, visit)
 		}
@@ -200,16 +214,18 @@ func (t *wreckTree) nested(value []byte, visit func(wreckRow) error) (whole bool
 const bucketHeader = 16
 
 // inlineRows returns the rows of a nested bucket that is small enough to have no
-// page of its own.
+// page of its own. If it is said to have one all the same, the number of that is
+// damaged, or the rows are.
 func inlineRows(value []byte) (rows []wreckRow, whole bool) {
-	if len(value) < bucketHeader+pageHeader || binary.NativeEndian.Uint64(value) != 0 {
+	if len(value) < bucketHeader+pageHeader {
 		return nil, false
 	}
 	page := value[bucketHeader:]
 	if binary.NativeEndian.Uint16(page[8:]) != flagLeaf {
 		return nil, false
 	}
-	return leafRows(page, int(binary.NativeEndian.Uint16(page[10:])))
+	rows, whole = leafRows(page, int(binary.NativeEndian.Uint16(page[10:])))
+	return rows, whole && binary.NativeEndian.Uint64(value) == 0
 }
 
 // sequenceOf is the sequence in the header of a nested bucket.
