@@ -95,8 +95,8 @@ func (o *laneOrder) rank(now int64) (best *laneHeap) {
 	return best
 }
 
-// take takes the head out of its lane.
-func (o *laneOrder) take(now int64) {
+// pop takes the head out of its lane.
+func (o *laneOrder) pop(now int64) {
 	h := o.rank(now)
 	heads := *h
 	ln := heads[0].lane

@@ -81,13 +81,13 @@ func (c *claimRun) slice() (more bool) {
 		p, en := e.live.lookup(it.seq)
 		if !en.exists() || !en.waits(it.due) || !e.mayGoLocked(en, it.seq) {
 			e.leftLaneLocked(en, it.due)
-			order.take(now)
+			order.pop(now)
 			ln.dead = max(0, ln.dead-1)
 			skipped++
 			continue
 		}
 		if k := e.flowOf(en); it.due <= now && k != nil && k.room(now) == 0 {
-			order.take(now)
+			order.pop(now)
 			e.parkLocked(k, en, it.seq, now)
 			skipped++
 			continue
@@ -96,7 +96,7 @@ func (c *claimRun) slice() (more bool) {
 			c.next = earlier(time.UnixMilli(it.due), e.nextFlowLocked())
 			return false
 		}
-		order.take(now)
+		order.pop(now)
 		c.claimLocked(p, en, it)
 	}
 	return true

@@ -167,8 +167,8 @@ var All = []Mutant{
 	{
 		Name: "let those who may only look change something in the dashboard",
 		File: "dashboard/security.go",
-		Old:  "http.MethodPost && !v.write && ",
-		New:  "http.MethodPost && !v.write && v == nil && ",
+		Old:  "	if !v.write {\n",
+		New:  "	if !v.write && v == nil {\n",
 		Pkg:  "./dashboard", Run: "TestReadOnly",
 	},
 	{
