@@ -27,13 +27,18 @@ func (e *Engine) Restore(ctx context.Context, id recall.OperationID, now time.Ti
 		return res, recall.ErrNotFound
 	}
 	for {
-		ended, running := e.ended(), false
+		ended, outcome := e.ended(), undone
 		err := e.do(ctx, func(u *unit) error {
-			res, running, err = u.restore(op, now)
+			res, outcome, err = u.restore(op, now)
 			return err
 		})
-		if err != nil || !running {
-			return res, err
+		switch {
+		case err != nil:
+			return recall.RestoreResult{}, err
+		case outcome == tooLate:
+			return recall.RestoreResult{}, recall.ErrUndoExpired
+		case outcome == undone:
+			return res, nil
 		}
 		if err := e.waitFor(ctx, ended); err != nil {
 			return recall.RestoreResult{}, err
@@ -55,35 +60,46 @@ func (e *Engine) waitFor(ctx context.Context, ended <-chan struct{}) error {
 	return ctx.Err()
 }
 
+// undo says what became of an undo.
+type undo int
+
+const (
+	undone       undo = iota // by this call, or before
+	stillRunning             // the call to undo has not returned
+	tooLate                  // what is late once stays late, whatever the clock does
+)
+
 // restore undoes an operation, unless its call is still running.
-func (u *unit) restore(op [16]byte, now time.Time) (res recall.RestoreResult, running bool, err error) {
+func (u *unit) restore(op [16]byte, now time.Time) (res recall.RestoreResult, _ undo, err error) {
 	var kind recall.OperationKind
-	var restored, undo *int64
+	var restored, until *int64
+	var running bool
 	found, err := u.get(`SELECT o.kind, o.restored_ms, o.undo_ms, o.restored, o.lifted,
 			o.running <> 0 AND EXISTS (SELECT 1 FROM @owners w WHERE w.shard = $1 AND w.epoch = o.running)
-		FROM @operations o WHERE o.shard = $1 AND o.id = $2 FOR UPDATE OF o`, []any{op}, &kind, &restored, &undo, &res.Restored, &res.Lifted, &running)
+		FROM @operations o WHERE o.shard = $1 AND o.id = $2 FOR UPDATE OF o`, []any{op}, &kind, &restored, &until, &res.Restored, &res.Lifted, &running)
 	switch {
 	case err != nil:
-		return res, false, err
+		return res, undone, err
 	case !found:
-		return res, false, recall.ErrNotFound
+		return res, undone, recall.ErrNotFound
 	case running:
-		return recall.RestoreResult{}, true, nil
+		return res, stillRunning, nil
 	case kind != recall.OperationCancel:
-		return recall.RestoreResult{}, false, invalid("OperationID", "it is no cancellation")
+		return res, undone, invalid("OperationID", "it is no cancellation")
 	case restored != nil:
-		return res, false, nil
-	case undo == nil || toMS(now) >= *undo:
-		return recall.RestoreResult{}, false, recall.ErrUndoExpired
+		return res, undone, nil
+	case until == nil || toMS(now) >= *until:
+		_, err := u.exec(`UPDATE @operations SET undo_ms = NULL WHERE shard = $1 AND id = $2`, op)
+		return res, tooLate, err
 	}
 	if res, err = u.bringBack(op, now); err != nil {
-		return recall.RestoreResult{}, false, err
+		return res, undone, err
 	}
 	_, err = u.exec(`UPDATE @operations SET restored_ms = $3, restored = $4, lifted = $5 WHERE shard = $1 AND id = $2`,
 		op, toMS(now), res.Restored, res.Lifted)
 	u.claim = true
 	u.ends.restored += int64(res.Restored)
-	return res, false, err
+	return res, undone, err
 }
 
 // bringBack makes what an operation has taken pending again, and lifts its requests

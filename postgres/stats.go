@@ -38,7 +38,7 @@ type sizes struct {
 // How much of the time may go to counting: where a count takes long, the next one has
 // to wait.
 const (
-	quickCount = 20 * time.Millisecond
+	quickCount = time.Second
 	countShare = 20
 )
 
