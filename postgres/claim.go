@@ -73,6 +73,7 @@ func (c *claim) run() (res recall.ClaimResult, err error) {
 	if c.next != never {
 		res.Next = fromMS(c.next)
 	}
+	c.u.idle = len(res.Leases) == 0
 	return res, c.closeRooms()
 }
 

@@ -21,8 +21,8 @@ func (e *Engine) Maintain(ctx context.Context, now time.Time) (next time.Time, e
 		if err := u.expire(now); err != nil {
 			return err
 		}
-		more = false
-		for _, step := range []func(time.Time) (bool, error){u.purge, u.dropEvents, u.dropReservations, u.dropOperations} {
+		more, u.idle = false, true
+		for _, step := range []func(time.Time) (bool, error){u.purge, u.dropEvents, u.dropReservations, u.dropOperations, u.dropCalls} {
 			again, err := step(now)
 			if err != nil {
 				return err

@@ -12,11 +12,16 @@ import (
 var (
 	// transient: the same transaction may do now. Serialisation failure, deadlock,
 	// and a lock that was not there in time.
-	transient = []string{"40001", "40P01", "55P03"}
+	transient = []string{"40001", "40P01", "55P03", codeNotCommitted}
 	// duplicate: another process has made the same thing at the same time. Unique
 	// violation, duplicate schema, table, and object.
 	duplicate = []string{"23505", "42P06", "42P07", "42710"}
 )
+
+// codeNotCommitted is of this package: the connection was lost while the transaction
+// was to be committed, and it was not. As PostgreSQL does, it calls an error of
+// connections 08.
+const codeNotCommitted = "08R01"
 
 // maxTries bounds how often a transaction is made again.
 const maxTries = 20

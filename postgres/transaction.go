@@ -26,9 +26,8 @@ func (e *Engine) Update(ctx context.Context, fn func(recall.EngineTx) error) err
 	}
 	defer conn.Release()
 	u := &unit{e: e, ctx: context.WithoutCancel(ctx)}
-	t := &transaction{u: u}
-	err = pgx.BeginFunc(u.ctx, conn, func(tx pgx.Tx) error {
-		u.tx = tx
+	err = u.run(conn, func(u *unit) error {
+		t := &transaction{u: u}
 		defer func() { t.over = true }()
 		if _, err := u.exec(`SELECT FROM @counters WHERE shard = $1 AND name = '` + counterMessage + `' FOR UPDATE`); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // unit is one transaction, and what is to be told when it is committed.
@@ -16,6 +17,7 @@ type unit struct {
 	// claim, maintain and wake: there is something to claim, background work, and the
 	// end of a lease.
 	claim, maintain, wake bool
+	idle                  bool // it has changed nothing that anybody asks for
 }
 
 // do runs f in a transaction, again from the start when it failed for a reason that
@@ -30,15 +32,24 @@ func (e *Engine) do(ctx context.Context, f func(u *unit) error) error {
 		}
 		defer conn.Release()
 		u = &unit{e: e, ctx: context.WithoutCancel(ctx)}
-		return pgx.BeginFunc(u.ctx, conn, func(tx pgx.Tx) error {
-			u.tx = tx
-			return f(u)
-		})
+		return u.run(conn, f)
 	})
 	if err == nil {
 		u.tell()
 	}
 	return err
+}
+
+// run makes one try.
+func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
+	if u.tx, err = conn.Begin(u.ctx); err != nil {
+		return err
+	}
+	defer func() { _ = u.tx.Rollback(u.ctx) }() // it is over, or what went wrong is known
+	if err := f(u); err != nil {
+		return err
+	}
+	return u.commit()
 }
 
 // tell counts and wakes after the commit.
