@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -236,7 +237,7 @@ func (b *bulk) take(s *step, r *row) {
 
 // matches are what the call would change, in every state.
 func (b *bulk) matches() *where {
-	w := liveMatches(&b.req.Filter, b.req.Now)
+	w := walkMatches(&b.req.Filter, b.req.Now, &b.cursor)
 	w.and("m.seq <= ?", b.asOf)
 	due := func() string { return w.with(toMS(b.due)) + "::bigint" }
 	switch b.kind {
@@ -255,7 +256,6 @@ func (b *bulk) matches() *where {
 // lock locks the next matches, oldest first. A dry run locks nothing.
 func (b *bulk) lock(u *unit, limit int) ([]row, error) {
 	w := b.matches()
-	w.and("m.id > ?", b.cursor)
 	locking := " FOR UPDATE OF m"
 	if b.req.DryRun {
 		locking = ""
@@ -266,7 +266,7 @@ func (b *bulk) lock(u *unit, limit int) ([]row, error) {
 		r.inFlight = state == 1
 		return r, err
 	}, `SELECT m.id, m.state, m.queue, m.blocks, m.flow_key FROM @messages m WHERE `+w.String()+`
-		ORDER BY m.id LIMIT `+w.with(limit)+locking, w.args...)
+		ORDER BY m.id LIMIT `+strconv.Itoa(limit)+locking, w.args...)
 }
 
 // guard refuses a call, before anything is changed, that finds another number of

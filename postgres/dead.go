@@ -78,7 +78,7 @@ func deadMatches(f *recall.Filter, after recall.DeadLetterID) *where {
 	if f.States != nil || !f.DueAfter.IsZero() || !f.DueBefore.IsZero() {
 		return nil
 	}
-	w := &where{}
+	w := &where{dead: true}
 	w.also("m.shard = $1")
 	w.constant(f)
 	if f.MinAttempts > 0 {

@@ -15,15 +15,20 @@ import (
 // where is a condition over the columns of messages or dead letters, by the name m,
 // with its parameters. The first parameter is the shard.
 type where struct {
-	conds []string
-	args  []any // without the shard
+	conds  []string
+	args   []any     // without the shard
+	cursor *[16]byte // the message behind which a walk goes on; nil: it is no walk
+	dead   bool      // it is about dead letters
 }
 
 // with adds a parameter and returns its name.
 func (w *where) with(arg any) string {
 	w.args = append(w.args, arg)
-	return fmt.Sprintf("$%d", len(w.args)+1)
+	return w.name()
 }
+
+// name is that of the parameter that was added last.
+func (w *where) name() string { return fmt.Sprintf("$%d", len(w.args)+1) }
 
 // and adds a condition, in which ? stands for arg.
 func (w *where) and(cond string, arg any) {
@@ -41,8 +46,14 @@ func (w *where) String() string {
 
 // liveMatches are the live messages that f finds at a time. What is to be cancelled
 // when its attempt ends is out of every match.
-func liveMatches(f *recall.Filter, now time.Time) *where {
-	w := &where{}
+func liveMatches(f *recall.Filter, now time.Time) *where { return walkMatches(f, now, nil) }
+
+// walkMatches are those behind a message.
+func walkMatches(f *recall.Filter, now time.Time, cursor *[16]byte) *where {
+	w := &where{cursor: cursor}
+	if cursor != nil {
+		w.and("m.id > ?", *cursor)
+	}
 	w.also("m.shard = $1 AND m.state < 2 AND NOT m.requested")
 	w.constant(f)
 	w.changing(f, now)
@@ -62,9 +73,7 @@ func (w *where) constant(f *recall.Filter) {
 	w.values("schedule", f.Schedules)
 	w.sources(f.CallerIPs)
 	w.values("flow_key", f.FlowKeys)
-	if f.Labels != nil {
-		w.and("m.labels && ?::text[]", storable(f.Labels))
-	}
+	w.labels(f.Labels)
 	w.within("created_ms", f.From, f.To)
 }
 
@@ -85,6 +94,28 @@ func (w *where) values(column string, values []string) {
 	if values != nil {
 		w.and("m."+column+" = ANY(?::text[]) AND m."+column+" <> ''", storable(values))
 	}
+}
+
+// labels are looked up where they are listed in the order of the messages, so that a
+// walk by a label reads those with the label only, from its place on.
+func (w *where) labels(labels []string) {
+	if labels == nil {
+		return
+	}
+	names := storable(labels)
+	if w.dead {
+		w.and("m.labels && ?::text[]", names)
+		return
+	}
+	cond := "l.label = ANY(" + w.with(names) + "::text[])"
+	if len(names) == 1 {
+		w.args[len(w.args)-1] = names[0]
+		cond = "l.label = " + w.name()
+	}
+	if w.cursor != nil {
+		cond += " AND l.id > " + w.with(*w.cursor)
+	}
+	w.also("m.id IN (SELECT l.id FROM @labels l WHERE l.shard = $1 AND " + cond + ")")
 }
 
 func (w *where) hosts(hosts []string) {
