@@ -2,7 +2,6 @@ package postgres_test
 
 import (
 	"context"
-	"os"
 	"testing"
 	"time"
 
@@ -11,8 +10,6 @@ import (
 	"github.com/recallmq/recall/postgres"
 	"github.com/recallmq/recall/postgres/pgtest"
 )
-
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 func TestEngine(t *testing.T) { enginetest.Run(t, harness) }
 

@@ -24,3 +24,9 @@ func Crash(ctx context.Context, e *Engine) error {
 	e.closePool()
 	return err
 }
+
+// Renew does at once what an engine does every few seconds.
+func Renew(ctx context.Context, e *Engine) error {
+	e.renew(ctx)
+	return ctx.Err()
+}

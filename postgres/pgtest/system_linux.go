@@ -1,6 +1,9 @@
 package pgtest
 
-import "syscall"
+import (
+	"os/exec"
+	"syscall"
+)
 
 // attributes: the server is in a group of its own, so that an interrupt of the
 // terminal is not for it, and dies with the process that started it.
@@ -11,3 +14,6 @@ func attributes(who *account) *syscall.SysProcAttr {
 	}
 	return attr
 }
+
+// DieWithParent has a command that is not started yet end with this process.
+func DieWithParent(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

@@ -2,6 +2,13 @@
 
 package pgtest
 
-import "syscall"
+import (
+	"os/exec"
+	"syscall"
+)
 
 func attributes(*account) *syscall.SysProcAttr { return nil }
+
+// DieWithParent has a command that is not started yet end with this process, where the
+// system can do that.
+func DieWithParent(*exec.Cmd) {}
