@@ -56,11 +56,7 @@ func (u *unit) insert(msgs []recall.Message, now time.Time) ([]recall.Receipt, e
 	}
 	receipts := make([]recall.Receipt, 0, len(msgs))
 	for i := range msgs {
-		r, err := a.arrive(msgs[i])
-		if err != nil {
-			return nil, err
-		}
-		receipts = append(receipts, r)
+		receipts = append(receipts, a.arrive(msgs[i]))
 	}
 	if err := a.settings(); err != nil {
 		return nil, err
@@ -94,10 +90,10 @@ func (a *arrivals) begin(msgs []recall.Message) error {
 }
 
 // arrive decides what becomes of one message.
-func (a *arrivals) arrive(m recall.Message) (recall.Receipt, error) {
+func (a *arrivals) arrive(m recall.Message) recall.Receipt {
 	if first, ok := a.first.of(&m); ok {
 		a.u.ends.duplicates++
-		return recall.Receipt{ID: messageID(first.id), CreatedAt: fromMS(first.created), Deduplicated: true}, nil
+		return recall.Receipt{ID: messageID(first.id), CreatedAt: fromMS(first.created), Deduplicated: true}
 	}
 	a.seq++
 	v := &arrival{m: m, seq: a.seq, id: newMessageID(a.created, a.seq)}
@@ -113,10 +109,10 @@ func (a *arrivals) arrive(m recall.Message) (recall.Receipt, error) {
 		a.u.ends.cancelled++
 		r.CancelledBy = operationID(s.id)
 		a.log(&v.m, v.id, recall.Event{State: recall.EventCancelled, At: a.now, Operation: r.CancelledBy})
-		return r, nil
+		return r
 	}
 	a.stored = append(a.stored, v)
-	return r, nil
+	return r
 }
 
 func (a *arrivals) log(m *recall.Message, id [16]byte, ev recall.Event) {

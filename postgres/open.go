@@ -92,7 +92,7 @@ func (e *Engine) begins(ctx context.Context) error {
 	if err := e.readLatest(ctx); err != nil {
 		return err
 	}
-	if _, err := e.reap(ctx); err != nil {
+	if err := e.reap(ctx); err != nil {
 		return err
 	}
 	loops, stop := context.WithCancel(context.Background())

@@ -34,7 +34,7 @@ func (e *Engine) renew(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	if _, err := e.reap(ctx); err == nil {
+	if e.reap(ctx) == nil {
 		hint(e.maintain)
 	}
 }
@@ -44,20 +44,16 @@ const reapPart = 100
 
 // reap makes pending what is in flight at an owner that is gone. The attempt counts;
 // what has none left is a dead letter.
-func (e *Engine) reap(ctx context.Context) (n int, err error) {
-	_, err = e.pool.Exec(ctx, e.sql(`DELETE FROM @owners w USING (SELECT epoch FROM @owners WHERE shard = $1 AND until_us < `+clockUS+`
+func (e *Engine) reap(ctx context.Context) error {
+	_, err := e.pool.Exec(ctx, e.sql(`DELETE FROM @owners w USING (SELECT epoch FROM @owners WHERE shard = $1 AND until_us < `+clockUS+`
 		FOR UPDATE SKIP LOCKED) l WHERE w.shard = $1 AND w.epoch = l.epoch`), e.shard)
-	for err == nil {
-		some := 0
+	for some := reapPart; err == nil && some == reapPart; {
 		err = e.do(ctx, func(u *unit) error {
 			some, err = u.takeBack(`NOT EXISTS (SELECT 1 FROM @owners w WHERE w.shard = $1 AND w.epoch = m.epoch)`, recall.Dead, nil)
 			return err
 		})
-		if n += some; some < reapPart {
-			break
-		}
 	}
-	return n, err
+	return err
 }
 
 // giveBack ends the leases of this engine: their attempts did not happen.
@@ -104,7 +100,8 @@ func (u *unit) takeBack(cond string, o recall.Outcome, arg any) (n int, err erro
 		r.add(n.m.Queue, n.m.Blocks, n.m.FlowKey)
 	}
 	r.open(b)
-	u.claim, u.wake = u.claim || len(ends) > 0, true
+	u.idle = len(ends) == 0
+	u.claim, u.wake = !u.idle, !u.idle
 	return len(ends), b.send()
 }
 

@@ -115,7 +115,7 @@ func (s *Server) await() error {
 			return fmt.Errorf("the server ended: %w: %s", err, s.said())
 		case <-ctx.Done():
 			return fmt.Errorf("the server does not answer: %w: %s", err, s.said())
-		case <-time.After(5 * time.Millisecond):
+		case <-after(5 * time.Millisecond):
 		}
 	}
 }
@@ -132,7 +132,7 @@ func (s *Server) Stop() {
 		_ = s.cmd.Process.Signal(os.Interrupt)
 		select {
 		case <-s.exited:
-		case <-time.After(patience):
+		case <-after(patience):
 			_ = s.cmd.Process.Kill()
 			<-s.exited
 		}
