@@ -44,8 +44,8 @@ func TestBrokers(t *testing.T) {
 		err := b.Handle("local:job", func(_ context.Context, d *recall.Delivery) error {
 			mu.Lock()
 			defer mu.Unlock()
-			if seen[d.Message.ID]++; d.Message.Queue != "" {
-				order = append(order, d.Message.ID)
+			if seen[d.ID]++; d.Queue != "" {
+				order = append(order, d.ID)
 			}
 			arrived <- struct{}{}
 			return nil
