@@ -10,10 +10,10 @@ func (c *check) file(s *store.Store) {
 	ops := c.undoables()
 	standing := &standingCheck{check: c}
 	reserved, reserve := reservedFile()
+	var rec store.Record
 	err := s.Load(store.LoadFuncs{
 		Reserved: reserve,
 		Row: func(tab store.Table, seq uint64, row []byte, st store.State) error {
-			var rec store.Record
 			if err := store.DecodeRecord(seq, row, &rec); err != nil {
 				return err
 			}
@@ -90,11 +90,12 @@ func (c *check) undoables() map[[16]byte]map[uint64]uint16 {
 func (c *check) cancelledRow(seq uint64, rec *store.Record, st store.State, ops map[[16]byte]map[uint64]uint16) {
 	mark, ok := ops[st.Operation][seq]
 	delete(ops[st.Operation], seq)
-	_, en := c.e.live.lookup(seq)
+	p, en := c.e.live.lookup(seq)
 	if !ok || !en.exists() {
 		c.fault("%d can be undone by the file: its entry is %+v, its burial has it: %v", seq, en, ok)
 		return
 	}
+	c.id(p, en, seq, rec)
 	c.sameValues(c.e.live, en, seq, rec)
 	due := rec.Due
 	if st.HasRetry || st.HasDue {
@@ -145,6 +146,7 @@ func (c *check) liveRow(seq uint64, rec *store.Record, st store.State) {
 		c.fault("%d lives by the file, and is not in memory", seq)
 		return
 	}
+	c.id(p, en, seq, rec)
 	c.sameValues(c.e.live, en, seq, rec)
 	if en.phase != phasePending && en.phase != phaseInFlight {
 		return

@@ -25,7 +25,7 @@ func (r CompactReport) String() string {
 // log, what can still be undone, and the program's own buckets.
 //
 // The copy is made beside the file, in <path>.compacting, so it needs room for
-// both. It is synced, read back and compared, gets the file's permissions and owner,
+// both. It gets the file's permissions and owner, is synced, read back and compared,
 // and takes its place by a rename, after which the folder is synced: it is durable when
 // Compact returns. A crash leaves the old file or the new one, whole; an unfinished
 // copy is removed by the next call. A link is followed. Where the file is held by

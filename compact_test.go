@@ -124,7 +124,7 @@ func compactSteps(t *testing.T) (names []string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "q.db")
 	fillFile(t, path)
-	if _, err := recall.CompactStepwise(path, func(step string) error {
+	if _, err := recall.CompactStepwise(path, nil, func(step string) error {
 		names = append(names, step)
 		return nil
 	}); err != nil {
@@ -150,7 +150,7 @@ func TestCompactFailsAtEveryStep(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = recall.CompactStepwise(path, func(step string) error {
+		_, err = recall.CompactStepwise(path, nil, func(step string) error {
 			if step == failing {
 				return broken
 			}
@@ -212,7 +212,7 @@ func TestCompactChild(t *testing.T) {
 	if path == "" {
 		t.Skip("a part of TestCompactKilledAtEveryStep")
 	}
-	_, err := recall.CompactStepwise(path, func(step string) error {
+	_, err := recall.CompactStepwise(path, nil, func(step string) error {
 		if step == os.Getenv(compactStep) {
 			killSelf()
 		}

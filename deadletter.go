@@ -90,110 +90,53 @@ func (b *Broker) RetryDeadLetters(ctx context.Context, ids ...DeadLetterID) ([]R
 	return b.engine.RetryDead(ctx, ids, b.clock.Now())
 }
 
-// deadStep is how many dead letters one commit of a bulk call takes at most.
+// deadStep is how many dead letters one commit takes at most.
 const deadStep = 1000
 
 // DeleteDeadMatching removes the entries of the dead letter queue that match f,
-// oldest first, and returns how many it removed. It takes them in steps of 1,000,
-// each of them durable on its own: if it fails half-way, what was removed stays
-// removed and is counted. What dies after the call began is left alone. The dates
-// of f are those of publication. The only option is [Limit].
+// oldest first, and returns how many it removed. What dies after the call began is
+// left alone. The dates of f are those of publication. [Limit] takes only the
+// oldest. [ExpectAtMost] and [ExpectExactly] refuse the call, before it removes
+// anything, when another number of entries matches: the set is taken from all other
+// calls before it is counted, so none can come or go in between. There are no other
+// options.
 //
-// Errors: [ErrEmptyFilter], [ErrInvalid], [ErrFull], [ErrFailed] (the outcome of
-// the last step is unknown), [ErrClosed], that of ctx. Safe for concurrent use.
+// It removes them in steps of 1,000, each of them durable on its own: if it fails
+// half-way, what was removed stays removed and is counted.
+//
+// Errors: [ErrEmptyFilter], [ErrInvalid], [ErrUnexpectedCount] (nothing was
+// removed), [ErrFull], [ErrFailed] (the outcome of the last step is unknown),
+// [ErrClosed], that of ctx. Safe for concurrent use.
 func (b *Broker) DeleteDeadMatching(ctx context.Context, f Filter, opts ...CancelOption) (int, error) {
-	return b.eachDead(ctx, f, opts, b.engine.DeadIDs, func(ids []DeadLetterID) (int, error) {
-		return b.engine.DeleteDead(ctx, ids)
-	})
+	return b.deadMatching(ctx, f, opts, b.engine.DeleteDeadMatching)
 }
 
 // RetryDeadMatching publishes the entries of the dead letter queue that match f
-// again, like [Broker.RetryDeadLetters], in the steps of
-// [Broker.DeleteDeadMatching], and returns how many it published. Steps are
-// smaller where bodies are large, as they go through memory. One that dies again
-// meanwhile is not taken a second time.
+// again, like [Broker.RetryDeadLetters], and returns how many it published. Options,
+// steps and errors are those of [Broker.DeleteDeadMatching]. Steps are smaller where
+// bodies are large, as they go through memory. One that dies again meanwhile is not
+// taken a second time.
 func (b *Broker) RetryDeadMatching(ctx context.Context, f Filter, opts ...CancelOption) (int, error) {
-	return b.eachDead(ctx, f, opts, b.pageOfDead, func(ids []DeadLetterID) (int, error) {
-		receipts, err := b.engine.RetryDead(ctx, ids, b.clock.Now())
-		return len(receipts), err
-	})
+	return b.deadMatching(ctx, f, opts, b.engine.RetryDeadMatching)
 }
 
-// pageOfDead is DeadIDs of no more entries than a page of ListDead has.
-func (b *Broker) pageOfDead(ctx context.Context, f Filter, after DeadLetterID, limit int) (ids []DeadLetterID, err error) {
-	page, err := b.engine.ListDead(ctx, f, after, limit)
-	for i := range page {
-		ids = append(ids, page[i].ID)
-	}
-	return ids, err
-}
-
-// nextDead is how the next step of a bulk call is found, like [Engine].DeadIDs.
-type nextDead = func(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetterID, error)
-
-// eachDead hands the matches of f to take, a step at a time.
-func (b *Broker) eachDead(
-	ctx context.Context, f Filter, opts []CancelOption, next nextDead, take func([]DeadLetterID) (int, error),
-) (n int, err error) {
+func (b *Broker) deadMatching(
+	ctx context.Context, f Filter, opts []CancelOption, do func(context.Context, DeadMatchingRequest) (int, error),
+) (int, error) {
 	o, err := collectCancel(opts)
 	switch {
 	case f.IsZero():
 		return 0, ErrEmptyFilter
 	case err != nil:
 		return 0, err
-	case o.policies > 0 || o.guard.Set || o.dryRun || o.reason != "" || o.started != nil:
-		return 0, invalid("CancelOption", "dead letters take only Limit")
+	case o.policies > 0 || o.dryRun || o.reason != "" || o.started != nil:
+		return 0, invalid("CancelOption", "dead letters take only Limit, ExpectAtMost and ExpectExactly")
 	}
 	if err := b.checkRead(ctx, f); err != nil {
 		return 0, err
 	}
 	defer b.end()
-	f = f.normalise()
-	last, left, err := b.lastDead(ctx, f, o.limit)
-	if err != nil {
-		return 0, err
-	}
-	for after := DeadLetterID(""); left > 0; {
-		ids, err := next(ctx, f, after, min(left, deadStep))
-		if ids = upTo(ids, last); err != nil || len(ids) == 0 {
-			return n, err
-		}
-		taken, err := take(ids)
-		if n += taken; err != nil {
-			return n, err
-		}
-		after, left = ids[len(ids)-1], left-len(ids)
-	}
-	return n, nil
-}
-
-// lastDead returns how many matches of f there are, at most limit if that is not
-// 0, and the last of them. A bulk call that takes no later ones meets none twice:
-// what it publishes again may die again, and has a higher number then.
-func (b *Broker) lastDead(ctx context.Context, f Filter, limit int) (last DeadLetterID, n int, err error) {
-	most := b.engine.Stats().DeadLetters // with those that arrive meanwhile it might not end
-	if limit > 0 {
-		most = min(most, limit)
-	}
-	for n < most {
-		ids, err := b.engine.DeadIDs(ctx, f, last, min(most-n, deadStep))
-		if err != nil || len(ids) == 0 {
-			return last, n, err
-		}
-		last, n = ids[len(ids)-1], n+len(ids)
-	}
-	return last, n, nil
-}
-
-// upTo cuts a list of dead letters behind last.
-func upTo(ids []DeadLetterID, last DeadLetterID) []DeadLetterID {
-	_, end, _ := last.parse()
-	for i, id := range ids {
-		if _, number, _ := id.parse(); number > end {
-			return ids[:i]
-		}
-	}
-	return ids
+	return do(ctx, DeadMatchingRequest{Filter: f.normalise(), Guard: o.guard, Limit: o.limit, Now: b.clock.Now()})
 }
 
 func (b *Broker) beginDead(ctx context.Context, ids []DeadLetterID) error {

@@ -3,7 +3,6 @@ package recall_test
 import (
 	"context"
 	"errors"
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,48 +53,10 @@ func TestDeadLettersByFilter(t *testing.T) {
 	})
 }
 
-// diesAtOnce is an engine whose RetryDead returns when what it published has
-// died again.
-type diesAtOnce struct{ *enginetest.Reference }
-
-func (e diesAtOnce) RetryDead(ctx context.Context, ids []recall.DeadLetterID, now time.Time) ([]recall.Receipt, error) {
-	defer synctest.Wait()
-	return e.Reference.RetryDead(ctx, ids, now)
-}
-
-// TestRetryDeadMatchingOnce has more dead letters than match, and takes several
-// steps: what dies again in the first is not taken by a later one.
-func TestRetryDeadMatchingOnce(t *testing.T) {
-	for _, test := range []struct {
-		opts []recall.CancelOption
-		want int
-	}{
-		{nil, 1300},
-		{[]recall.CancelOption{recall.Limit(1200)}, 1200},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			b := newBrokerOn(t, diesAtOnce{enginetest.NewReference()}, nil)
-			bury(t, b, 2600)
-			n, err := b.RetryDeadMatching(t.Context(), recall.Filter{Labels: []string{"b"}}, test.opts...)
-			if n != test.want || err != nil {
-				t.Errorf("retry: got %d, %v, want %d", n, err, test.want)
-			}
-			if all := deadLetters(t, b); len(all) != 2600 {
-				t.Errorf("%d dead letters after the retry, want 2600", len(all))
-			}
-		})
-	}
-}
-
-// stepSizes is an engine that notes how many dead letters each commit takes.
+// stepSizes is an engine that notes how many dead letters each call deletes.
 type stepSizes struct {
 	*enginetest.Reference
-	retried, deleted []int
-}
-
-func (e *stepSizes) RetryDead(ctx context.Context, ids []recall.DeadLetterID, now time.Time) ([]recall.Receipt, error) {
-	e.retried = append(e.retried, len(ids))
-	return e.Reference.RetryDead(ctx, ids, now)
+	deleted []int
 }
 
 func (e *stepSizes) DeleteDead(ctx context.Context, ids []recall.DeadLetterID) (int, error) {
@@ -107,22 +68,55 @@ func (e *stepSizes) DeleteDead(ctx context.Context, ids []recall.DeadLetterID) (
 // delete them nobody has to read them.
 func TestRetryDeadMatchingInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const letters, size = 20, 1 << 20
-		engine := &stepSizes{Reference: enginetest.NewReference()}
-		b := newBrokerOn(t, engine, nil)
-		handle(t, b, "local:bad", func(context.Context, *recall.Delivery) error { return recall.Permanent(errNoRoom) })
-		publishMany(t, b, letters, recall.Message{URL: "local:bad", Body: make([]byte, size), Labels: []string{"a"}})
+		f := openFile(t, nil)
+		handle(t, f.Broker, "local:bad", func(context.Context, *recall.Delivery) error { return recall.Permanent(errNoRoom) })
+		publishMany(t, f.Broker, 34, recall.Message{URL: "local:bad", Body: make([]byte, 1<<20), Labels: []string{"a"}})
 		synctest.Wait()
-		f := recall.Filter{Labels: []string{"a"}}
-		if n, err := b.RetryDeadMatching(t.Context(), f); n != letters || err != nil {
-			t.Errorf("retry: got %d, %v, want %d", n, err, letters)
+		f.opts.NoDispatch, f.opts.UpkeepRate = true, 1 // nobody else commits, but for upkeep once
+		f.reopen(t)
+		some := recall.Filter{Labels: []string{"a"}}
+		for _, step := range []struct {
+			do          func(context.Context, recall.Filter, ...recall.CancelOption) (int, error)
+			limit       int
+			least, most int64
+		}{{f.DeleteDeadMatching, 10, 1, 2}, {f.RetryDeadMatching, 24, 3, 4}} {
+			sleep(time.Hour)
+			before := f.Stats().Commits
+			if n, err := step.do(t.Context(), some, recall.Limit(step.limit)); n != step.limit || err != nil {
+				t.Errorf("got %d, %v, want %d", n, err, step.limit)
+			}
+			if n := f.Stats().Commits - before; n < step.least || n > step.most {
+				t.Errorf("%d entries: got %d commits, want %d to %d", step.limit, n, step.least, step.most)
+			}
 		}
-		synctest.Wait()
-		if n, err := b.DeleteDeadMatching(t.Context(), f); n != letters || err != nil {
-			t.Errorf("delete: got %d, %v, want %d", n, err, letters)
+	})
+}
+
+// TestExpectDeadLetters: a guard refuses a call before it takes anything.
+func TestExpectDeadLetters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, nil)
+		bury(t, b, 6)
+		a := recall.Filter{Labels: []string{"a"}}
+		for _, opt := range []recall.CancelOption{recall.ExpectAtMost(2), recall.ExpectExactly(2), recall.ExpectExactly(6)} {
+			for name, do := range map[string]func(context.Context, recall.Filter, ...recall.CancelOption) (int, error){
+				"delete": b.DeleteDeadMatching, "retry": b.RetryDeadMatching,
+			} {
+				n, err := do(t.Context(), a, opt, recall.Limit(1))
+				var refused *recall.UnexpectedCountError
+				if n != 0 || !errors.As(err, &refused) || refused.Found != 3 {
+					t.Errorf("%s: got %d, %v, want it refused with 3 found", name, n, err)
+				}
+			}
 		}
-		if want := []int{8, 8, 4}; !slices.Equal(engine.retried, want) || !slices.Equal(engine.deleted, []int{letters}) {
-			t.Errorf("steps: got %v and %v, want %v and all", engine.retried, engine.deleted, want)
+		if got := len(deadLetters(t, b)); got != 6 {
+			t.Errorf("%d dead letters are left of 6", got)
+		}
+		if n, err := b.DeleteDeadMatching(t.Context(), a, recall.ExpectAtMost(3), recall.Limit(1)); n != 1 || err != nil {
+			t.Errorf("delete one of at most 3: got %d, %v", n, err)
+		}
+		if n, err := b.RetryDeadMatching(t.Context(), a, recall.ExpectExactly(2)); n != 2 || err != nil {
+			t.Errorf("retry exactly 2: got %d, %v", n, err)
 		}
 	})
 }

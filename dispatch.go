@@ -21,10 +21,8 @@ const (
 
 // dispatcher claims messages for free slots and runs their attempts. One
 // goroutine, loop, claims; it sleeps until there is both something that may be
-// claimed and a slot to run it in. Every attempt has a goroutine of its own,
-// which ends the attempt, frees the slot and rings freed: that costs no more
-// than handing the lease to a waiting worker, and survives a handler that ends
-// its goroutine.
+// claimed and a slot to run it in. Attempts run in workers, which end the
+// attempt, free the slot and ring freed.
 type dispatcher struct {
 	*outcomes
 	transport http.RoundTripper
@@ -33,8 +31,9 @@ type dispatcher struct {
 	busy     atomic.Int64   // slots taken; only loop adds, so it never exceeds Slots
 	settling atomic.Int64   // of those, by attempts that wait for a commit
 	running  sync.WaitGroup // attempts; only loop adds
-	freed    chan struct{}  // one hint: a slot was freed
-	wake     chan struct{}  // one hint: the set of handlers changed
+	workers  workers
+	freed    chan struct{} // one hint: a slot was freed
+	wake     chan struct{} // one hint: the set of handlers changed
 	lookout  lookout
 	hint     <-chan struct{}
 	alarm    *alarm // owned by loop
@@ -83,6 +82,7 @@ func startDispatch(b *Broker, claimable <-chan struct{}) *dispatcher {
 		hint:     claimable,
 		alarm:    newAlarm(b.clock),
 		done:     make(chan struct{}),
+		workers:  newWorkers(),
 	}
 	d.transport = b.opts.Transport
 	if d.transport == nil {
@@ -115,6 +115,7 @@ func (d *dispatcher) stop(ctx context.Context) {
 	}
 	d.abort(errShutdown)
 	<-ended
+	d.workers.stop()
 	if d.idle != nil {
 		d.idle.CloseIdleConnections()
 	}
@@ -234,10 +235,10 @@ func (d *dispatcher) start(claiming, attempts context.Context, l *Lease, asked *
 	d.running.Add(1)
 	ctx, cancel := context.WithCancelCause(attempts)
 	d.broker.reach.add(l.Message.ID, cancel, asked)
-	go d.attempt(ctx, cancel, l)
+	d.workers.run(func() { d.attempt(ctx, cancel, l) })
 }
 
-// attempt is the life of one attempt's goroutine.
+// attempt runs in a worker.
 func (d *dispatcher) attempt(ctx context.Context, cancel context.CancelCauseFunc, l *Lease) {
 	defer d.leave()
 	defer cancel(nil)

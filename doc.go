@@ -90,7 +90,7 @@
 // what waits, [Broker.Reschedule] moves it, and [Broker.RetryNow] makes retries
 // due at once, by the same filters, options and records as a cancellation.
 // [Broker.DeleteDeadMatching] and [Broker.RetryDeadMatching] are for the dead
-// letter queue.
+// letter queue, with [Limit], [ExpectAtMost] and [ExpectExactly].
 //
 // # Transactions
 //

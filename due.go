@@ -39,6 +39,8 @@ type lanes struct {
 	plain      *lane  // byKey of the zero key: most messages wait there
 	priorities []int8 // of all lanes, highest first
 	nodes      *btree.FreeListG[dueItem]
+	changes    int          // to byKey, but for lanes of flow-control keys
+	orders     [2]laneOrder // of claims, while they hold the lock: for all, and for consumers only
 }
 
 // dueDegree: wide nodes, because most items are added and removed at the edges.
@@ -55,6 +57,9 @@ func (l *lanes) at(key laneKey) *lane {
 	if ln == nil {
 		ln = &lane{items: btree.NewWithFreeListG(dueDegree, lessDue, l.nodes)}
 		l.byKey[key] = ln
+		if key.flow == "" {
+			l.changes++
+		}
 		if !slices.Contains(l.priorities, key.priority) {
 			l.priorities = append(l.priorities, key.priority)
 			slices.SortFunc(l.priorities, func(a, b int8) int { return cmp.Compare(b, a) })
@@ -69,37 +74,9 @@ func (l *lanes) dropEmpty(url string) {
 		key := laneKey{url: url, priority: priority}
 		if ln := l.byKey[key]; ln != nil && ln.items.Len() == 0 {
 			delete(l.byKey, key)
+			l.changes++
 		}
 	}
-}
-
-// head returns the lane whose first item is to be claimed next: of those for some
-// URLs that are due the one of the highest priority and then the earliest, and if
-// none is due the earliest of all.
-func (l *lanes) head(urls []string, now int64) (best *lane, first dueItem) {
-	for _, priority := range l.priorities {
-		ln, it := l.earliest(urls, priority)
-		if ln == nil || best != nil && !lessDue(it, first) {
-			continue
-		}
-		if best, first = ln, it; it.due <= now {
-			break
-		}
-	}
-	return best, first
-}
-
-func (l *lanes) earliest(urls []string, priority int8) (best *lane, first dueItem) {
-	for _, url := range urls {
-		ln := l.byKey[laneKey{url: url, priority: priority}]
-		if ln == nil {
-			continue
-		}
-		if it, ok := ln.items.Min(); ok && (best == nil || lessDue(it, first)) {
-			best, first = ln, it
-		}
-	}
-	return best, first
 }
 
 // fill adds many items to an empty lane. Ascending inserts leave the nodes of

@@ -32,10 +32,7 @@ func (e *embedded) Claim(ctx context.Context, req ClaimRequest) (ClaimResult, er
 	if e.kept.Load() >= mostKept { // more outcomes would find no room either
 		return ClaimResult{Next: req.Now.Add(fullPause)}, nil
 	}
-	c := &claimRun{e: e, now: req.Now, most: req.Max, urls: req.Handlers}
-	if !req.Only {
-		c.urls = append([]string{""}, req.Handlers...)
-	}
+	c := &claimRun{e: e, now: req.Now, most: req.Max, urls: req.Handlers, only: req.Only}
 	for c.slice() {
 		runtime.Gosched()
 	}
@@ -56,7 +53,8 @@ type claimRun struct {
 	e    *embedded
 	now  time.Time
 	most int
-	urls []string // of lanes
+	urls []string // of local handlers and consumers
+	only bool     // nothing but those
 
 	taken   []*lease
 	next    time.Time  // when there is more
@@ -73,8 +71,9 @@ func (c *claimRun) slice() (more bool) {
 	if e.refillAllLocked(refillBudget) || e.unparkAllLocked(now, claimSkips) {
 		return true
 	}
+	order := e.lanes.orderOf(c.urls, c.only)
 	for skipped := 0; skipped < claimSkips; {
-		ln, it := e.lanes.head(c.urls, now)
+		ln, it := order.head(now)
 		if ln == nil {
 			c.next = e.nextFlowLocked()
 			return false
@@ -82,13 +81,13 @@ func (c *claimRun) slice() (more bool) {
 		p, en := e.live.lookup(it.seq)
 		if !en.exists() || !en.waits(it.due) || !e.mayGoLocked(en, it.seq) {
 			e.leftLaneLocked(en, it.due)
-			ln.items.DeleteMin()
+			order.take(now)
 			ln.dead = max(0, ln.dead-1)
 			skipped++
 			continue
 		}
 		if k := e.flowOf(en); it.due <= now && k != nil && k.room(now) == 0 {
-			ln.items.DeleteMin()
+			order.take(now)
 			e.parkLocked(k, en, it.seq, now)
 			skipped++
 			continue
@@ -97,7 +96,7 @@ func (c *claimRun) slice() (more bool) {
 			c.next = earlier(time.UnixMilli(it.due), e.nextFlowLocked())
 			return false
 		}
-		ln.items.DeleteMin()
+		order.take(now)
 		c.claimLocked(p, en, it)
 	}
 	return true

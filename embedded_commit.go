@@ -106,11 +106,12 @@ type committer struct {
 	begun   bool   // they were taken
 	room    int64  // for them
 	rows    int    // of the batch
+	company company
 	next    uint64 // numbers below were given out, by transactions that have left nothing
 }
 
-// commitLoop takes everything that is queued, makes it one commit, and starts
-// over: group commit without a timer. It leaves when the queue is closed and
+// commitLoop takes everything that is queued or about to be, makes it one commit, and
+// starts over: group commit without a timer. It leaves when the queue is closed and
 // empty.
 func (e *embedded) commitLoop() {
 	defer close(e.committed)
@@ -142,8 +143,8 @@ func (c *committer) commitKept() {
 	}
 }
 
-// gather collects requests until the queue is empty or the commit is large. A
-// request is never split: a large one makes a large commit.
+// gather collects requests until no more come or the commit is large. A request is
+// never split: a large one makes a large commit.
 func (c *committer) gather(first *request) {
 	c.batch = append(c.batch[:0], c.kept...)
 	c.kept = c.kept[:0]
@@ -157,11 +158,10 @@ func (c *committer) gather(first *request) {
 		if rows += r.work.bound().Rows; rows >= commitRows {
 			return
 		}
-		select {
-		case r, ok = <-c.e.queue:
-		default:
+		if len(c.e.queue) == 0 && !c.company.comes(c.e.queue) {
 			return
 		}
+		r, ok = <-c.e.queue
 	}
 }
 

@@ -258,15 +258,18 @@ func (e *embedded) DeleteDead(ctx context.Context, ids []DeadLetterID) (int, err
 	if err := e.checkOpen(ctx); err != nil {
 		return 0, err
 	}
-	w := &redrive{deleted: e.takeDead(ids)}
-	if len(w.deleted) == 0 {
-		return 0, nil
-	}
-	if err := e.submit(ctx, w); err != nil {
-		e.giveBackDead(w.deleted, err)
+	taken, err := e.takeDead(ctx, ids)
+	if err != nil {
 		return 0, err
 	}
-	return len(w.deleted), nil
+	if len(taken.seqs) > 0 {
+		err = e.submit(ctx, &redrive{deleted: taken.seqs})
+	}
+	taken.settle(e, err)
+	if err != nil {
+		return 0, err
+	}
+	return len(taken.seqs), nil
 }
 
 // RetryDead implements [Engine].
@@ -275,34 +278,42 @@ func (e *embedded) RetryDead(ctx context.Context, ids []DeadLetterID, now time.T
 }
 
 // RetryDeadWith implements [Redriver].
-func (e *embedded) RetryDeadWith(ctx context.Context, ids []DeadLetterID, now time.Time, change func(*Message) error) ([]Receipt, error) {
+func (e *embedded) RetryDeadWith(ctx context.Context, ids []DeadLetterID, now time.Time, change func(*Message) error) (receipts []Receipt, err error) {
 	if err := e.checkOpen(ctx); err != nil {
 		return nil, err
 	}
-	taken := e.takeDead(ids)
-	msgs, err := e.readRedrive(taken, now)
+	taken, err := e.takeDead(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { taken.settle(e, err) }() // also if change panics
+	msgs, err := e.readRedrive(taken.seqs, math.MaxInt, now)
 	if err == nil && change != nil {
 		err = changeEach(msgs, change)
 	}
 	if err != nil || len(msgs) == 0 {
-		e.giveBackDead(taken, nil)
 		return nil, err
 	}
+	return e.publishAgain(ctx, msgs, taken.seqs, now)
+}
+
+// publishAgain inserts messages in the commit that removes their dead letters.
+func (e *embedded) publishAgain(ctx context.Context, msgs []Message, seqs []uint64, now time.Time) ([]Receipt, error) {
 	w := new(insertWork)
-	w.deleted = taken
+	w.deleted = seqs
 	if err := w.encode(msgs, now.UnixMilli()); err != nil {
-		e.giveBackDead(taken, nil)
 		return nil, err
 	}
 	if err := e.submit(ctx, w); err != nil {
-		e.giveBackDead(taken, err)
 		return nil, err
 	}
 	return w.receipts(now), nil
 }
 
-// readRedrive returns the messages to publish again, due now.
-func (e *embedded) readRedrive(seqs []uint64, now time.Time) (msgs []Message, err error) {
+// readRedrive returns the messages to publish again, due now: of the first dead
+// letters, up to the one that brings them to a size of most.
+func (e *embedded) readRedrive(seqs []uint64, most int, now time.Time) (msgs []Message, err error) {
+	size := 0
 	err = e.store.View(func(v *store.View) error {
 		for _, seq := range seqs {
 			d, ok, err := readDead(v, seq)
@@ -315,6 +326,9 @@ func (e *embedded) readRedrive(seqs []uint64, now time.Time) (msgs []Message, er
 			// It starts over.
 			d.Message.DueAt, d.Message.Attempts, d.Message.Blocks, d.Message.Root = now, 0, "", ""
 			msgs = append(msgs, d.Message)
+			if size += d.size(); size >= most {
+				return nil
+			}
 		}
 		return nil
 	})
@@ -328,44 +342,6 @@ func changeEach(msgs []Message, change func(*Message) error) error {
 		}
 	}
 	return nil
-}
-
-// takeDead marks the dead letters that ids name, so that no other call takes
-// them too, and returns their numbers in the order of the queue.
-func (e *embedded) takeDead(ids []DeadLetterID) (seqs []uint64) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, id := range ids {
-		died, n, err := id.parse()
-		if err != nil || n > e.dead.visible {
-			continue
-		}
-		p, en := e.dead.lookup(n)
-		if !en.exists() || en.phase != phasePending {
-			continue
-		}
-		if created, _ := p.timesOf(n, en); created != died {
-			continue
-		}
-		e.dead.move(p, en, phaseMarked)
-		seqs = append(seqs, n)
-	}
-	slices.Sort(seqs)
-	return seqs
-}
-
-// giveBackDead undoes takeDead, unless the outcome is unknown.
-func (e *embedded) giveBackDead(seqs []uint64, err error) {
-	if isUnknown(err) {
-		return
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, seq := range seqs {
-		if p, en := e.dead.lookup(seq); en.exists() && en.phase == phaseMarked {
-			e.dead.move(p, en, phasePending)
-		}
-	}
 }
 
 // redrive removes dead letters; with an insertWork around it, in the commit

@@ -80,6 +80,14 @@ type Engine interface {
 	// DeadIDs returns the ids of up to limit dead letters that match f, oldest
 	// first, those after the id `after` if it is not empty.
 	DeadIDs(ctx context.Context, f Filter, after DeadLetterID, limit int) ([]DeadLetterID, error)
+	// DeleteDeadMatching and RetryDeadMatching are DeleteDead and RetryDead of the
+	// matches of req.Filter that were there when the call began, oldest first; a
+	// zero Filter matches everything. The whole set is taken from other calls before
+	// req.Guard is asked and the first of it leaves, so none comes or goes in
+	// between. They may make more than one durable unit; the number is that of the
+	// dead letters that are durably gone, also with an error.
+	DeleteDeadMatching(ctx context.Context, req DeadMatchingRequest) (int, error)
+	RetryDeadMatching(ctx context.Context, req DeadMatchingRequest) (int, error)
 
 	// Hints returns the channels that wake the broker.
 	Hints() Hints
@@ -300,8 +308,17 @@ type CancelMatchingRequest struct {
 	Started func(OperationID)
 }
 
+// DeadMatchingRequest is what [Engine.DeleteDeadMatching] and
+// [Engine.RetryDeadMatching] need.
+type DeadMatchingRequest struct {
+	Filter Filter
+	Guard  Guard // of the matches; Limit does not make their number smaller
+	Limit  int   // take only the oldest; 0: no limit
+	Now    time.Time
+}
+
 // Guard is what a bulk call expects: refuse it, before anything is changed,
-// unless the number of pending matches is within the bounds.
+// unless the number of pending matches, or of dead letters, is within the bounds.
 type Guard struct {
 	Set         bool
 	Least, Most int

@@ -1,6 +1,7 @@
 package recall
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -99,31 +100,41 @@ func (e *BatchError) Error() string {
 // Unwrap returns what was wrong with the message.
 func (e *BatchError) Unwrap() error { return e.Err }
 
-// NotCancellableError names the message in flight that ended a cancellation.
-// What was cancelled before it stays cancelled. It matches [ErrNotCancellable].
+// NotCancellableError names the message in flight that ended a cancellation, or
+// another bulk call. What was cancelled before it stays cancelled. It matches [ErrNotCancellable].
 type NotCancellableError struct {
 	ID        MessageID // the blocker
 	State     State     // its state: StateInFlight
 	Cancelled int       // messages cancelled before it, by this call
+	// Operation is the kind of a bulk call that does not cancel: then Cancelled are
+	// those that it held, released or moved before. Otherwise it is empty.
+	Operation OperationKind
+}
+
+// participles say what has become of the messages that a bulk call took.
+var participles = map[OperationKind]string{
+	"": "cancelled", OperationHold: "held", OperationRelease: "released",
+	OperationReschedule: "rescheduled", OperationRetryNow: "made due at once",
 }
 
 // Error implements error.
 func (e *NotCancellableError) Error() string {
+	done := cmp.Or(participles[e.Operation], "changed")
 	if e.Cancelled == 0 {
-		return fmt.Sprintf("recall: message %s is %s and cannot be cancelled", e.ID, e.State)
+		return fmt.Sprintf("recall: message %s is %s and cannot be %s", e.ID, e.State, done)
 	}
-	return fmt.Sprintf("recall: message %s is %s and cannot be cancelled; %d messages were cancelled before it",
-		e.ID, e.State, e.Cancelled)
+	return fmt.Sprintf("recall: message %s is %s and cannot be %s; %d messages were %s before it",
+		e.ID, e.State, done, e.Cancelled, done)
 }
 
 // Is reports whether target is [ErrNotCancellable].
 func (e *NotCancellableError) Is(target error) bool { return target == ErrNotCancellable }
 
-// UnexpectedCountError says how many pending messages a bulk call found when
-// that was not what its caller expected. Nothing was changed. It matches
+// UnexpectedCountError says how many pending messages, or dead letters, a bulk call
+// found when that was not what its caller expected. Nothing was changed. It matches
 // [ErrUnexpectedCount].
 type UnexpectedCountError struct {
-	Found       int // pending matches
+	Found       int // matches that are pending, or dead letters
 	Least, Most int // what was expected
 }
 
@@ -133,7 +144,7 @@ func (e *UnexpectedCountError) Error() string {
 	if e.Least == e.Most {
 		want = fmt.Sprintf("exactly %d", e.Most)
 	}
-	return fmt.Sprintf("recall: %d pending messages match, %s were expected; nothing was changed", e.Found, want)
+	return fmt.Sprintf("recall: found %d matches, expected %s; nothing was changed", e.Found, want)
 }
 
 // Is reports whether target is [ErrUnexpectedCount].

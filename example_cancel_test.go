@@ -169,7 +169,7 @@ func ExampleUnexpectedCountError() {
 	fmt.Println(err)
 	// Output:
 	// found 500
-	// recall: 500 pending messages match, at most 10 were expected; nothing was changed
+	// recall: found 500 matches, expected at most 10; nothing was changed
 }
 
 // Look, then take exactly what was seen or nothing.

@@ -80,6 +80,6 @@ func FoldAll(engine Engine) error {
 func foldMore(_ int, more bool, err error) (bool, error) { return more, err }
 
 // CompactStepwise is Compact with a seam before each of its steps.
-func CompactStepwise(path string, step func(string) error) (CompactReport, error) {
-	return compact(context.Background(), path, nil, store.CompactOptions{Step: step})
+func CompactStepwise(path string, progress Progress, step func(string) error) (CompactReport, error) {
+	return compact(context.Background(), path, progress, store.CompactOptions{Step: step})
 }

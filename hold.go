@@ -2,6 +2,7 @@ package recall
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -78,5 +79,10 @@ func (b *Broker) change(ctx context.Context, f Filter, req ChangeRequest, opts [
 	defer b.end()
 	req.Filter = f.normalise()
 	b.fill(ctx, &req.CancelMatchingRequest, &o)
-	return c.Change(ctx, req)
+	result, err := c.Change(ctx, req)
+	var stop *NotCancellableError
+	if errors.As(err, &stop) {
+		stop.Operation = req.Kind
+	}
+	return result, err
 }

@@ -349,15 +349,32 @@ func (m *model) update(t *rapid.T) {
 
 func (m *model) deleteDead(t *rapid.T) {
 	f := recall.Filter{Labels: []string{rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "label")}}
-	var want int
-	for _, x := range slices.Clone(m.dead) {
-		if f.Matches(&x.msg) {
-			m.dead = slices.DeleteFunc(m.dead, func(o *modelMessage) bool { return o == x })
-			m.gone = append(m.gone, x)
+	matches := func(x *modelMessage) bool { return f.Matches(&x.msg) }
+	want := 0
+	for _, x := range m.dead {
+		if matches(x) {
 			want++
 		}
 	}
-	if n, err := m.broker.DeleteDeadMatching(context.Background(), f); err != nil || n != want {
+	var opts []recall.CancelOption
+	if rapid.Bool().Draw(t, "guarded") {
+		expected := rapid.IntRange(0, 3).Draw(t, "expected")
+		opts = append(opts, recall.ExpectExactly(expected))
+		if expected != want {
+			n, err := m.broker.DeleteDeadMatching(context.Background(), f, opts...)
+			if n != 0 || !errors.Is(err, recall.ErrUnexpectedCount) {
+				t.Fatalf("DeleteDeadMatching of %d, of which there are %d: got %d, %v", expected, want, n, err)
+			}
+			return
+		}
+	}
+	for _, x := range m.dead {
+		if matches(x) {
+			m.gone = append(m.gone, x)
+		}
+	}
+	m.dead = slices.DeleteFunc(m.dead, matches)
+	if n, err := m.broker.DeleteDeadMatching(context.Background(), f, opts...); err != nil || n != want {
 		t.Fatalf("DeleteDeadMatching: got %d, %v, want %d", n, err, want)
 	}
 }

@@ -62,7 +62,7 @@ func (r SalvageReport) String() string {
 	fmt.Fprintf(&b, "pages that could not be read: %d\n", r.LostPages)
 	for name, list := range map[string][]uint64{"messages": r.LostMessages, "dead letters": r.LostDeadLetters} {
 		if len(list) > 0 {
-			fmt.Fprintf(&b, "%s that are lost, by number: %s\n", name, ranges(list))
+			fmt.Fprintf(&b, "%s that are lost, by number: %s\n", name, store.Ranges(list))
 		}
 	}
 	for _, f := range r.Findings {
@@ -77,24 +77,6 @@ func (r SalvageReport) String() string {
 	return b.String()
 }
 
-// ranges writes ascending numbers shortly: 1-3, 7.
-func ranges(list []uint64) string {
-	var parts []string
-	for i := 0; i < len(list); {
-		j := i
-		for j+1 < len(list) && list[j+1] == list[j]+1 {
-			j++
-		}
-		if i == j {
-			parts = append(parts, fmt.Sprint(list[i]))
-		} else {
-			parts = append(parts, fmt.Sprintf("%d-%d", list[i], list[j]))
-		}
-		i = j + 1
-	}
-	return strings.Join(parts, ", ")
-}
-
 // Salvage copies what can be read in a damaged file, which nobody may have open,
 // into a new one, and says what could not be. The damaged file is not changed; the
 // new one must not exist. It needs no sound page but the one with the key of the
@@ -102,10 +84,11 @@ func ranges(list []uint64) string {
 // of pages is damaged, what the commit before had of it counts. Messages keep their ids.
 //
 // What was durably delivered or cancelled stays so, as far as the rows that say it
-// can be read; where they cannot, a message that was gone may be back, and Doubts
-// says of which. What was in flight is pending. Rows with a wrong checksum are never
-// copied; what is in the program's own buckets has none. It needs memory for the
-// states and the ids of cancelled messages, as an Open does.
+// can be read; where they cannot, what older pages say counts. A message that was gone
+// may be back then, and Doubts says of which, and which count as gone by older pages
+// alone. What was in flight is pending. Rows with a wrong checksum are never copied;
+// what is in the program's own buckets has none. It needs memory for the states and
+// the ids of cancelled messages, as an Open does.
 //
 // The copy is synced and was checked when Salvage returns. Numbers and counts in it
 // that do not add up are among the Findings. It is made of
@@ -127,10 +110,11 @@ func Salvage(ctx context.Context, from, to string, progress Progress) (SalvageRe
 		}
 		return c.object(kind, name, value)
 	}
-	s, err := store.Salvage(ctx, from, to, store.SalvageFuncs{Row: row, Object: object, Cancel: uint8(verbCancel)}, progress)
+	p := &salvageProgress{tell: progress}
+	s, err := store.Salvage(ctx, from, to, store.SalvageFuncs{Row: row, Object: object, Cancel: uint8(verbCancel)}, p.copying)
 	var left []Finding
 	if err == nil {
-		left, err = checkSalvaged(ctx, to)
+		left, err = checkSalvaged(ctx, to, p.checking)
 	}
 	if err != nil {
 		return SalvageReport{}, fmt.Errorf("recall: salvage %s: %w", from, err)
@@ -140,11 +124,39 @@ func Salvage(ctx context.Context, from, to string, progress Progress) (SalvageRe
 	return r, nil
 }
 
+// salvageProgress makes one of those of the copying and of the check. The latter reads
+// the copy three times, and of the total, which is told before there is a copy, it
+// has what three readings of the damaged file would take.
+type salvageProgress struct {
+	tell Progress // may be nil
+	copy int64    // what the copying has of the total: two readings
+}
+
+func (p *salvageProgress) copying(done, total int64) {
+	p.copy = total
+	if p.tell != nil {
+		p.tell(done, p.total())
+	}
+}
+
+func (p *salvageProgress) total() int64 { return p.copy + p.copy/2*3 }
+
+func (p *salvageProgress) checking(done, total int64) {
+	if p.tell == nil {
+		return
+	}
+	all := p.total()
+	if done < total {
+		all = p.copy + int64(float64(all-p.copy)*(float64(done)/float64(total)))
+	}
+	p.tell(all, p.total())
+}
+
 // checkSalvaged removes a copy with damaged pages or rows: that there are none,
 // Salvage promises. What else is wrong with it is returned: it holds what could be
 // read all the same.
-func checkSalvaged(ctx context.Context, to string) (left []Finding, err error) {
-	r, err := Check(ctx, to, nil)
+func checkSalvaged(ctx context.Context, to string, progress Progress) (left []Finding, err error) {
+	r, err := Check(ctx, to, progress)
 	for _, f := range r.Findings {
 		if f.Kind != FindingNumber && f.Kind != FindingMemory {
 			err = fmt.Errorf("%w: the copy is not sound: %s", ErrCorrupt, f)

@@ -362,10 +362,10 @@ func TestDeadLettersAndEvents(t *testing.T) {
 		if n := must(c.CountDeadLetters(ctx, x))(t); n != 2 {
 			t.Errorf("count: got %d", n)
 		}
-		if n := must(c.DeleteDeadMatching(ctx, x, false, 1))(t); n != 1 {
+		if n := must(c.DeleteDeadMatching(ctx, x, false, admin.Bulk{Limit: 1, ExpectAtMost: ptr(2)}))(t); n != 1 {
 			t.Errorf("delete: got %d", n)
 		}
-		if n := must(c.RetryDeadMatching(ctx, x, false, 0))(t); n != 1 {
+		if n := must(c.RetryDeadMatching(ctx, x, false, admin.Bulk{ExpectExactly: ptr(1)}))(t); n != 1 {
 			t.Errorf("retry: got %d", n)
 		}
 		synctest.Wait()
@@ -374,17 +374,28 @@ func TestDeadLettersAndEvents(t *testing.T) {
 		}
 		synctest.Wait()
 		for _, f := range []func() (int, error){
-			func() (int, error) { return c.DeleteDeadMatching(ctx, recall.Filter{}, false, 0) },
+			func() (int, error) { return c.DeleteDeadMatching(ctx, recall.Filter{}, false, admin.Bulk{}) },
 			func() (int, error) { return c.DeleteDeadLetters(ctx) },
 		} {
 			if _, err := f(); !errors.Is(err, recall.ErrEmptyFilter) || !strings.Contains(err.Error(), "neither ids nor a filter, nor all") {
 				t.Errorf("no filter: got %v", err)
 			}
 		}
-		if _, err := c.DeleteDeadMatching(ctx, x, true, 0); !errors.Is(err, recall.ErrInvalid) {
+		if _, err := c.DeleteDeadMatching(ctx, x, true, admin.Bulk{}); !errors.Is(err, recall.ErrInvalid) {
 			t.Errorf("filter and all: got %v", err)
 		}
-		if n := must(c.DeleteDeadMatching(ctx, recall.Filter{}, true, 0))(t); n != 2 {
+		for name, f := range map[string]func(context.Context, recall.Filter, bool, admin.Bulk) (int, error){
+			"delete": c.DeleteDeadMatching, "retry": c.RetryDeadMatching,
+		} {
+			var refused *recall.UnexpectedCountError
+			if n, err := f(ctx, recall.Filter{}, true, admin.Bulk{ExpectExactly: ptr(1)}); n != 0 || !errors.As(err, &refused) || refused.Found != 2 {
+				t.Errorf("%s with another number: got %d, %v", name, n, err)
+			}
+			if n, err := f(ctx, recall.Filter{}, true, admin.Bulk{Policy: "skip"}); n != 0 || !errors.Is(err, recall.ErrInvalid) {
+				t.Errorf("%s with a policy: got %d, %v", name, n, err)
+			}
+		}
+		if n := must(c.DeleteDeadMatching(ctx, recall.Filter{}, true, admin.Bulk{}))(t); n != 2 {
 			t.Errorf("all: got %d", n)
 		}
 

@@ -29,7 +29,8 @@ type Bulk struct {
 	Wait   time.Duration `json:"wait,omitempty"`
 	// Limit, if it is not 0, takes the oldest so many.
 	Limit int `json:"limit,omitempty"`
-	// ExpectExactly and ExpectAtMost refuse another number of pending matches.
+	// ExpectExactly and ExpectAtMost refuse another number of matches that are pending,
+	// or dead letters.
 	ExpectExactly *int `json:"expectExactly,omitempty"`
 	ExpectAtMost  *int `json:"expectAtMost,omitempty"`
 	// DryRun only looks.

@@ -32,10 +32,10 @@ func (c *Client) DeleteDeadLetters(ctx context.Context, ids ...recall.DeadLetter
 	return c.dead(ctx, "dlq/delete", dead{IDs: ids})
 }
 
-// DeleteDeadMatching is [recall.Broker.DeleteDeadMatching], of at most limit entries; 0
-// is no limit. With all, the Filter is to be zero, and every entry matches.
-func (c *Client) DeleteDeadMatching(ctx context.Context, f recall.Filter, all bool, limit int) (int, error) {
-	return c.dead(ctx, "dlq/delete", dead{Filter: f, All: all, Limit: limit})
+// DeleteDeadMatching is [recall.Broker.DeleteDeadMatching], which takes a Limit and the
+// expectations of how. With all, the Filter is to be zero, and every entry matches.
+func (c *Client) DeleteDeadMatching(ctx context.Context, f recall.Filter, all bool, how Bulk) (int, error) {
+	return c.dead(ctx, "dlq/delete", dead{Filter: f, All: all, Bulk: how})
 }
 
 // RetryDeadLetters is [recall.Broker.RetryDeadLetters]; it returns how many there were.
@@ -45,8 +45,8 @@ func (c *Client) RetryDeadLetters(ctx context.Context, ids ...recall.DeadLetterI
 
 // RetryDeadMatching is [recall.Broker.RetryDeadMatching], as
 // [Client.DeleteDeadMatching] has it.
-func (c *Client) RetryDeadMatching(ctx context.Context, f recall.Filter, all bool, limit int) (int, error) {
-	return c.dead(ctx, "dlq/retry", dead{Filter: f, All: all, Limit: limit})
+func (c *Client) RetryDeadMatching(ctx context.Context, f recall.Filter, all bool, how Bulk) (int, error) {
+	return c.dead(ctx, "dlq/retry", dead{Filter: f, All: all, Bulk: how})
 }
 
 func (c *Client) dead(ctx context.Context, name string, q dead) (int, error) {

@@ -58,7 +58,7 @@ type dead struct {
 	IDs    []recall.DeadLetterID `json:"ids,omitempty"`
 	Filter recall.Filter         `json:"filter,omitzero"`
 	All    bool                  `json:"all,omitempty"`
-	Limit  int                   `json:"limit,omitempty"`
+	Bulk                         // about those that match
 }
 
 // errNoEntries is recall.ErrEmptyFilter where there are more ways to say what is meant.
@@ -89,17 +89,17 @@ func (q *dead) run(
 		return out, errNoEntries
 	case ways > 1:
 		return out, badRequest("of ids, filter and all there is more than one")
-	case len(q.IDs) > 0 && q.Limit != 0:
-		return out, badRequest("there are ids, and a limit")
+	case len(q.IDs) > 0 && q.Bulk != (Bulk{}):
+		return out, badRequest("there are ids, and options for what matches")
 	case len(q.IDs) > 0:
 		out.Count, err = named()
 		return out, err
 	case q.All:
 		q.Filter = everyDeadLetter
 	}
-	var opts []recall.CancelOption
-	if q.Limit != 0 {
-		opts = append(opts, recall.Limit(q.Limit))
+	opts, err := q.options()
+	if err != nil {
+		return out, err
 	}
 	out.Count, err = matching(q.Filter, opts...)
 	return out, err

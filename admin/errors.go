@@ -72,6 +72,8 @@ type wireError struct {
 	MessageID recall.MessageID `json:"messageId,omitempty"` // of a NotCancellableError
 	State     recall.State     `json:"state,omitempty"`
 	Cancelled int              `json:"cancelled,omitempty"`
+	// Operation is the kind of the call that it ended, if that was no cancellation.
+	Operation recall.OperationKind `json:"operation,omitempty"`
 
 	Found int `json:"found,omitempty"` // of an UnexpectedCountError
 	Least int `json:"least,omitempty"`
@@ -111,7 +113,7 @@ func wired(err error) *wireError {
 	}
 	var blocked *recall.NotCancellableError
 	if errors.As(err, &blocked) {
-		w.MessageID, w.State, w.Cancelled = blocked.ID, blocked.State, blocked.Cancelled
+		w.MessageID, w.State, w.Cancelled, w.Operation = blocked.ID, blocked.State, blocked.Cancelled, blocked.Operation
 	}
 	var count *recall.UnexpectedCountError
 	if errors.As(err, &count) {
@@ -177,7 +179,7 @@ func (w *wireError) typed() error {
 	case "invalid":
 		return &recall.InvalidError{Field: w.Field, Reason: w.Reason, OverLimit: w.OverLimit}
 	case "not_cancellable":
-		return &recall.NotCancellableError{ID: w.MessageID, State: w.State, Cancelled: w.Cancelled}
+		return &recall.NotCancellableError{ID: w.MessageID, State: w.State, Cancelled: w.Cancelled, Operation: w.Operation}
 	case "unexpected_count":
 		return &recall.UnexpectedCountError{Found: w.Found, Least: w.Least, Most: w.Most}
 	case "deduplication_full":

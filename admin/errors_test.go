@@ -77,6 +77,7 @@ func TestTypedErrors(t *testing.T) {
 	for _, want := range []error{
 		&recall.InvalidError{Field: "URL", Reason: "no", OverLimit: true},
 		&recall.NotCancellableError{ID: "msg_x", State: recall.StateInFlight, Cancelled: 7},
+		&recall.NotCancellableError{ID: "msg_x", State: recall.StateInFlight, Cancelled: 7, Operation: recall.OperationHold},
 		&recall.UnexpectedCountError{Found: 3, Least: 1, Most: 2},
 		&recall.UnexpectedCountError{Found: 3},
 		&recall.DeduplicationFullError{Indexes: []int{1, 4}},

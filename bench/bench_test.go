@@ -154,7 +154,7 @@ func TestDurable(t *testing.T) {
 // TestWAL reads back what the WAL wrote: a limit that skips the writing is none.
 func TestWAL(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "wal")
-	w, err := openWAL(path)
+	w, err := openWAL(path, lingering)
 	if err != nil {
 		t.Fatal(err)
 	}

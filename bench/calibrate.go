@@ -104,17 +104,32 @@ func (p *puts) close() error {
 
 func calibrateWAL(b *bench) error {
 	for _, writers := range b.Writers {
-		var rate series
-		lat := newLatencies()
-		for range b.Reps {
-			one, err := walRate(b.path("wal"), writers, 1, b.Window, lat)
-			if err != nil {
-				return err
-			}
-			rate = append(rate, one)
+		if err := b.calibrateWriters(writers); err != nil {
+			return err
 		}
-		b.report.rates(fmt.Sprintf("WAL with group commit, %s", plural(writers, "writer")), "per s", rate).latency(lat.quantiles())
 	}
+	return nil
+}
+
+// calibrateWriters measures both ways to form a group, in turn.
+func (b *bench) calibrateWriters(writers int) error {
+	var drained, lingered series
+	drainedLat, lingeredLat := newLatencies(), newLatencies()
+	for range b.Reps {
+		one, err := walRate(b.path("wal"), draining, writers, 1, b.Window, drainedLat)
+		if err != nil {
+			return err
+		}
+		drained = append(drained, one)
+		if one, err = walRate(b.path("wal"), lingering, writers, 1, b.Window, lingeredLat); err != nil {
+			return err
+		}
+		lingered = append(lingered, one)
+	}
+	what := "WAL with group commit, " + plural(writers, "writer")
+	b.report.rates(what, "per s", drained).latency(drainedLat.quantiles())
+	b.report.rates(what+", which lets others join", "per s", lingered).latency(lingeredLat.quantiles()).
+		ratio("one that does not", lingered.per(drained)...)
 	return nil
 }
 

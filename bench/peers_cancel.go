@@ -23,6 +23,11 @@ const peerCancels = 3
 
 // cancel takes labels back beside a publisher of messages that are not meant.
 func (w *peerWaiting) cancel(i int, q peer.Queue) error {
+	if i == 0 {
+		if err := w.sync.sync(); err != nil {
+			return err
+		}
+	}
 	t := newTraffic()
 	t.publisher(func(n int) error {
 		m := peerMessage(n, time.Time{})

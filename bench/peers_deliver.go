@@ -15,9 +15,14 @@ const leastEndToEnd = 3
 // benchPeerDeliver publishes the fastest durable way and then delivers to a
 // handler that does nothing.
 func benchPeerDeliver(b *bench) error {
-	taken, whole := b.newFigures(), b.newFigures()
+	taken, whole, limit := b.newFigures(), b.newFigures(), b.newLimits()
 	what := fmt.Sprintf("publish and deliver %s", short(float64(b.Peers)))
 	err := b.inTurn(b.longReps(), what, func(i int, p *peer.Peer) error {
+		if i == 0 {
+			if err := limit.log(1, peerBatch); err != nil {
+				return err
+			}
+		}
 		return b.withPeer(p, peerSingles, func(q peer.Queue) error {
 			published, err := timed(func() error { return publishFast(q, b.Peers, atOnce) })
 			if err != nil {
@@ -38,6 +43,7 @@ func benchPeerDeliver(b *bench) error {
 	}
 	taken.print(b.report, "deliver", "msg/s")
 	whole.print(b.report, "end to end", "msg/s")
+	limit.share("end to end", "msg/s", "a bare log of the publishes", whole[0])
 	whole.holdRate(b.report, 16, leastEndToEnd, "end to end: Recall to the best peer", "msg/s", whole.best(anyPeer, true))
 	b.notePeers(whole)
 	return nil

@@ -49,9 +49,12 @@ func benchPeerDue(b *bench) error {
 
 // peerLateness takes messages that fall due one after the other.
 func (b *bench) peerLateness(late figures) error {
-	early := make([]int64, len(late))
+	early, limit := make([]int64, len(late)), b.newLimits()
 	what := fmt.Sprintf("late, %d due per second", perSecond)
 	err := b.inTurn(b.longReps(), what, func(i int, p *peer.Peer) error {
+		if i == 0 {
+			limit.timers(perSecond, b.DueFor)
+		}
 		run, err := b.peerAhead(p, int(b.DueFor*perSecond/time.Second), time.Millisecond, func(at time.Time, k int) time.Time {
 			return at.Add(time.Duration(k) * time.Second / perSecond)
 		})
@@ -68,6 +71,7 @@ func (b *bench) peerLateness(late figures) error {
 		return err
 	}
 	late.print(b.report, what+", p99", "ms")
+	limit.share(what+", p99", "ms", "timers of the process", late[0])
 	b.noteEarly(late, early)
 	b.report.rates(what+", p99: Recall", "ms", late[0].values).atMost(20, mostLateness)
 	b.notePeers(late)

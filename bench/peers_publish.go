@@ -40,8 +40,13 @@ func (b *bench) peerSingles(publishers int) error {
 }
 
 func (b *bench) peerPublish(publishers, size int, what string) (figures, error) {
-	all := b.newFigures()
+	all, limit := b.newFigures(), b.newLimits()
 	err := b.inTurn(b.PeerReps, what, func(i int, p *peer.Peer) error {
+		if i == 0 {
+			if err := limit.log(publishers, size); err != nil {
+				return err
+			}
+		}
 		return all[i].noteCannot(b.withPeer(p, publishers, func(q peer.Queue) error {
 			rate, err := parallel(publishers, b.Window, all[i].lat, func(n int) error { return peerUnit(q, n, size) })
 			if err == nil {
@@ -52,6 +57,7 @@ func (b *bench) peerPublish(publishers, size int, what string) (figures, error) 
 	})
 	if err == nil {
 		all.print(b.report, what, "msg/s")
+		limit.share(what, "msg/s", "a bare log", all[0])
 	}
 	return all, err
 }

@@ -32,12 +32,13 @@ type peerWaiting struct {
 	opens, disk, memory  figures // ms, and bytes per message
 	answers, checkpoints figures // ms
 	stalls, growth       figures // ms, bytes
+	sync                 *limits // before Recall's answers
 
 	during, before []time.Duration // Recall's publishes
 }
 
 func (b *bench) newPeerWaiting() *peerWaiting {
-	w := &peerWaiting{b: b}
+	w := &peerWaiting{b: b, sync: b.newLimits()}
 	for _, f := range []*figures{&w.counts, &w.opens, &w.disk, &w.memory, &w.answers, &w.checkpoints, &w.stalls, &w.growth} {
 		*f = b.newFigures()
 	}
@@ -118,6 +119,7 @@ func (w *peerWaiting) print() {
 	b, r := w.b, w.b.report
 	share := fmt.Sprintf("cancel %s of %s", short(float64(labelled(b.Peers, peer.Labels[0]))), short(float64(b.Peers)))
 	w.answers.print(r, share, "ms")
+	w.sync.share(share, "ms", "appending and syncing a page", w.answers[0])
 	for _, f := range w.checkpoints {
 		if len(f.values) > 0 {
 			f.print(r, share+" after a checkpoint", "ms", w.answers[0])

@@ -5,18 +5,22 @@ import (
 	"errors"
 	"hash/crc32"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 )
 
 // wal is the least that a durable publish can be: an append-only file and one
 // goroutine that writes whatever is queued and syncs once for all of it. It
-// keeps no index and cannot be read back by key; it is a limit, not a queue.
+// keeps no index and cannot be read back by key; it is a limit, not a queue. With
+// company it lets goroutines run that are ready to, before it begins with a group, as
+// Recall does: more of those that were just acknowledged are in it then.
 type wal struct {
-	file  *os.File
-	queue chan *walRequest
-	pool  sync.Pool
-	done  chan struct{}
+	file    *os.File
+	company bool
+	queue   chan *walRequest
+	pool    sync.Pool
+	done    chan struct{}
 }
 
 type walRequest struct {
@@ -24,18 +28,24 @@ type walRequest struct {
 	ack   chan error // room for one: the committer never waits
 }
 
+// What a log does before it begins with a group.
+const (
+	draining  = false // it takes what is queued
+	lingering = true  // it lets those join who are about to write
+)
+
 // walRow stands for what Recall writes of a message beside its body.
 var walRow = make([]byte, 110)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func openWAL(path string) (*wal, error) {
+func openWAL(path string, company bool) (*wal, error) {
 	file, err := os.Create(path)
 	if err != nil {
 		return nil, err
 	}
 	const room = 4096
-	w := &wal{file: file, queue: make(chan *walRequest, room), done: make(chan struct{})}
+	w := &wal{file: file, company: company, queue: make(chan *walRequest, room), done: make(chan struct{})}
 	w.pool.New = func() any { return &walRequest{ack: make(chan error, 1)} }
 	go w.commit()
 	return w, nil
@@ -65,15 +75,8 @@ func (w *wal) commit() {
 	)
 	for first := range w.queue {
 		group = append(group[:0], first)
-		for more := true; more; {
-			select {
-			case r, ok := <-w.queue:
-				if more = ok; ok {
-					group = append(group, r)
-				}
-			default:
-				more = false
-			}
+		for w.more() {
+			group = append(group, <-w.queue)
 		}
 		buf = buf[:0]
 		for _, r := range group {
@@ -86,6 +89,13 @@ func (w *wal) commit() {
 			r.ack <- err
 		}
 	}
+}
+
+func (w *wal) more() bool {
+	if w.company && len(w.queue) == 0 {
+		runtime.Gosched()
+	}
+	return len(w.queue) > 0
 }
 
 func (w *wal) write(buf []byte) error {
@@ -106,8 +116,8 @@ func appendRecord(buf, body []byte) []byte {
 }
 
 // walRate returns records per second, in batches of that size.
-func walRate(path string, writers, batch int, window time.Duration, lat *latencies) (rate float64, err error) {
-	w, err := openWAL(path)
+func walRate(path string, company bool, writers, batch int, window time.Duration, lat *latencies) (rate float64, err error) {
+	w, err := openWAL(path, company)
 	if err != nil {
 		return 0, err
 	}

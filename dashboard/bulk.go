@@ -53,12 +53,13 @@ type preview struct {
 	Plan     recall.Plan
 	Sample   []recall.Message
 	Blockers []recall.Message
+	Lacks    string // what has to be filled in; "" if nothing
 	Guard    string // how the number is not what was expected; "" if it is
 }
 
 // Ready tells whether there is something to confirm.
 func (p *preview) Ready() bool {
-	return (p.Call.All || !p.Call.Filter.IsZero()) && p.Guard == "" && (p.Count.Pending > 0 || p.Count.InFlight > 0 && p.Call.asks())
+	return (p.Call.All || !p.Call.Filter.IsZero()) && p.Lacks == "" && p.Guard == "" && (p.Count.Pending > 0 || p.Count.InFlight > 0 && p.Call.asks())
 }
 
 // Takes is how many of the messages that wait the call is about to take, if
@@ -72,7 +73,7 @@ func (p *preview) Takes() int {
 
 func (v *visit) preview(call *bulkCall) (*preview, error) {
 	b, ctx := v.site.broker, v.r.Context()
-	p := &preview{Call: call}
+	p := &preview{Call: call, Lacks: call.lacks()}
 	var err error
 	if p.Count, err = b.Count(ctx, call.Filter); err != nil {
 		return nil, err
@@ -116,6 +117,9 @@ func confirmPage(v *visit) error {
 	p, err := v.preview(call)
 	if err != nil {
 		return err
+	}
+	if p.Lacks != "" {
+		return badInput(p.Lacks)
 	}
 	if p.Guard != "" {
 		return &fault{status: http.StatusConflict, text: p.Guard}
@@ -170,6 +174,9 @@ func startRun(v *visit) error {
 	}
 	if v.r.PostForm.Get("confirm") == "" || typed != call.Expect {
 		return badInput(fmt.Sprintf("The number that you typed is not %s. Nothing was changed.", number(call.Expect)))
+	}
+	if lacks := call.lacks(); lacks != "" {
+		return badInput(lacks)
 	}
 	if guard := call.unmet(call.Expect); guard != "" {
 		return &fault{status: http.StatusConflict, text: guard}

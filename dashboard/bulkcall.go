@@ -18,10 +18,14 @@ type verb struct {
 	Help              string
 }
 
+// rescheduleVerb is the name of the verb that needs a time.
+const rescheduleVerb = "reschedule"
+
 var verbs = []verb{
 	{"cancel", "Cancel", "cancelled", "take the messages back"},
 	{"hold", "Hold", "held", "not delivered until released"},
 	{"release", "Release", "released", "end a hold"},
+	{rescheduleVerb, "Reschedule", "rescheduled", "give them a new due time"},
 	{"retry", "Retry now", "made due", "what waits for a retry is due at once"},
 }
 
@@ -42,6 +46,7 @@ var manners = []manner{
 // bulkCall is a call as a form says it.
 type bulkCall struct {
 	Verb   verb
+	Due    time.Time // of Reschedule; zero: it is missing
 	Filter recall.Filter
 	All    bool // everything, with an empty filter
 	Manner manner
@@ -77,7 +82,20 @@ func callOf(q url.Values) (*bulkCall, error) {
 	if c.All && c.Verb.Name != "cancel" {
 		return nil, badInput("Only a cancellation can be about everything.")
 	}
+	if c.Verb.Name == rescheduleVerb {
+		if c.Due, err = parseTime("New due time", q.Get("due")); err != nil {
+			return nil, err
+		}
+	}
 	return c, c.readNumbers(q)
+}
+
+// lacks says what has to be filled in before the call can be made.
+func (c *bulkCall) lacks() string {
+	if c.Verb.Name == rescheduleVerb && c.Due.IsZero() {
+		return "Fill in the new due time."
+	}
+	return ""
 }
 
 func (c *bulkCall) readNumbers(q url.Values) (err error) {
@@ -125,6 +143,7 @@ func (c *bulkCall) values() url.Values {
 	}
 	set("all", "1", c.All)
 	set("verb", c.Verb.Name, true)
+	set("due", formTime(c.Due), !c.Due.IsZero())
 	set("policy", c.Manner.Name, true)
 	set("wait", strconv.Itoa(int(c.Wait/time.Second)), c.Manner.Name == "wait")
 	set("limit", strconv.Itoa(c.Limit), c.Limit > 0)
@@ -191,6 +210,9 @@ func (c *bulkCall) do(ctx context.Context, b *recall.Broker, more ...recall.Canc
 	}
 	change := map[string]func(context.Context, recall.Filter, ...recall.CancelOption) (recall.ChangeResult, error){
 		"hold": b.Hold, "release": b.Release, "retry": b.RetryNow,
+		rescheduleVerb: func(ctx context.Context, f recall.Filter, opts ...recall.CancelOption) (recall.ChangeResult, error) {
+			return b.Reschedule(ctx, f, c.Due, opts...)
+		},
 	}[c.Verb.Name]
 	r, err := change(ctx, c.Filter, opts...)
 	return outcome{r.Changed, 0, r.Skipped, r.Operation, r.Index, r.Scanned}, err
@@ -204,6 +226,7 @@ type bulkForm struct {
 	Verb, Manner                 string
 	All                          bool
 	Wait, Limit, Guard, Expected string
+	Due                          string
 }
 
 func bulkFormOf(q url.Values) bulkForm {
@@ -216,6 +239,7 @@ func bulkFormOf(q url.Values) bulkForm {
 	return bulkForm{
 		Filter: formOf(q), Verbs: verbs, Manners: manners, Verb: or("verb", verbs[0].Name), Manner: or("policy", manners[0].Name),
 		All: q.Get("all") != "", Wait: or("wait", "30"), Limit: q.Get("limit"), Guard: q.Get("guard"), Expected: q.Get("number"),
+		Due: q.Get("due"),
 	}
 }
 

@@ -62,27 +62,17 @@ func deadLetterPage(v *visit) error {
 	}{d, events, v.site.broker.Options().NoEvents})
 }
 
-// changeDead deletes the chosen entries of the dead letter queue or publishes them
-// again.
+// changeDead publishes the chosen entries of the dead letter queue again.
 func changeDead(v *visit) error {
-	var ids []recall.DeadLetterID
-	for _, id := range v.r.PostForm["id"] {
-		ids = append(ids, recall.DeadLetterID(id))
+	ids, err := chosenDead(v)
+	if err != nil {
+		return err
 	}
-	if len(ids) == 0 {
-		return badInput("No dead letter was chosen.")
+	if v.r.PostForm.Get("do") != "retry" {
+		return badInput("There is no such change of a dead letter.")
 	}
-	switch v.r.PostForm.Get("do") {
-	case "delete":
-		if _, err := v.site.broker.DeleteDeadLetters(v.r.Context(), ids...); err != nil {
-			return err
-		}
-		return v.done("dead", "deleted")
-	case "retry":
-		if _, err := v.site.broker.RetryDeadLetters(v.r.Context(), ids...); err != nil {
-			return err
-		}
-		return v.done("dead", "redriven")
+	if _, err := v.site.broker.RetryDeadLetters(v.r.Context(), ids...); err != nil {
+		return err
 	}
-	return badInput("There is no such change of a dead letter.")
+	return v.done("dead", "redriven")
 }

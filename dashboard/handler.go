@@ -46,9 +46,11 @@ func (h *handler) routes() {
 		"GET /queues":            queuesPage,
 		"GET /flow":              flowPage,
 		"GET /schedules":         schedulesPage,
+		"GET /schedules/delete":  confirmScheduleDelete,
 		"GET /topics":            topicsPage,
 		"GET /dead":              deadPage,
 		"GET /dead/{id}":         deadLetterPage,
+		"GET /dead/delete":       confirmDeadDelete,
 		"GET /events":            eventsPage,
 		"GET /bulk":              bulkPage,
 		"GET /bulk/confirm":      confirmPage,
@@ -63,7 +65,9 @@ func (h *handler) routes() {
 		"POST /queues/change":           changeQueue,
 		"POST /flow/change":             changeFlow,
 		"POST /schedules/change":        changeSchedule,
+		"POST /schedules/delete":        deleteSchedule,
 		"POST /dead/change":             changeDead,
+		"POST /dead/delete":             deleteDead,
 		"POST /bulk/run":                startRun,
 		"POST /bulk/runs/{id}/stop":     stopRun,
 		"POST /operations/{id}/restore": restoreOperation,
@@ -83,15 +87,16 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !strings.HasPrefix(r.URL.Path, "/") {
-		r = withPath(r, "/"+r.URL.Path)
+		r = belowSlash(r)
 	}
 	if err := h.admit(w, r); err != nil {
 		h.stranger(w, r).fail(err)
 		return
 	}
 	// The mux would send those who ask for an unclean path to the clean one, but it
-	// does not know the prefix.
-	if next, pattern := h.mux.Handler(r); pattern != "" && path.Clean(r.URL.Path) == r.URL.Path {
+	// does not know the prefix. To it and to browsers an escaped slash is none.
+	sent := r.URL.EscapedPath()
+	if next, pattern := h.mux.Handler(r); pattern != "" && path.Clean(sent) == sent {
 		h.mux.ServeHTTP(w, r)
 	} else {
 		h.stranger(w, r).fail(refusal(next, r))
@@ -142,9 +147,10 @@ func (h *handler) stranger(w http.ResponseWriter, r *http.Request) *visit {
 	return &visit{w: w, r: r, site: s, root: rootOf(r), now: s.clock.Now()}
 }
 
-// rootOf is the way from the address of a request to that of the overview.
+// rootOf is the way from the address of a request to that of the overview. Browsers
+// resolve it, and to them only a slash that is not escaped parts two segments.
 func rootOf(r *http.Request) string {
-	if n := strings.Count(r.URL.Path, "/"); n > 1 {
+	if n := strings.Count(r.URL.EscapedPath(), "/"); n > 1 {
 		return strings.Repeat("../", n-1)
 	}
 	return "./"
@@ -163,10 +169,14 @@ func pathSent(r *http.Request) string {
 	return sent
 }
 
-func withPath(r *http.Request, to string) *http.Request {
+// belowSlash puts a slash before the path of a request.
+func belowSlash(r *http.Request) *http.Request {
 	changed := *r
 	u := *r.URL
-	u.Path, u.RawPath = to, ""
+	u.Path = "/" + u.Path
+	if u.RawPath != "" {
+		u.RawPath = "/" + u.RawPath
+	}
 	changed.URL = &u
 	return &changed
 }

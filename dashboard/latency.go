@@ -1,83 +1,35 @@
 package dashboard
 
 import (
-	"context"
-	"slices"
 	"time"
 
 	"github.com/recallmq/recall"
 )
 
-const (
-	// followPages bounds the events that one sample reads. Who is further behind
-	// goes on with what happens from then on.
-	followPages = 4
-	// maxRunning bounds the attempts whose end is waited for.
-	maxRunning = 20_000
-)
-
-// follower reads how long attempts take from the log of events, which has their
-// start and their end.
-type follower struct {
-	after   recall.EventID
-	from    time.Time
-	running map[recall.MessageID]time.Time // when the attempt has started
-}
-
-// latencies returns the median and the 95th percentile of the attempts that have
-// ended since the last call, and how many those were. A log that cannot be read
-// has none.
-func (f *follower) latencies(ctx context.Context, b *recall.Broker, now time.Time) (middle, high time.Duration, n int) {
-	if f.from.IsZero() {
-		f.begin(now)
+// latencies returns about how long the attempts took that have ended between two
+// readings of a histogram: the median and the 95th percentile, and how many those were.
+func latencies(before, after *recall.Histogram) (middle, high time.Duration, n int64) {
+	counts := after.Counts
+	for i := range counts {
+		counts[i] -= before.Counts[i]
+		n += counts[i]
 	}
-	var list []time.Duration
-	for range followPages {
-		page, err := b.EventPage(ctx, recall.EventFilter{OldestFirst: true, From: f.from}, f.after, recall.MaxEventPage)
-		if err != nil {
-			return 0, 0, 0
-		}
-		for i := range page.Events {
-			if took, ended := f.note(&page.Events[i]); ended {
-				list = append(list, took)
-			}
-			f.after = page.Events[i].ID
-		}
-		if page.Next == "" {
-			return percentiles(list)
-		}
-		f.after = page.Next
-	}
-	f.begin(now)
-	return percentiles(list)
-}
-
-// begin lets the follower go on with what happens from now on.
-func (f *follower) begin(now time.Time) {
-	f.after, f.from, f.running = "", now, map[recall.MessageID]time.Time{}
-}
-
-// note returns how long an attempt took if the event is its end.
-func (f *follower) note(ev *recall.Event) (took time.Duration, ended bool) {
-	switch ev.State {
-	case recall.EventActive:
-		if len(f.running) < maxRunning {
-			f.running[ev.Message] = ev.At
-		}
-	case recall.EventDelivered, recall.EventError:
-		began, known := f.running[ev.Message]
-		delete(f.running, ev.Message)
-		return max(0, ev.At.Sub(began)), known
-	case recall.EventFailed, recall.EventCancelled:
-		delete(f.running, ev.Message)
-	}
-	return 0, false
-}
-
-func percentiles(list []time.Duration) (middle, high time.Duration, n int) {
-	if len(list) == 0 {
+	if n <= 0 || after.Bounds == nil {
 		return 0, 0, 0
 	}
-	slices.Sort(list)
-	return list[(len(list)-1)/2], list[(len(list)-1)*95/100], len(list)
+	return quantile(0.5, after.Bounds, &counts, n), quantile(0.95, after.Bounds, &counts, n), n
+}
+
+// quantile is where a share of n values lies, as if those of a bucket were spread
+// evenly over it. Above all bounds it is the last one.
+func quantile(share float64, bounds *[recall.HistogramBuckets]float64, counts *[recall.HistogramBuckets + 1]int64, n int64) time.Duration {
+	below, lower := 0.0, 0.0
+	for i, upper := range bounds {
+		inside := float64(counts[i])
+		if rank := share*float64(n) - below; inside > 0 && rank <= inside {
+			return time.Duration((lower + (upper-lower)*rank/inside) * float64(time.Second))
+		}
+		below, lower = below+inside, upper
+	}
+	return time.Duration(lower * float64(time.Second))
 }

@@ -31,12 +31,12 @@ func overviewPage(v *visit) error {
 	if o.Stats.FileBytes > 0 {
 		o.FileShare = int(100 * (o.Stats.FileBytes - o.Stats.FreeBytes) / o.Stats.FileBytes)
 	}
-	o.Plots = plots(v.site.watch.look(ctx, b, v.now), v.now, o.Options.NoEvents)
+	o.Plots = plots(v.site.watch.look(b, v.now), v.now)
 	return v.show("overview", "Overview", o)
 }
 
 // plots draws what the overview shows of the last two minutes.
-func plots(samples []sample, now time.Time, noEvents bool) []plot {
+func plots(samples []sample, now time.Time) []plot {
 	rate := func(of func(*sample) float64) value {
 		return func(s *sample) (float64, bool) { return of(s), !s.first }
 	}
@@ -60,9 +60,7 @@ func plots(samples []sample, now time.Time, noEvents bool) []plot {
 			rate(func(s *sample) float64 { return s.commits }),
 		}),
 	}
-	if noEvents {
-		list[1].Empty = "No events are kept, which tell it"
-	} else if list[1].Empty != "" {
+	if list[1].Empty != "" {
 		list[1].Empty = "No attempt has ended yet"
 	}
 	return list

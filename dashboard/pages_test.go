@@ -156,8 +156,8 @@ func TestBadInput(t *testing.T) {
 		"/messages/x/change":          {url.Values{"do": {"cancel"}}, 400},
 		"/queues/change":              {url.Values{"do": {"pause"}, "name": {"none"}}, 404},
 		"/flow/change":                {url.Values{"do": {"pause"}}, 400},
-		"/schedules/change":           {url.Values{"do": {"delete"}, "name": {"none"}}, 404},
-		"/dead/change":                {url.Values{"do": {"delete"}}, 400},
+		"/schedules/change":           {url.Values{"do": {"pause"}, "name": {"none"}}, 404},
+		"/dead/change":                {url.Values{"do": {"retry"}}, 400},
 		"/bulk/run":                   {url.Values{"labels": {"a"}, "confirm": {"1"}}, 400},
 		"/operations/x/restore":       {nil, 400},
 		"/operations/x/lift":          {nil, 400},
@@ -236,7 +236,7 @@ func TestPaging(t *testing.T) {
 
 func TestPrefix(t *testing.T) {
 	b := openBroker(t, recall.Options{NoDispatch: true})
-	id := publish(t, b, recall.Message{Delay: time.Hour})
+	id := string(publish(t, b, recall.Message{Delay: time.Hour}))
 	h := dashboard.Handler(b, &dashboard.Options{Logger: quiet})
 	mux := http.NewServeMux()
 	mux.Handle("/a/b/", http.StripPrefix("/a/b", h))
@@ -244,25 +244,17 @@ func TestPrefix(t *testing.T) {
 	mux.Handle("/d", http.StripPrefix("/d", h))
 	server := httptest.NewServer(mux)
 	defer server.Close()
-	links := regexp.MustCompile(`(?:href|src|action)="([^"#]*)"`)
-	for _, start := range []string{"/a/b/", "/a/b", "/a/b/messages/" + string(id), "/c/", "/c/queues"} {
+	for start, status := range map[string]int{
+		"/a/b/": 200, "/a/b": 200, "/a/b/messages/" + id: 200, "/c/": 200, "/c/queues": 200,
+		// An escaped slash is part of a name, and no step of the way back.
+		"/a/b/messages/x%2Fy": 400, "/c/messages/x%2Fy": 400, "/a/b/none%2Fat/all": 404, "/c/none%2Fat%2Fall/x%2F": 404,
+		"/a/b/messages/..%2Fqueues": 400, "/c/operations/%2F": 404,
+	} {
 		page := fetch(t, server.URL+start)
-		if page.status != http.StatusOK {
-			t.Fatalf("%s: status %d", start, page.status)
+		if page.status != status {
+			t.Errorf("%s: status %d, want %d", start, page.status, status)
 		}
-		prefix := regexp.MustCompile(`^/(a/b|c)`).FindString(start)
-		for _, m := range links.FindAllStringSubmatch(page.body, -1) {
-			to, err := page.at.Parse(m[1])
-			must(t, err)
-			if !strings.HasPrefix(to.Path, prefix+"/") {
-				t.Errorf("%s links to %s, which is %s", start, m[1], to)
-			}
-			if !strings.Contains(m[0], "action") {
-				if linked := fetch(t, to.String()); linked.status != http.StatusOK {
-					t.Errorf("%s links to %s, whose status is %d", start, to, linked.status)
-				}
-			}
-		}
+		checkLinks(t, start, page)
 	}
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := client.Get(server.URL + "/d")
@@ -270,6 +262,30 @@ func TestPrefix(t *testing.T) {
 	defer resp.Body.Close()
 	if got := resp.Header.Get("Location"); got != "d/" {
 		t.Errorf("without a slash at the end it leads to %q, want d/", got)
+	}
+}
+
+var links = regexp.MustCompile(`(?:href|src|action)="([^"#]*)"`)
+
+// checkLinks follows every link of a page. None may leave the prefix.
+func checkLinks(t *testing.T, start string, page fetched) {
+	t.Helper()
+	prefix := regexp.MustCompile(`^/(a/b|c)`).FindString(start)
+	found := links.FindAllStringSubmatch(page.body, -1)
+	if len(found) < 10 {
+		t.Errorf("%s has %d links", start, len(found))
+	}
+	for _, m := range found {
+		to, err := page.at.Parse(m[1])
+		must(t, err)
+		if !strings.HasPrefix(to.Path, prefix+"/") {
+			t.Errorf("%s links to %s, which is %s", start, m[1], to)
+		}
+		if !strings.Contains(m[0], "action") {
+			if linked := fetch(t, to.String()); linked.status != http.StatusOK {
+				t.Errorf("%s links to %s, whose status is %d", start, to, linked.status)
+			}
+		}
 	}
 }
 

@@ -48,12 +48,5 @@ func fires(s *recall.Schedule) (list []time.Time) {
 }
 
 func changeSchedule(v *visit) error {
-	b := v.site.broker
-	if v.r.PostForm.Get("do") != "delete" {
-		return v.pauseOrResume("schedules", b.PauseSchedule, b.ResumeSchedule)
-	}
-	if err := b.DeleteSchedule(v.r.Context(), v.r.PostForm.Get("name")); err != nil {
-		return err
-	}
-	return v.done("schedules", "deleted")
+	return v.pauseOrResume("schedules", v.site.broker.PauseSchedule, v.site.broker.ResumeSchedule)
 }

@@ -49,10 +49,20 @@ func (h *handler) admit(w http.ResponseWriter, r *http.Request) error {
 // check reads the form of a request, and refuses changes by those who may only
 // look. To leave is no change.
 func (v *visit) check() error {
-	if v.r.Method == http.MethodPost && !v.write && v.r.URL.Path != "/logout" {
-		return &fault{status: http.StatusForbidden, text: "You may look here, and change nothing."}
+	if v.r.Method == http.MethodPost && v.r.URL.Path != "/logout" {
+		if err := v.mustWrite(); err != nil {
+			return err
+		}
 	}
 	return parseForm(v.r)
+}
+
+// mustWrite refuses what changes something, or has no other purpose than to ask for it.
+func (v *visit) mustWrite() error {
+	if !v.write {
+		return &fault{status: http.StatusForbidden, text: "You may look here, and change nothing."}
+	}
+	return nil
 }
 
 func parseForm(r *http.Request) error {

@@ -17,6 +17,7 @@ import (
 // writes are all requests that change something.
 var writes = []string{
 	"/messages/msg_00000000000000000000000000/change", "/queues/change", "/flow/change", "/schedules/change", "/dead/change",
+	"/dead/delete", "/schedules/delete",
 	"/bulk/run", "/bulk/runs/x/stop", "/operations/x/restore", "/operations/x/lift", "/standing/create",
 }
 
@@ -228,7 +229,7 @@ func TestMarkup(t *testing.T) {
 		q := url.QueryEscape(markup)
 		for _, path := range []string{
 			"/", "/messages", "/messages?labels=" + q, "/messages/" + string(waits), "/messages/" + string(dies), "/dead",
-			"/dead/" + string(firstDead(t, b).ID), "/queues", "/flow", "/schedules", "/topics", "/events", "/standing", "/operations",
+			"/dead/" + string(firstDead(t, b).ID), "/dead/delete?id=" + string(firstDead(t, b).ID), "/schedules/delete?name=" + q, "/queues", "/flow", "/schedules", "/topics", "/events", "/standing", "/operations",
 			"/operations/" + string(op), "/bulk?labels=" + q, "/bulk/confirm?labels=" + q, "/bulk?from=" + q, "/bulk?verb=" + q,
 			"/messages?states=" + q, "/events?state=" + q, "/?notice=" + q, "/messages?after=" + q, "/" + q,
 		} {

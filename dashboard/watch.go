@@ -24,7 +24,6 @@ const (
 type watch struct {
 	mu      sync.Mutex
 	samples []sample
-	follow  follower
 	last    summary
 }
 
@@ -43,7 +42,7 @@ type sample struct {
 	stats                      recall.Stats
 	delivered, failed, commits float64 // per second
 	middle, high               time.Duration
-	attempts                   int // that middle and high are of
+	attempts                   int64 // that middle and high are of
 	first                      bool
 }
 
@@ -55,21 +54,20 @@ type stateCount struct {
 
 // look returns the samples of the last two minutes, and takes one if the last one
 // is old enough.
-func (w *watch) look(ctx context.Context, b *recall.Broker, now time.Time) []sample {
+func (w *watch) look(b *recall.Broker, now time.Time) []sample {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if n := len(w.samples); n == 0 || now.Sub(w.samples[n-1].at) >= samplePause || now.Before(w.samples[n-1].at) {
-		w.take(ctx, b, now)
+		w.take(b, now)
 	}
 	return append([]sample(nil), w.samples...)
 }
 
-func (w *watch) take(ctx context.Context, b *recall.Broker, now time.Time) {
+func (w *watch) take(b *recall.Broker, now time.Time) {
 	s := sample{at: now, stats: b.Stats(), first: true}
 	if n := len(w.samples); n > 0 {
 		s.since(&w.samples[n-1])
 	}
-	s.middle, s.high, s.attempts = w.follow.latencies(ctx, b, now)
 	w.samples = append(w.samples, s)
 	for len(w.samples) > 0 && (now.Sub(w.samples[0].at) > span || now.Before(w.samples[0].at)) {
 		w.samples = w.samples[1:]
@@ -87,6 +85,7 @@ func (s *sample) since(last *sample) {
 	s.delivered = float64(s.stats.Delivered-last.stats.Delivered) / seconds
 	s.failed = float64(s.stats.Failed-last.stats.Failed) / seconds
 	s.commits = float64(s.stats.Commits-last.stats.Commits) / seconds
+	s.middle, s.high, s.attempts = latencies(&last.stats.AttemptTime, &s.stats.AttemptTime)
 }
 
 // summarise counts the messages of each state and finds the latest operations. It

@@ -262,7 +262,15 @@ var closeTests = []contractTest{
 			"ListDead":   func() error { _, err := x.e.ListDead(x.ctx, recall.Filter{}, "", 1); return err },
 			"DeleteDead": func() error { _, err := x.e.DeleteDead(x.ctx, []recall.DeadLetterID{d}); return err },
 			"RetryDead":  func() error { _, err := x.e.RetryDead(x.ctx, []recall.DeadLetterID{d}, x.now); return err },
-			"Maintain":   func() error { _, err := x.e.Maintain(x.ctx, x.now); return err },
+			"DeleteDeadMatching": func() error {
+				_, err := x.e.DeleteDeadMatching(x.ctx, recall.DeadMatchingRequest{Now: x.now})
+				return err
+			},
+			"RetryDeadMatching": func() error {
+				_, err := x.e.RetryDeadMatching(x.ctx, recall.DeadMatchingRequest{Now: x.now})
+				return err
+			},
+			"Maintain": func() error { _, err := x.e.Maintain(x.ctx, x.now); return err },
 		}
 		for name, call := range calls {
 			if err := call(); !errorIs(err, recall.ErrClosed) {

@@ -123,6 +123,16 @@ func (f *Faulty) RetryDead(ctx context.Context, ids []recall.DeadLetterID, now t
 	return faulty(f, CallRetryDead, func() ([]recall.Receipt, error) { return f.Engine.RetryDead(ctx, ids, now) })
 }
 
+// DeleteDeadMatching implements [recall.Engine]. It counts as a [CallDeleteDead].
+func (f *Faulty) DeleteDeadMatching(ctx context.Context, req recall.DeadMatchingRequest) (int, error) {
+	return faulty(f, CallDeleteDead, func() (int, error) { return f.Engine.DeleteDeadMatching(ctx, req) })
+}
+
+// RetryDeadMatching implements [recall.Engine]. It counts as a [CallRetryDead].
+func (f *Faulty) RetryDeadMatching(ctx context.Context, req recall.DeadMatchingRequest) (int, error) {
+	return faulty(f, CallRetryDead, func() (int, error) { return f.Engine.RetryDeadMatching(ctx, req) })
+}
+
 // Maintain implements [recall.Engine].
 func (f *Faulty) Maintain(ctx context.Context, now time.Time) (time.Time, error) {
 	return faulty(f, CallMaintain, func() (time.Time, error) { return f.Engine.Maintain(ctx, now) })

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +40,7 @@ func lockstep(t *testing.T, open func(t *testing.T) Harness) {
 			"lift":           p.lift,
 			"whoCancelled":   p.whoCancelled,
 			"deadLetters":    p.deadLetters,
+			"deadMatching":   p.deadMatching,
 			"list":           p.list,
 			"settings":       p.settings,
 			"advance":        p.advance,
@@ -54,9 +56,16 @@ func lockstep(t *testing.T, open func(t *testing.T) Harness) {
 	})
 }
 
+// storyFlags is held while a test has set the flags of package rapid, which are of
+// the process: tests run in parallel.
+var storyFlags sync.Mutex
+
 // Checks sets how many random stories package rapid tells during a test, and
-// how long they are, unless a flag of the command line says so.
+// how long they are, unless a flag of the command line says so. Another test that
+// calls it waits for the end of this one, so no test may call it twice.
 func Checks(t *testing.T, checks, steps int) {
+	storyFlags.Lock()
+	t.Cleanup(storyFlags.Unlock)
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	for name, n := range map[string]int{"rapid.checks": checks, "rapid.steps": steps} {

@@ -537,6 +537,10 @@ func (r *Reference) RetryDeadWith(
 		return nil, err
 	}
 	defer r.mu.Unlock()
+	return r.retryDead(ids, now, change)
+}
+
+func (r *Reference) retryDead(ids []recall.DeadLetterID, now time.Time, change func(*recall.Message) error) ([]recall.Receipt, error) {
 	before := slices.Clone(r.dead)
 	var again []recall.Message
 	for _, d := range r.unbury(ids) {

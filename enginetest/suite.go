@@ -58,6 +58,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Standing", standingTests},
 		{"Change", changeTests},
 		{"DeadLetter", deadTests},
+		{"DeadMatching", deadMatchingTests},
 		{"Object", objectTests},
 		{"Queue", queueTests},
 		{"Flow", flowTests},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/internal/bearer"
 )
 
 // DefaultCancelWait is how long a bulk cancellation waits for messages in
@@ -108,7 +109,7 @@ func newHandler(b *recall.Broker, o Options) *handler {
 type handler struct {
 	b       *recall.Broker
 	o       Options
-	tokens  tokens
+	tokens  bearer.Tokens
 	actions *actions
 }
 

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/recallmq/recall/internal/bearer"
 )
 
 // Quota is what a token may still ask for, see Options.Limit.
@@ -21,7 +23,7 @@ type Quota struct {
 // limit refuses a request whose token has sent too many. Some SDKs show nothing
 // of such an answer but these headers.
 func (h *handler) limit(w http.ResponseWriter, r *http.Request) error {
-	if h.o.Limit == nil || h.access(r) == noAccess {
+	if h.o.Limit == nil || h.access(r) == bearer.None {
 		return nil
 	}
 	q := h.o.Limit(r.Context(), h.tokenOf(r))
@@ -41,7 +43,7 @@ func (h *handler) limit(w http.ResponseWriter, r *http.Request) error {
 
 // tokenOf is the token of a request that has access.
 func (h *handler) tokenOf(r *http.Request) string {
-	if header := bearer(r); h.tokens.grants(header) != noAccess {
+	if header := bearer.From(r); h.tokens.Grants(header) != bearer.None {
 		return header
 	}
 	return queryToken(r.URL.RawQuery)

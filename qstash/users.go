@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/internal/bearer"
 )
 
 // User is one of several who share an address. Each has a queue of their own,
@@ -65,10 +66,10 @@ func (u *users) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // of returns the handler of the user whose token a request bears. It asks all of
 // them, so that the time it takes says nothing about the token.
 func (u *users) of(r *http.Request) *handler {
-	header, query := bearer(r), queryToken(r.URL.RawQuery)
+	header, query := bearer.From(r), queryToken(r.URL.RawQuery)
 	found, n := u.nobody, 0
 	for _, h := range u.handlers {
-		if max(h.tokens.grants(header), h.tokens.grants(query)) != noAccess {
+		if max(h.tokens.Grants(header), h.tokens.Grants(query)) != bearer.None {
 			found = h
 			n++
 		}
@@ -122,7 +123,7 @@ func (c *userCheck) faults(i int) (faults []string) {
 		faults = append(faults, "no token")
 	}
 	for _, t := range list {
-		shared("a token", c.tokens.take(t.hash, i))
+		shared("a token", c.tokens.take(t.Hash, i))
 	}
 	shared("the signing keys", c.keys.take(o.Keys, i))
 	return faults

@@ -132,6 +132,13 @@ func (s *spy) RetryDead(ctx context.Context, ids []recall.DeadLetterID, now time
 	return s.complete.RetryDead(ctx, ids, now)
 }
 
+func (s *spy) RetryDeadMatching(ctx context.Context, req recall.DeadMatchingRequest) (int, error) {
+	if err := s.w.fault(); err != nil {
+		return 0, err
+	}
+	return s.complete.RetryDeadMatching(ctx, req)
+}
+
 func (s *spy) RetryDeadWith(
 	ctx context.Context, ids []recall.DeadLetterID, now time.Time, change func(*recall.Message) error,
 ) ([]recall.Receipt, error) {

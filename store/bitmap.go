@@ -10,6 +10,7 @@ import (
 type bitset [segmentSize / 64]uint64
 
 func (b *bitset) set(seq uint64)      { b[seq%segmentSize/64] |= 1 << (seq % 64) }
+func (b *bitset) clear(seq uint64)    { b[seq%segmentSize/64] &^= 1 << (seq % 64) }
 func (b *bitset) has(seq uint64) bool { return b[seq%segmentSize/64]&(1<<(seq%64)) != 0 }
 
 func (b *bitset) encode(segment uint64) []byte {

@@ -47,14 +47,13 @@ func Compact(ctx context.Context, path string, o CompactOptions, progress func(d
 	if size == 0 {
 		return r, fmt.Errorf("%w: there is nothing in it", ErrForeign)
 	}
-	s := newStore(path, nil)
-	if fresh, err := s.inspect(path); err != nil || fresh {
+	c := &compaction{source: newStore(path, nil), path: path, o: o, meter: newMeter(ctx, progress, compactPasses*size), result: Compacted{Before: size}}
+	if fresh, err := c.inspect(); err != nil || fresh {
 		return Compacted{Before: size, After: size}, err
 	}
-	if err := s.open(path); err != nil {
+	if err := c.source.open(path); err != nil {
 		return r, err
 	}
-	c := &compaction{source: s, path: path, o: o, meter: newMeter(ctx, progress, 3*size), result: Compacted{Before: size}}
 	defer c.letGo()
 	if err := guarded(c.run); err != nil {
 		return Compacted{}, err
@@ -71,6 +70,22 @@ type compaction struct {
 	meter  *meter
 	result Compacted
 	closed bool
+}
+
+// compactPasses is how often the bytes of the file are read or written: two readings
+// before it is opened, one for its digest, the copy, and three readings of that.
+const compactPasses = 7
+
+// inspect looks at the file before it is opened.
+func (c *compaction) inspect() (fresh bool, err error) {
+	if err := c.meter.stage(2 * c.result.Before); err != nil {
+		return false, err
+	}
+	c.source.told = c.meter.add
+	if fresh, err = c.source.inspect(c.path); fresh {
+		c.meter.finish()
+	}
+	return fresh, err
 }
 
 // letGo closes the file without a commit.
@@ -111,6 +126,9 @@ func (c *compaction) make(target string) error {
 	if err := c.step("create"); err != nil {
 		return err
 	}
+	if err := c.meter.stage(c.result.Before); err != nil {
+		return err
+	}
 	before, err := digestOf(c.source, c.meter)
 	if err != nil {
 		return err
@@ -121,7 +139,7 @@ func (c *compaction) make(target string) error {
 	if err := c.step("compare"); err != nil {
 		return err
 	}
-	after, size, err := digestAt(target, c.meter)
+	after, size, err := digestAt(target, c.meter, c.result.Before)
 	if err != nil {
 		return fmt.Errorf("the copy: %w", err)
 	}
@@ -154,18 +172,19 @@ func (c *compaction) write(target string) error {
 	if err := c.step("sync"); err != nil {
 		return err
 	}
-	if err := finishFile(db, target); err != nil {
-		return err
-	}
-	if err := c.step("permissions"); err != nil {
-		return err
-	}
-	return sameAccess(target, info)
+	return finishFile(db, target, func(f *os.File) error {
+		if err := c.step("permissions"); err != nil {
+			return err
+		}
+		return sameAccess(f, info)
+	})
 }
 
 // finishFile closes a file that was written without syncs, cuts off what bbolt has
-// made it longer by, and puts it on stable storage.
-func finishFile(db *bolt.DB, path string) error {
+// made it longer by, and puts it on stable storage. What change does to it, if it is
+// not nil, is synced with it: nothing of a file may be newer than its last sync when
+// it takes the place of another.
+func finishFile(db *bolt.DB, path string, change func(*os.File) error) error {
 	used := int64(0)
 	err := db.View(func(tx *bolt.Tx) error {
 		used = tx.Size()
@@ -178,16 +197,23 @@ func finishFile(db *bolt.DB, path string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Truncate(used), f.Sync(), f.Close())
+	err = f.Truncate(used)
+	if err == nil && change != nil {
+		err = change(f)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // sameAccess gives the copy the permissions and the owner of the file. Whoever
 // cannot do so would lock others out.
-func sameAccess(target string, info fs.FileInfo) error {
-	if err := os.Chmod(target, info.Mode().Perm()); err != nil {
+func sameAccess(f *os.File, like fs.FileInfo) error {
+	if err := f.Chmod(like.Mode().Perm()); err != nil {
 		return err
 	}
-	return sameOwner(target, info)
+	return sameOwner(f, like)
 }
 
 // replace puts the copy in the place of the file.

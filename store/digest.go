@@ -14,11 +14,10 @@ import (
 // hold the same messages with the same states, and the same of everything else.
 type digest [sha256.Size]byte
 
-// digestOf reads everything. A row that is damaged ends it with a *CorruptError.
+// digestOf reads everything, in a stage of the meter. A row that is damaged ends it
+// with a *CorruptError.
 func digestOf(s *Store, m *meter) (d digest, err error) {
-	if err := m.stage(m.total / 3); err != nil {
-		return d, err
-	}
+	s.told = m.add
 	g := &digester{h: sha256.New(), s: s, meter: m}
 	if err := g.living(); err != nil {
 		return d, err
@@ -27,13 +26,17 @@ func digestOf(s *Store, m *meter) (d digest, err error) {
 	return digest(g.h.Sum(nil)), err
 }
 
-// digestAt is digestOf for the file at path, which it checks first.
-func digestAt(path string, m *meter) (d digest, size int64, err error) {
+// digestAt is digestOf for the file at path, which it checks first. Of the meter it
+// takes what three readings of a file of so many bytes as share has would take.
+func digestAt(path string, m *meter, share int64) (d digest, size int64, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return d, 0, err
 	}
-	if err := checkFile(path, info.Size()); err != nil {
+	if err := m.scaled(2*share, 2*info.Size()); err != nil {
+		return d, 0, err
+	}
+	if err := checkFile(path, info.Size(), m.add); err != nil {
 		return d, 0, err
 	}
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: defaultLockTimeout, ReadOnly: true})
@@ -44,6 +47,9 @@ func digestAt(path string, m *meter) (d digest, size int64, err error) {
 	s := newStore(path, nil)
 	s.db, s.readOnly, s.pageSize = db, true, int64(db.Info().PageSize)
 	if err := s.readMeta(); err != nil {
+		return d, 0, err
+	}
+	if err := m.scaled(share, info.Size()); err != nil {
 		return d, 0, err
 	}
 	d, err = digestOf(s, m)

@@ -111,6 +111,9 @@ type examiner struct {
 
 	bitmaps  [tables]map[uint64]*bitset
 	segments [tables]map[uint64]bool
+	rec      Record // that is looked at
+	body     Body   // and its
+	records  int64  // bytes of them in both tables
 	commits  uint64 // that are counted
 	oneMeta  bool   // of the two meta pages only one is valid
 }
@@ -179,7 +182,8 @@ func (e *examiner) run(path string, size int64) error {
 	if err := e.rows(); err != nil {
 		return err
 	}
-	if err := e.meter.stage(size); err != nil || !e.sound() || e.fn.Load == nil {
+	// Load reads the records twice: to build, and to compare.
+	if err := e.meter.scaled(size, 2*e.records); err != nil || !e.sound() || e.fn.Load == nil {
 		return err
 	}
 	return e.build(path, db)
@@ -225,7 +229,7 @@ func (e *examiner) pages(path string, size int64) error {
 // build lets the caller build what an open would.
 func (e *examiner) build(path string, db *bolt.DB) error {
 	s := newStore(path, nil)
-	s.db, s.pageSize, s.readOnly = db, e.x.PageSize, true
+	s.db, s.pageSize, s.readOnly, s.told = db, e.x.PageSize, true, e.meter.add
 	s.clean = e.tx.Bucket(bucketMeta).Get(keyClean) != nil
 	err := s.readMeta()
 	if err == nil {

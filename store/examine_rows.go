@@ -143,6 +143,7 @@ func (e *examiner) messagesOf(tab Table, n uint64, records, bodies *bolt.Bucket)
 			return
 		}
 		e.x.Rows++
+		e.records += int64(len(row))
 		e.message(tab, seq, row, parts.take(seq))
 	})
 	for seq := range parts.rows {
@@ -152,9 +153,8 @@ func (e *examiner) messagesOf(tab Table, n uint64, records, bodies *bolt.Bucket)
 }
 
 func (e *examiner) message(tab Table, seq uint64, row, bodyRow []byte) {
-	var rec Record
-	var body Body
-	if err := DecodeRecord(seq, row, &rec); err != nil {
+	rec, body := &e.rec, &e.body // one for all: they are many
+	if err := DecodeRecord(seq, row, rec); err != nil {
 		e.damage(CorruptRecord(tab, seq, err))
 		return
 	}
@@ -165,12 +165,12 @@ func (e *examiner) message(tab Table, seq uint64, row, bodyRow []byte) {
 		e.find(FindingLink, place(string(tableNames[tab].record), fmt.Sprintf("%x", seqKey(seq))), "a record without its body")
 		return
 	}
-	if err := DecodeBody(bodyRow, &body); err != nil {
+	if err := DecodeBody(bodyRow, body); err != nil {
 		e.damage(CorruptBody(tab, seq, err))
 		return
 	}
 	if e.fn.Row != nil {
-		if err := e.fn.Row(tab, seq, &rec, &body); err != nil {
+		if err := e.fn.Row(tab, seq, rec, body); err != nil {
 			e.damage(CorruptRecord(tab, seq, err))
 		}
 	}

@@ -216,7 +216,7 @@ func FuzzCheckStructure(f *testing.F) {
 		bad := bytes.Clone(data)
 		at %= uint32(len(bad) - 8)
 		binary.LittleEndian.PutUint64(bad[at:], binary.LittleEndian.Uint64(bad[at:])^change)
-		if checkStructure(bytes.NewReader(bad), int64(len(bad))) != nil {
+		if checkStructure(bytes.NewReader(bad), int64(len(bad)), nil) != nil {
 			return
 		}
 		file := path(t)

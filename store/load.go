@@ -38,6 +38,14 @@ func (s *Store) Load(fn LoadFuncs) error {
 	})
 }
 
+// tell tells that bytes were read.
+func (s *Store) tell(bytes int64) error {
+	if s.told == nil {
+		return nil
+	}
+	return s.told(bytes)
+}
+
 // loading is one Load.
 type loading struct {
 	s         *Store
@@ -196,6 +204,7 @@ func (l *loading) readRows(tab Table, fn LoadFuncs) error {
 		seg := &segment{}
 		l.s.segments[tab][n] = seg
 		pending := l.dead[tab][n]
+		size := int64(0)
 		c := b.Cursor()
 		for k, row := c.First(); k != nil; k, row = c.Next() {
 			seq, err := seqOf(n, k)
@@ -204,6 +213,7 @@ func (l *loading) readRows(tab Table, fn LoadFuncs) error {
 			}
 			seg.stored++
 			l.sizes.rows++
+			size += int64(len(row))
 			l.highest[tab] = max(l.highest[tab], seq)
 			if bits.has(seq) {
 				seg.dead++
@@ -216,7 +226,7 @@ func (l *loading) readRows(tab Table, fn LoadFuncs) error {
 				return corrupt(string(name), seqKey(seq), err)
 			}
 		}
-		return nil
+		return l.s.tell(size)
 	})
 }
 

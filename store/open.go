@@ -128,7 +128,7 @@ func (s *Store) check(path string, size int64) (fresh bool, err error) {
 		return false, openError(err)
 	}
 	defer db.Close()
-	if err := checkFile(path, size); err != nil {
+	if err := checkFile(path, size, s.told); err != nil {
 		return false, err
 	}
 	tx, err := db.Begin(false)
@@ -166,8 +166,9 @@ var largeFile = memorySize() / 2
 // checkFile reads the file once in order, and checks its pages, while the lock
 // is held. A large file is not read ahead, and is checked only after an
 // unclean end, when it does not list its free pages: then bbolt searches all
-// of it, in a goroutine whose panic nobody could catch.
-func checkFile(path string, size int64) error {
+// of it, in a goroutine whose panic nobody could catch. reading, which may be nil,
+// is told the bytes of both passes, and may end them.
+func checkFile(path string, size int64, reading func(bytes int64) error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return openError(err)
@@ -178,24 +179,35 @@ func checkFile(path string, size int64) error {
 		return &CorruptError{Err: err}
 	}
 	if large := largeFile > 0 && size > largeFile; !large {
-		err = readAhead(f)
+		err = readAhead(f, reading)
 	} else if l.freelist != noFreelist {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if err := checkStructure(f, size); err != nil {
-		return &CorruptError{Err: err}
-	}
-	return nil
+	return checkStructure(f, size, reading)
 }
 
 // readAhead reads the file once in order: bbolt's map is read at random, page
 // by page, and a cold open of 0.9 GB took 29 s instead of half a second.
-func readAhead(f *os.File) error {
-	_, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{f}, make([]byte, 1<<20))
+func readAhead(f *os.File, reading func(bytes int64) error) error {
+	_, err := io.CopyBuffer(io.Discard, toldReader{f, reading}, make([]byte, 1<<20))
 	return err
+}
+
+// toldReader tells how much was read.
+type toldReader struct {
+	r       io.Reader
+	reading func(bytes int64) error // may be nil
+}
+
+func (r toldReader) Read(p []byte) (n int, err error) {
+	n, err = r.r.Read(p)
+	if r.reading != nil && err == nil {
+		err = r.reading(int64(n))
+	}
+	return n, err
 }
 
 // checkFormat makes sure that the file is Recall's and not newer than us.

@@ -9,9 +9,9 @@ import (
 )
 
 // sameOwner gives a file the owner and group that another has.
-func sameOwner(path string, like fs.FileInfo) error {
+func sameOwner(f *os.File, like fs.FileInfo) error {
 	want, ok := like.Sys().(*syscall.Stat_t)
-	info, err := os.Stat(path)
+	info, err := f.Stat()
 	if err != nil || !ok {
 		return err
 	}
@@ -19,5 +19,5 @@ func sameOwner(path string, like fs.FileInfo) error {
 	if ok && have.Uid == want.Uid && have.Gid == want.Gid {
 		return nil
 	}
-	return os.Chown(path, int(want.Uid), int(want.Gid))
+	return f.Chown(int(want.Uid), int(want.Gid))
 }

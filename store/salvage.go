@@ -93,7 +93,9 @@ type salvage struct {
 	headLost bool
 	commits  uint64
 	dead     [tables]map[uint64]*bitset // by bitmaps, journal and folded sets
-	bitmaps  [tables]map[uint64]bool    // that could be read
+	stale    [tables]map[uint64]*bitset // of dead, what only older pages say
+	passed   [tables][]uint64           // that decode, and are not copied for that
+	bitmaps  [tables]map[uint64]bool    // of the newest tree that could be read
 	highest  [tables]uint64
 	ops      *salvagedOps
 	state    map[string][]byte // rows of the journal about messages that live
@@ -253,7 +255,7 @@ func (s *salvage) writeTo(to string) error {
 		}
 	}
 	for _, step := range []func() error{
-		s.readBitmaps, s.readJournal, s.readOperations, s.readRaw, s.bury,
+		s.readBitmaps, s.readJournal, s.readOperations, s.readRaw, s.bury, s.readStale,
 		func() error { return s.copyTable(out, Live) }, func() error { return s.copyTable(out, Dead) },
 		func() error { return s.copyRaw(out) }, func() error { return s.copyBitmaps(out) },
 		func() error { return s.copyJournal(out) }, func() error { return s.copyOverlay(out) }, func() error { return s.copyOperations(out) },
@@ -268,7 +270,7 @@ func (s *salvage) writeTo(to string) error {
 		return err
 	}
 	s.r.Pages = len(s.trees[0].lost)
-	return finishFile(db, to)
+	return finishFile(db, to, nil)
 }
 
 // copyMeta goes on with numbers that were never given.

@@ -12,11 +12,12 @@ import (
 // message has ended stays true in whatever old page it is read; but for a set, which
 // an undo deletes: it counts as long as its record does not say so.
 
+// readBitmaps reads those of the newest tree. If some are lost, readStale goes on.
 func (s *salvage) readBitmaps() error {
 	for tab := range tables {
-		s.dead[tab], s.bitmaps[tab] = map[uint64]*bitset{}, map[uint64]bool{}
+		s.dead[tab], s.stale[tab], s.bitmaps[tab] = map[uint64]*bitset{}, map[uint64]*bitset{}, map[uint64]bool{}
 		name := string(tableNames[tab].bitmap)
-		err := s.each(name, func(row wreckRow, _ int) error {
+		err := s.eachIn(name, s.only(s.dirs[0][name]), func(row wreckRow, _ int) error {
 			if len(row.key) != 8 || row.bucket {
 				s.bad(name, row.key, errShort)
 				return nil
@@ -43,6 +44,9 @@ func (s *salvage) kill(tab Table, seq uint64) {
 		s.dead[tab][n] = &bitset{}
 	}
 	s.dead[tab][n].set(seq)
+	if set := s.stale[tab][n]; set != nil {
+		set.clear(seq)
+	}
 	s.name(tab, seq)
 }
 
@@ -55,7 +59,7 @@ func (s *salvage) name(tab Table, seq uint64) {
 }
 
 // finished takes a row of the journal, from wherever it is.
-func (s *salvage) finished(k, v []byte) error {
+func (s *salvage) finished(k, v []byte, kill func(Table, uint64)) error {
 	row, err := checkSum(keySum(k), v)
 	if err != nil {
 		return err
@@ -65,7 +69,7 @@ func (s *salvage) finished(k, v []byte) error {
 		tab = Dead
 	}
 	s.commits = max(s.commits, commitOf(k))
-	return decodeSet(row, func(seq uint64) { s.kill(tab, seq) })
+	return decodeSet(row, func(seq uint64) { kill(tab, seq) })
 }
 
 func isFinished(k []byte) bool {
@@ -84,7 +88,7 @@ func (s *salvage) readJournal() error {
 		case len(row.key) != 11 || row.bucket || row.key[0] < kindFinished || row.key[0] > lastKind:
 			err = errKind
 		case isFinished(row.key):
-			err = s.finished(row.key, row.value)
+			err = s.finished(row.key, row.value, s.kill)
 		default:
 			err = s.stateRow(row)
 		}
@@ -162,7 +166,7 @@ func (s *salvage) readRaw() error {
 	err := s.eachRaw(func(row wreckRow) {
 		switch {
 		case isFinished(row.key):
-			_ = s.finished(row.key, row.value) // of a page that is not ours anything may be damaged
+			_ = s.finished(row.key, row.value, s.killStale) // of a page that is not ours anything may be damaged
 		case len(row.key) < 17 || s.ops.rows[string(row.key)] != nil:
 		case lostOps:
 			_ = s.operationRow(row.key, row.value)
@@ -202,6 +206,16 @@ func (l *lateOperations) see(row wreckRow) {
 // eachRaw visits the rows of leaves that the newest tree has not reached so far, and
 // of the small buckets in them.
 func (s *salvage) eachRaw(visit func(wreckRow)) error {
+	return s.eachRawPage(func(_ string, rows []wreckRow) {
+		for _, row := range rows {
+			visit(row)
+		}
+	})
+}
+
+// eachRawPage visits them together with those of their bucket, whose name is known of
+// small buckets.
+func (s *salvage) eachRawPage(visit func(bucket string, rows []wreckRow)) error {
 	t := s.trees[0]
 	for id := uint64(2); id < s.pages; id++ {
 		if err := s.meter.ctx.Err(); err != nil {
@@ -216,15 +230,12 @@ func (s *salvage) eachRaw(visit func(wreckRow)) error {
 		}
 		rows, _ := leafRows(data, count)
 		for _, row := range rows {
-			if !row.bucket {
-				visit(row)
-				continue
-			}
-			inline, _ := inlineRows(row.value)
-			for _, r := range inline {
-				visit(r)
+			if row.bucket {
+				inline, _ := inlineRows(row.value)
+				visit(string(row.key), inline)
 			}
 		}
+		visit("", slices.DeleteFunc(rows, func(row wreckRow) bool { return row.bucket }))
 	}
 	return nil
 }

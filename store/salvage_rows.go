@@ -205,6 +205,7 @@ func (s *salvage) readBodies(tab Table, n uint64, values [][]byte) (bodies map[u
 // copyMessage copies one that lives and decodes.
 func (s *salvage) copyMessage(out *salvageWriter, tab Table, seq uint64, record, body []byte) error {
 	if s.isDead(tab, seq) {
+		s.passOver(tab, seq, record, body)
 		return nil
 	}
 	names := &tableNames[tab]
@@ -330,12 +331,13 @@ func (s *salvage) sumUp() {
 		lost := slices.Sorted(maps.Keys(s.missing[tab]))
 		*s.countOf(&s.r.Lost, tab) = len(lost)
 		s.r.Numbers[tab] = lost[:min(len(lost), maxNumbers)]
+		what := [tables]string{"messages", "dead letters"}[tab]
+		s.doubtStale(tab, what)
 		if !s.lostIn[string(tableNames[tab].bitmap)] {
 			continue
 		}
 		for _, n := range slices.Sorted(maps.Keys(s.copied[tab])) {
 			if !s.bitmaps[tab][n] {
-				what := [tables]string{"messages", "dead letters"}[tab]
 				s.doubt("who of %s %d to %d is gone could not be read: some that are may be back", what, n<<segmentBits, (n+1)<<segmentBits-1)
 			}
 		}

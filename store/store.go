@@ -110,6 +110,9 @@ type Store struct {
 	clean bool // the file was closed cleanly before this open
 	// readOnly: of Examine, which has opened the file and closes it.
 	readOnly bool
+	// told, if it is not nil, is told the bytes that a check before the open and
+	// Load read, and may end them.
+	told func(bytes int64) error
 
 	pageSize int64
 

@@ -93,6 +93,7 @@ type structure struct {
 	free    int64                   // pages that are listed as free
 	note    func(error)             // if it is not nil, it is told what is wrong, and the check goes on
 	reading func(bytes int64) error // if it is not nil, it is told what was looked at, and may end the check
+	ended   error                   // by reading
 }
 
 // span is a page and the range of its keys, the end excluded; an empty to is
@@ -102,9 +103,14 @@ type span struct {
 	from, to string
 }
 
-// checkStructure returns what is wrong with the tree of pages.
-func checkStructure(f io.ReaderAt, size int64) error {
-	return (&structure{file: f}).check(size)
+// checkStructure returns what is wrong with the tree of pages, as a *CorruptError,
+// or the error of reading, which may be nil.
+func checkStructure(f io.ReaderAt, size int64, reading func(bytes int64) error) error {
+	s := &structure{file: f, reading: reading}
+	if err := s.check(size); err != nil && s.ended == nil {
+		return &CorruptError{Err: err}
+	}
+	return s.ended
 }
 
 // check returns the first fault, or with note the end of it that was asked for.
@@ -129,8 +135,8 @@ func (s *structure) check(size int64) error {
 			}
 		}
 		if s.reading != nil {
-			if err := s.reading(l.pageSize); err != nil {
-				return err
+			if s.ended = s.reading(l.pageSize); s.ended != nil {
+				return s.ended
 			}
 		}
 	}

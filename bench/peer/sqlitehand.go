@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -217,7 +218,7 @@ func (q *sqliteGrouped) commitAll() {
 	var msgs []Message
 	for first := range q.waiting {
 		group, msgs = append(group[:0], first), append(msgs[:0], first.m)
-		for range len(q.waiting) {
+		for q.more() {
 			next := <-q.waiting
 			group, msgs = append(group, next), append(msgs, next.m)
 		}
@@ -226,6 +227,14 @@ func (q *sqliteGrouped) commitAll() {
 			p.done <- err
 		}
 	}
+}
+
+// more lets those join who are about to publish, as Recall does.
+func (q *sqliteGrouped) more() bool {
+	if len(q.waiting) == 0 {
+		runtime.Gosched()
+	}
+	return len(q.waiting) > 0
 }
 
 // Close is called when nobody publishes any more.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -86,12 +85,6 @@ func TestQuestionSaysWhatIsTaken(t *testing.T) {
 	if _, err := q.Hold(ctx, recall.Filter{IDs: held[2:4]}); err != nil {
 		t.Fatal(err)
 	}
-	release := func(ctx context.Context, s *session, f recall.Filter, how admin.Bulk) (recall.ChangeResult, error) {
-		return s.Release(ctx, f, how)
-	}
-	retry := func(ctx context.Context, s *session, f recall.Filter, how admin.Bulk) (recall.ChangeResult, error) {
-		return s.RetryNow(ctx, f, how)
-	}
 	for _, c := range []struct {
 		verb      string
 		do        changer
@@ -99,8 +92,8 @@ func TestQuestionSaysWhatIsTaken(t *testing.T) {
 		question  string
 		result    string
 	}{
-		{"retry-now", retry, func() {}, "", "Nothing to retry-now.\n"},
-		{"release", release, func() { // as many match as before, and more are held
+		{"retry now", (*session).RetryNow, func() {}, "", "Nothing to retry now.\n"},
+		{"release", (*session).Release, func() { // as many match as before, and more are held
 			if _, err := q.Hold(ctx, recall.Filter{IDs: held[:1]}); err != nil {
 				t.Error(err)
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,7 +12,7 @@ import (
 )
 
 // changer is a bulk call that changes what waits.
-type changer = func(context.Context, *session, recall.Filter, admin.Bulk) (recall.ChangeResult, error)
+type changer = func(*session, context.Context, recall.Filter, admin.Bulk) (recall.ChangeResult, error)
 
 // changeCommand is one of the bulk calls that change what waits. do makes the call,
 // done says what became of the messages.
@@ -23,7 +24,7 @@ func (b *bulk) changeCommand(cmd *cobra.Command, done string, do changer) *cobra
 		}
 		return b.run(func(ctx context.Context, s *session, _ []string) error { return b.change(ctx, s, f, done, do) })(cmd, args)
 	}
-	b.addFlags(cmd, cmd.Name(), "skip", "stop")
+	b.addFlags(cmd, strings.ReplaceAll(cmd.Name(), "-", " "), "skip", "stop")
 	return cmd
 }
 
@@ -32,7 +33,7 @@ func (b *bulk) change(ctx context.Context, s *session, f recall.Filter, done str
 		f = everyMessage
 	}
 	more, err := b.settle(ctx, s, f, func(how admin.Bulk) (forecast, error) {
-		r, err := do(ctx, s, f, how)
+		r, err := do(s, ctx, f, how)
 		return forecast{taken: r.Changed, skipped: len(r.Skipped)}, err
 	})
 	if err != nil {
@@ -41,7 +42,7 @@ func (b *bulk) change(ctx context.Context, s *session, f recall.Filter, done str
 	if !more {
 		return b.nothing(s, admin.ChangeResult{})
 	}
-	r, err := do(ctx, s, f, b.how)
+	r, err := do(s, ctx, f, b.how)
 	err = b.wouldStop(err)
 	if err != nil && r.Operation == "" && !isForecast(err) {
 		return err
@@ -56,12 +57,13 @@ func (b *bulk) showChanged(s *session, r recall.ChangeResult, done string) error
 	if s.json {
 		return printJSON(s.out, admin.ChangeResult(r))
 	}
+	would := ""
 	if b.how.DryRun {
-		done = "would be " + done
+		would = "would be "
 	}
-	s.say("%s %s.", countText(r.Changed, "message", "messages"), done)
+	s.say("%s %s%s.", countText(r.Changed, "message", "messages"), would, done)
 	if len(r.Skipped) > 0 {
-		s.say("%s in flight passed over.", countText(len(r.Skipped), "message", "messages"))
+		s.say("%s in flight %spassed over.", countText(len(r.Skipped), "message", "messages"), would)
 	}
 	return nil
 }
@@ -74,9 +76,7 @@ func holdCommand() *cobra.Command {
 		Long: `Pause the messages that wait and match: they are not delivered until "recall release",
 and lose neither due time nor place. What is in flight is passed over.`,
 		Example: "  recall hold --host api.example.com --reason 'their maintenance'",
-	}, "held", func(ctx context.Context, s *session, f recall.Filter, how admin.Bulk) (recall.ChangeResult, error) {
-		return s.Hold(ctx, f, how)
-	})
+	}, "held", (*session).Hold)
 }
 
 func releaseCommand() *cobra.Command {
@@ -86,9 +86,7 @@ func releaseCommand() *cobra.Command {
 		Short:   "Let held messages go on",
 		Long:    "End the hold of the messages that match; what is overdue runs at once.",
 		Example: "  recall release --host api.example.com",
-	}, "released", func(ctx context.Context, s *session, f recall.Filter, how admin.Bulk) (recall.ChangeResult, error) {
-		return s.Release(ctx, f, how)
-	})
+	}, "released", (*session).Release)
 }
 
 func retryNowCommand() *cobra.Command {
@@ -98,9 +96,7 @@ func retryNowCommand() *cobra.Command {
 		Short:   "Make what waits for a retry due at once",
 		Long:    "Make the matches that wait for a retry due at once; attempts that were made still count.",
 		Example: "  recall retry-now --host api.example.com",
-	}, "due now", func(ctx context.Context, s *session, f recall.Filter, how admin.Bulk) (recall.ChangeResult, error) {
-		return s.RetryNow(ctx, f, how)
-	})
+	}, "due now", (*session).RetryNow)
 }
 
 func rescheduleCommand() *cobra.Command {
@@ -111,7 +107,7 @@ func rescheduleCommand() *cobra.Command {
 		Short:   "Move the next attempt of messages that wait",
 		Long:    "Move the next attempt of the messages that wait and match to --due; attempts that were made still count.",
 		Example: "  recall reschedule --label digest --due 2026-12-01\n  recall reschedule --queue mail --due +2h",
-	}, "moved", func(ctx context.Context, s *session, f recall.Filter, how admin.Bulk) (recall.ChangeResult, error) {
+	}, "moved", func(s *session, ctx context.Context, f recall.Filter, how admin.Bulk) (recall.ChangeResult, error) {
 		return s.Reschedule(ctx, f, due, how)
 	})
 	cmd.Flags().Var(timeFlag{&due}, "due", "when the next attempt is due (required): "+timeHelp)

@@ -119,13 +119,13 @@ type deadChange struct {
 
 	verb, done string
 	named      func(*admin.Client, context.Context, ...recall.DeadLetterID) (int, error)
-	matching   func(*admin.Client, context.Context, recall.Filter, bool, int) (int, error)
+	matching   func(*admin.Client, context.Context, recall.Filter, bool, admin.Bulk) (int, error)
 }
 
 func deadChangeCommand(
 	verb, short, done, long string,
 	named func(*admin.Client, context.Context, ...recall.DeadLetterID) (int, error),
-	matching func(*admin.Client, context.Context, recall.Filter, bool, int) (int, error),
+	matching func(*admin.Client, context.Context, recall.Filter, bool, admin.Bulk) (int, error),
 ) *cobra.Command {
 	d := &deadChange{verb: verb, done: done, named: named, matching: matching}
 	cmd := &cobra.Command{
@@ -141,7 +141,7 @@ what dies meanwhile is left alone.`,
 	f := cmd.Flags()
 	f.BoolVar(&d.all, "all", false, "all of them, instead of a filter")
 	f.BoolVarP(&d.yes, "yes", "y", false, "do not ask")
-	f.IntVar(&d.expect, "expect", -1, "refuse unless exactly so many match, counted before the call, which takes no more")
+	f.IntVar(&d.expect, "expect", -1, "refuse unless exactly so many match")
 	f.IntVar(&d.limit, "limit", 0, "take only the oldest so many")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		filter, err := d.filter()
@@ -169,31 +169,14 @@ what dies meanwhile is left alone.`,
 }
 
 func (d *deadChange) change(ctx context.Context, s *session, args []string, f recall.Filter) error {
-	take := len(args)
-	if take == 0 {
-		var err error
-		if take, err = s.CountDeadLetters(ctx, f); err != nil {
-			return err
-		}
+	how, more, err := d.settle(ctx, s, args, f)
+	if err != nil {
+		return err
 	}
-	if d.expect >= 0 && take != d.expect {
-		return fmt.Errorf("%w: %s, and --expect %d was given; nothing was changed",
-			recall.ErrUnexpectedCount, countText(take, "dead letter matches", "dead letters match"), d.expect)
-	}
-	if d.limit > 0 {
-		take = min(take, d.limit)
-	}
-	if take == 0 {
-		return d.show(s, 0)
-	}
-	if !d.yes {
-		question := fmt.Sprintf("%s %s?", capitalised(d.verb), countText(take, "dead letter", "dead letters"))
-		if err := s.confirm(question); err != nil {
-			return err
-		}
-	}
-	n, err := 0, error(nil)
-	if len(args) > 0 {
+	n := 0
+	switch {
+	case !more:
+	case len(args) > 0:
 		var ids []recall.DeadLetterID
 		for _, id := range args {
 			ids = append(ids, recall.DeadLetterID(id))
@@ -201,13 +184,45 @@ func (d *deadChange) change(ctx context.Context, s *session, args []string, f re
 		if n, err = d.named(s.Client, ctx, ids...); err == nil && n == 0 {
 			return recall.ErrNotFound
 		}
-	} else {
-		n, err = d.matching(s.Client, ctx, f, d.all, take)
+	default:
+		n, err = d.matching(s.Client, ctx, f, d.all, how)
 	}
 	if err != nil && n == 0 {
 		return err
 	}
 	return cmpErr(err, d.show(s, n))
+}
+
+// settle asks, unless that was answered beforehand, and returns how to make the call
+// for what matches. What was confirmed by hand is a bound. more tells whether there is
+// anything to do.
+func (d *deadChange) settle(ctx context.Context, s *session, args []string, f recall.Filter) (how admin.Bulk, more bool, err error) {
+	how.Limit = d.limit
+	if d.expect >= 0 {
+		how.ExpectExactly = &d.expect
+	}
+	take := len(args)
+	switch {
+	case take > 0 && d.expect >= 0 && d.expect != take:
+		return how, false, &recall.UnexpectedCountError{Found: take, Least: d.expect, Most: d.expect}
+	case d.yes:
+		return how, true, nil
+	case take == 0:
+		if take, err = s.CountDeadLetters(ctx, f); err != nil {
+			return how, false, err
+		}
+		if d.expect >= 0 && d.expect != take {
+			return how, false, &recall.UnexpectedCountError{Found: take, Least: d.expect, Most: d.expect}
+		}
+		if d.limit > 0 {
+			take = min(take, d.limit)
+		}
+		how.Limit = take
+	}
+	if take == 0 {
+		return how, false, nil
+	}
+	return how, true, s.confirm(fmt.Sprintf("%s %s?", capitalised(d.verb), countText(take, "dead letter", "dead letters")))
 }
 
 func (d *deadChange) show(s *session, n int) error {

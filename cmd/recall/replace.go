@@ -24,13 +24,11 @@ func (c *console) replace(file string, write func(*os.File) error, approve func(
 			err = errors.Join(err, ignoreMissing(os.Remove(part)))
 		}
 	}()
-	if err := errors.Join(write(out), out.Sync(), out.Close()); err != nil {
+	// Who may open it is settled before the sync, which makes that durable too.
+	if err := errors.Join(write(out), sameAccess(part, file), out.Sync(), out.Close()); err != nil {
 		return err
 	}
 	if err := approve(part); err != nil {
-		return err
-	}
-	if err := sameAccess(part, file); err != nil {
 		return err
 	}
 	if err := move(part, file); err != nil {

@@ -42,7 +42,8 @@ func TestBrowser(t *testing.T) {
 type settings struct {
 	Chrome      string            `json:"chrome"`
 	Screenshots string            `json:"screenshots"`
-	URL         string            `json:"url"`      // everything is allowed
+	URL         string            `json:"url"`      // everything is allowed, and no case changes anything
+	Work        string            `json:"work"`     // what cases change, each what is of its own
 	ReadOnly    string            `json:"readOnly"` // nothing is
 	Login       string            `json:"login"`    // with a token
 	Token       string            `json:"token"`
@@ -105,7 +106,8 @@ func install(t *testing.T) {
 	}
 }
 
-// runCases runs them all in one browser, and makes a test of each.
+// runCases runs them all in one browser, and makes a test of each. Cases run beside
+// one another, and so none may depend on another.
 func runCases(t *testing.T, node string, s settings) {
 	t.Helper()
 	text, err := json.Marshal(s)

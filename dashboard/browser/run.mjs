@@ -1,6 +1,8 @@
-// run.mjs runs every case of the folder cases and prints how each ended, a line of
-// JSON each: {"name":"bulk: cancel and undo","error":"AssertionError: …","ms":812}
-// RECALL_CASES, a regular expression, picks some by their names.
+// run.mjs runs every case of the folder cases, two at a time in one browser, and prints
+// how each ended, a line of JSON each:
+// {"name":"bulk: cancel and undo","error":"AssertionError: …","ms":812}
+// RECALL_CASES, a regular expression, picks some by their names; RECALL_SLOWDOWN makes
+// the processor that pages see slower by a factor, as on a machine that has other work.
 import fs from "node:fs";
 
 import { all, close, launch } from "./harness.mjs";
@@ -8,17 +10,23 @@ import { all, close, launch } from "./harness.mjs";
 for (const file of fs.readdirSync(new URL("cases", import.meta.url)).sort()) await import(`./cases/${file}`);
 
 const say = (line) => fs.writeSync(1, JSON.stringify(line) + "\n");
-await launch();
 const wanted = new RegExp(process.env.RECALL_CASES ?? "");
-for (const { name, run } of all().filter((c) => wanted.test(c.name))) {
-  const began = Date.now();
-  let error = "";
-  try {
-    await run();
-  } catch (fault) {
-    error = String(fault.stack);
+const left = all().filter((c) => wanted.test(c.name));
+
+async function work() {
+  for (let next = left.shift(); next; next = left.shift()) {
+    const began = Date.now();
+    let error = "";
+    try {
+      await next.run();
+    } catch (fault) {
+      error = String(fault.stack);
+    }
+    say({ name: next.name, error, ms: Date.now() - began });
   }
-  say({ name, error, ms: Date.now() - began });
 }
+
+await launch();
+await Promise.all([work(), work()]);
 await close();
 process.exit(0); // a case that failed may have left a page open

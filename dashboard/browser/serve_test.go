@@ -26,6 +26,8 @@ const token = "a-token-for-the-browser"
 func serve(t *testing.T) settings {
 	b := openBroker(t, "q.db", endpoints{ended: t.Context().Done()})
 	pages := fill(t, b)
+	work := openBroker(t, "work.db", endpoints{})
+	fillToChange(t, work)
 	empty := openBroker(t, "empty.db", endpoints{})
 	mux := http.NewServeMux()
 	for prefix, d := range map[string]struct {
@@ -33,6 +35,7 @@ func serve(t *testing.T) settings {
 		opts dashboard.Options
 	}{
 		"/queue": {b, dashboard.Options{}},
+		"/work":  {work, dashboard.Options{}},
 		"/look":  {b, dashboard.Options{ReadOnly: true, Title: "Orders"}},
 		"/login": {b, dashboard.Options{Tokens: []string{token}}},
 		"/empty": {empty, dashboard.Options{}},
@@ -43,7 +46,7 @@ func serve(t *testing.T) settings {
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return settings{
-		URL: server.URL + "/queue/", ReadOnly: server.URL + "/look/", Login: server.URL + "/login/", Empty: server.URL + "/empty/",
+		URL: server.URL + "/queue/", Work: server.URL + "/work/", ReadOnly: server.URL + "/look/", Login: server.URL + "/login/", Empty: server.URL + "/empty/",
 		Token: token, Pages: pages,
 	}
 }
@@ -149,8 +152,43 @@ func fill(t *testing.T, b *recall.Broker) map[string]string {
 		"overview": "", "messages": "messages", "message": "messages/" + string(nasty), "gone": "messages/" + string(dead),
 		"bulk": "bulk?labels=campaign-12", "bulk-empty": "bulk", "bulk-blocked": "bulk?labels=report&policy=wait",
 		"confirm": "bulk/confirm?labels=campaign-12", "operations": "operations", "operation": "operations/" + string(r.Operation),
-		"standing": "standing", "dead": "dead", "deadletter": "dead/" + string(letter), "queues": "queues", "flow": "flow",
+		"standing": "standing", "dead": "dead", "deadletter": "dead/" + string(letter), "dead-delete": "dead/delete?id=" + string(letter),
+		"reschedule": "bulk?labels=campaign-12&verb=reschedule&due=2027-01-02T03:04", "reschedule-when": "bulk?labels=campaign-12&verb=reschedule",
+		"reschedule-confirm": "bulk/confirm?labels=campaign-12&verb=reschedule&due=2020-01-02T03:04",
+		"schedule-delete":    "schedules/delete?name=nightly-report", "queues": "queues", "flow": "flow",
 		"schedules": "schedules", "topics": "topics", "events": "events",
+	}
+}
+
+// fillToChange makes what cases change. Each has a label, a queue or a schedule that no
+// other touches.
+func fillToChange(t *testing.T, b *recall.Broker) {
+	t.Helper()
+	for _, label := range []string{"campaign-12", "newsletter", "reminder", "survey", "parcel"} {
+		for i := range 40 {
+			m := recall.Message{URL: "https://mail.example.com/" + label, Labels: []string{label}, Delay: time.Duration(i+1) * time.Hour}
+			if _, err := b.Publish(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, schedule := range []string{"nightly", "nightly, plain"} {
+		_, err := b.SetSchedule(t.Context(), recall.Schedule{ID: schedule, Cron: "@every 90m", Message: recall.Message{URL: "https://report.example.com/"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 6 {
+		m := recall.Message{URL: "https://broken.example.com/hook", Labels: []string{[]string{"one", "two", "plain"}[i/2]}, Retries: recall.Retries(0)}
+		if _, err := b.Publish(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitFor(t, "dead letters", func() bool { return b.Stats().DeadLetters == 6 })
+	for _, queue := range []string{"exports by mouse", "exports by space bar"} {
+		if err := b.SetQueue(t.Context(), queue, 4); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

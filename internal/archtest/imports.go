@@ -35,7 +35,7 @@ var allowed = []struct {
 	{"qstash", []string{"", "internal/*", jwtLibrary}},
 	{"egress", []string{""}},
 	{"dashboard", []string{"", "internal/cron"}},
-	{"admin", []string{""}},
+	{"admin", []string{"", "internal/bearer"}},
 	{"enginetest", []string{"", "github.com/oklog/ulid/v2", "pgregory.net/rapid", porcupine}},
 	{"recalltest", []string{"", "qstash"}},
 	{"postgres", []string{"", anyOfOthers}},

@@ -19,12 +19,12 @@ async function tabTo(page, what) {
 }
 
 test("keyboard: skip link, filter, confirm, undo", async () => {
-  const { page, done } = await open(settings.url + "bulk");
+  const { page, done } = await open(settings.work + "bulk");
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to content");
   await page.keyboard.press("Enter");
   await tabTo(page, "f-labels");
-  await page.keyboard.type("campaign-12");
+  await page.keyboard.type("newsletter");
   await page.locator("#count", { hasText: /^40$/ }).waitFor();
   await tabTo(page, "go");
   await page.keyboard.press("Enter");

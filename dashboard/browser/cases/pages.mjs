@@ -2,7 +2,7 @@
 // the console, and leaves a picture.
 import assert from "node:assert/strict";
 
-import { checkPage, open, screenshot, settings, test } from "../harness.mjs";
+import { checkPage, look, screenshot, settings, test } from "../harness.mjs";
 
 const sizes = [{ width: 360, height: 740 }, { width: 1280, height: 900 }];
 const refused = ["status of 4"]; // what the browser says of a page with such a status
@@ -15,19 +15,18 @@ pages.push(
   { name: "login", address: settings.login },
 );
 for (const path of ["", "messages", "bulk", "operations", "standing", "dead", "queues", "flow", "schedules", "topics", "events"])
-  pages.push({ name: "none-" + (path || "overview"), address: settings.empty + path, few: true });
+  pages.push({ name: "none-" + (path || "overview"), address: settings.empty + path });
 
-for (const { name, address, allow, few } of pages)
+for (const { name, address, allow } of pages)
   test(`page: ${name}`, async () => {
-    const { page, done } = await open(address, { allow });
+    const { page, done } = await look(address, { allow, ...sizes[0] });
     await page.locator("h1").waitFor();
     for (const size of sizes) {
       await page.setViewportSize(size);
       for (const colorScheme of ["light", "dark"]) {
-        if (few && (size.width < 1000) === (colorScheme === "dark")) continue;
         await page.emulateMedia({ colorScheme });
         await screenshot(page, `${name}-${size.width}-${colorScheme}`);
-        await checkPage(page, `${name}, ${size.width} px, ${colorScheme}`);
+        await checkPage(page, `${name}, ${size.width} px, ${colorScheme}`, { recoloured: colorScheme === "dark" });
       }
     }
     assert.notEqual(await page.title(), "taken");
