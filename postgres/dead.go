@@ -100,8 +100,13 @@ func (e *Engine) ListDead(ctx context.Context, f recall.Filter, after recall.Dea
 	if w == nil || limit <= 0 {
 		return nil, nil
 	}
+	return readDead(ctx, e.pool, e, w, limit)
+}
+
+// readDead reads the first dead letters that match, up to a page of bytes.
+func readDead(ctx context.Context, q querier, e *Engine, w *where, limit int) ([]recall.DeadLetter, error) {
 	most, page := w.with(limit), w.with(recall.PageBytes)
-	return collectFrom(ctx, e.pool, e, scanDead, `WITH found AS MATERIALIZED (
+	return collectFrom(ctx, q, e, scanDead, `WITH found AS MATERIALIZED (
 			SELECT m.shard, m.n, sum(m.size) OVER (ORDER BY m.n ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - m.size AS before
 			FROM (SELECT m.shard, m.n, m.size FROM @dead m WHERE `+w.String()+` ORDER BY m.n LIMIT `+most+`) m)
 		SELECT `+deadColumns+` FROM found JOIN @dead m ON m.shard = found.shard AND m.n = found.n
@@ -195,9 +200,7 @@ func (e *Engine) redriven(
 	slices.SortFunc(list, func(a, b recall.DeadLetter) int { return slices.Index(ids, a.ID) - slices.Index(ids, b.ID) })
 	out := map[recall.DeadLetterID]recall.Message{}
 	for _, d := range list {
-		m := d.Message
-		m.CreatedAt, m.DueAt = now, now
-		m.Delay, m.NotBefore, m.Blocks, m.Root, m.Attempts = 0, time.Time{}, "", "", 0
+		m := anew(&d, now)
 		if change != nil && slices.Contains(ids, d.ID) {
 			if err := change(&m); err != nil {
 				return nil, err
@@ -206,6 +209,14 @@ func (e *Engine) redriven(
 		out[d.ID] = m
 	}
 	return out, nil
+}
+
+// anew is a dead letter as it is published again.
+func anew(d *recall.DeadLetter, now time.Time) recall.Message {
+	m := d.Message
+	m.CreatedAt, m.DueAt = now, now
+	m.Delay, m.NotBefore, m.Blocks, m.Root, m.Attempts = 0, time.Time{}, "", "", 0
+	return m
 }
 
 // deadNumbers are the numbers of dead letters.
