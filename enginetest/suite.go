@@ -38,7 +38,13 @@ type Harness struct {
 
 // Run tests that engines keep the contract of [recall.Engine]. open is called
 // for each test.
-func Run(t *testing.T, open func(t *testing.T) Harness) {
+func Run(t *testing.T, open func(t *testing.T) Harness) { run(t, open, func(*testing.T) {}) }
+
+// RunParallel is Run with the parts of the suite at the same time, for engines that
+// spend it waiting. What open returns must have nothing in common with the others.
+func RunParallel(t *testing.T, open func(t *testing.T) Harness) { run(t, open, (*testing.T).Parallel) }
+
+func run(t *testing.T, open func(t *testing.T) Harness, begin func(*testing.T)) {
 	groups := []struct {
 		name  string
 		tests []contractTest
@@ -73,6 +79,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	}
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
+			begin(t)
 			for _, test := range g.tests {
 				t.Run(test.promise, func(t *testing.T) {
 					x := newFixture(t, open(t))
@@ -81,8 +88,14 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 			}
 		})
 	}
-	t.Run("Lockstep", func(t *testing.T) { lockstep(t, open) })
-	t.Run("Linearizable", func(t *testing.T) { linearizable(t, open) })
+	t.Run("Lockstep", func(t *testing.T) {
+		begin(t)
+		lockstep(t, open)
+	})
+	t.Run("Linearizable", func(t *testing.T) {
+		begin(t)
+		linearizable(t, open)
+	})
 }
 
 // contractTest is one promise of the contract, and the test of it.

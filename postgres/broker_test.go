@@ -11,10 +11,14 @@ import (
 	"github.com/recallmq/recall/postgres/pgtest"
 )
 
+// patience bounds how long a test waits for what should happen at once. A busy machine
+// may be slow.
+const patience = 10 * time.Minute
+
 // newBroker is a broker of a process of its own, as far as the database can tell.
 func newBroker(t *testing.T, dsn, schema string) *recall.Broker {
 	t.Helper()
-	e, err := postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema, PollInterval: 5 * time.Millisecond})
+	e, err := postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema, LeaseTime: time.Hour, PollInterval: 5 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +75,7 @@ func TestBrokers(t *testing.T) {
 	for range queued + loose {
 		select {
 		case <-arrived:
-		case <-time.After(time.Minute):
+		case <-time.After(patience):
 			t.Fatal("not everything was delivered")
 		}
 	}
@@ -79,6 +83,11 @@ func TestBrokers(t *testing.T) {
 	defer mu.Unlock()
 	if len(seen) != queued+loose {
 		t.Errorf("%d messages were delivered, want %d", len(seen), queued+loose)
+	}
+	for id, n := range seen {
+		if n != 1 {
+			t.Errorf("%s was delivered %d times", id, n)
+		}
 	}
 	for i := range want {
 		if order[i] != want[i] {

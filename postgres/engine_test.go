@@ -11,7 +11,7 @@ import (
 	"github.com/recallmq/recall/postgres/pgtest"
 )
 
-func TestEngine(t *testing.T) { enginetest.Run(t, harness) }
+func TestEngine(t *testing.T) { enginetest.RunParallel(t, harness) }
 
 // harness is an engine on a database of its own. A crash is an engine whose process
 // is gone: nobody renews its leases, and their time is over.

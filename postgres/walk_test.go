@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/recallmq/recall"
@@ -13,13 +14,13 @@ import (
 	"github.com/recallmq/recall/postgres/pgtest"
 )
 
-// awaitBlocked returns when a connection of the database waits for a lock.
-func awaitBlocked(t *testing.T, pool *pgxpool.Pool) {
+// awaitBlocked returns when somebody waits for what a transaction has locked.
+func awaitBlocked(t *testing.T, pool *pgxpool.Pool, tx pgx.Tx) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for blocked := false; !blocked; {
-		err := pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&blocked)
+		err := pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid)))`, int32(tx.Conn().PgConn().PID())).Scan(&blocked)
 		if err != nil {
 			t.Fatalf("nobody waits for a lock: %v", err)
 		}
@@ -32,7 +33,7 @@ func awaitBlocked(t *testing.T, pool *pgxpool.Pool) {
 func TestWalkMeetsClaim(t *testing.T) {
 	dsn, schema := pgtest.Schema(t)
 	pool, ctx := newPool(t, dsn), t.Context()
-	e, err := postgres.Open(ctx, dsn, &postgres.Options{Schema: schema, ChunkSize: 2})
+	e, err := postgres.Open(ctx, dsn, &postgres.Options{Schema: schema, LeaseTime: time.Hour, ChunkSize: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,7 @@ func TestWalkMeetsClaim(t *testing.T) {
 			res, err := e.CancelMatching(ctx, recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{"a"}}, Now: base})
 			answers <- answer{res, err}
 		}()
-		awaitBlocked(t, pool)
+		awaitBlocked(t, pool, tx)
 		end := tx.Rollback
 		if claims {
 			end = tx.Commit
@@ -91,7 +92,7 @@ func TestWalkMeetsClaim(t *testing.T) {
 func TestGuardIsOneTransaction(t *testing.T) {
 	dsn, schema := pgtest.Schema(t)
 	ctx := t.Context()
-	e, err := postgres.Open(ctx, dsn, &postgres.Options{Schema: schema, ChunkSize: 1, MaxGuarded: 3})
+	e, err := postgres.Open(ctx, dsn, &postgres.Options{Schema: schema, LeaseTime: time.Hour, ChunkSize: 1, MaxGuarded: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ type Proxy struct {
 }
 
 // NewProxy starts a proxy in front of the server of a DSN, and returns the DSN that
-// goes through it. It ends with the test.
+// goes through it, bounded as that of Schema. It ends with the test.
 func NewProxy(t testing.TB, dsn string) (*Proxy, string) {
 	t.Helper()
 	config, err := pgx.ParseConfig(dsn)
@@ -61,7 +61,7 @@ func NewProxy(t testing.TB, dsn string) (*Proxy, string) {
 		p.stop()
 		_ = os.RemoveAll(dir)
 	})
-	return p, "host=" + dir + " port=5432 sslmode=disable user=" + config.User + " password='" + config.Password + "' dbname=" + config.Database
+	return p, pooled("host=" + dir + " port=5432 sslmode=disable user=" + config.User + " password='" + config.Password + "' dbname=" + config.Database)
 }
 
 // CutNext cuts the next connection that commits, once.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -16,17 +17,26 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// patience is how long a server may take to start or to stop.
-const patience = time.Minute
+// patience is how long a server may take to start or to stop. On a busy machine that
+// is not a second.
+const patience = 10 * time.Minute
 
 const superuser = "recall"
+
+// small are the settings of a server for tests. It has connections for 60 pools of
+// poolSize, more than the tests of a binary that run at a time.
+var small = []string{
+	"listen_addresses=", "max_connections=500", "shared_buffers=32MB", "timezone=UTC",
+	"wal_level=minimal", "max_wal_senders=0", "autovacuum_naptime=15s",
+}
 
 // places are where programs may be that are not on the path.
 var places = []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin", "/usr/local/opt/postgresql*/bin"}
 
 // Server is a PostgreSQL that nobody else reaches.
 type Server struct {
-	dir    string // with the data, and the socket: its name is short, as the system wants it
+	dir    string   // with the data, and the socket: its name is short, as the system wants it
+	held   *os.File // says that dir is in use
 	cmd    *exec.Cmd
 	exited chan struct{}
 }
@@ -43,10 +53,14 @@ func Start(settings ...string) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{exited: make(chan struct{})}
-	if s.dir, err = os.MkdirTemp("", "recall-pgtest-"); err != nil {
+	removeLeft()
+	if s.dir, err = os.MkdirTemp("", prefix); err != nil {
 		return nil, err
 	}
-	err = who.own(s.dir)
+	s.held, err = hold(s.dir, true)
+	if err == nil {
+		err = who.own(s.dir)
+	}
 	if err == nil {
 		err = s.initialise(filepath.Join(filepath.Dir(program), "initdb"), who)
 	}
@@ -78,7 +92,7 @@ func (s *Server) initialise(initdb string, who *account) error {
 
 func (s *Server) start(program string, who *account, settings []string) error {
 	args := []string{"-D", s.data(), "-k", s.dir}
-	for _, setting := range append([]string{"listen_addresses=", "max_connections=200", "shared_buffers=128MB", "timezone=UTC", "autovacuum_naptime=5s"}, settings...) {
+	for _, setting := range slices.Concat(small, settings) {
 		args = append(args, "-c", setting)
 	}
 	log, err := os.Create(s.log())
@@ -88,18 +102,29 @@ func (s *Server) start(program string, who *account, settings []string) error {
 	defer log.Close()
 	cmd := exec.Command(program, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = s.dir, log, log, attributes(who)
-	if err := cmd.Start(); err != nil {
+	started := make(chan error)
+	go s.watch(cmd, started)
+	if err := <-started; err != nil {
 		return err
 	}
 	s.cmd = cmd
-	go func() {
-		_ = cmd.Wait() // how it ended is in its log
-		close(s.exited)
-	}()
 	return s.await()
 }
 
-func (s *Server) log() string { return filepath.Join(s.dir, "server.log") }
+// watch runs the server until it ends. To Linux the parent of a process is the thread
+// that started it: that one stays, so that the server does not end with it.
+func (s *Server) watch(cmd *exec.Cmd, started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := cmd.Start()
+	started <- err
+	if err == nil {
+		_ = cmd.Wait() // how it ended is in its log
+	}
+	close(s.exited)
+}
+
+func (s *Server) log() string { return filepath.Join(s.dir, logName) }
 
 // await returns when the server answers.
 func (s *Server) await() error {
@@ -138,6 +163,7 @@ func (s *Server) Stop() {
 		}
 	}
 	_ = os.RemoveAll(s.dir)
+	_ = s.held.Close() // no file, if it could not be held
 }
 
 // find returns where a program is in truth: beside it are the others of its
