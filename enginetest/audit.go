@@ -235,12 +235,13 @@ var auditTests = slices.Concat(
 	}),
 	auditRestart("who cancelled is known before and after folding", func(x *fixture, reopen func()) {
 		can[recall.Restorer](x)
-		gone := x.publishMany(5000, label("gone"), due(far))
+		n := x.many(5000)
+		gone := x.publishMany(n, label("gone"), due(far))
 		back := x.publishMany(5, label("back"), due(far))
-		op := x.cancelMatching(byLabel("gone"), 5000).Operation
+		op := x.cancelMatching(byLabel("gone"), n).Operation
 		undone := x.cancelMatching(byLabel("back"), 5).Operation
 		x.wantRestored(undone, 5, 0)
-		some := []recall.MessageID{gone[0], gone[1], gone[4095], gone[4096], gone[4999]}
+		some := []recall.MessageID{gone[0], gone[1], gone[min(4095, n-3)], gone[min(4096, n-2)], gone[n-1]}
 		check := func() {
 			x.Helper()
 			x.wantTaker(op, some...)

@@ -272,7 +272,7 @@ var bulkTests = []contractTest{
 		}
 	}},
 	{"more than one slice of a walk", func(x *fixture) {
-		n := size(3000)
+		n := x.many(size(3000))
 		var msgs []recall.Message
 		for i := range n {
 			msgs = append(msgs, x.message(label(numbered("l", i%3)), due(far)))

@@ -34,6 +34,10 @@ type Harness struct {
 	// Check, if set, looks into the engine that was handed out last for broken
 	// invariants, at the end of every test and before it is closed.
 	Check func() error
+	// Fewer, if set, divides how many messages the tests of a great many have, but
+	// under RECALL_SOAK: for an engine to which each costs a round trip, and which
+	// has little that is as large as a segment, or can be told to have it small.
+	Fewer int
 }
 
 // Run tests that engines keep the contract of [recall.Engine]. open is called
@@ -113,6 +117,14 @@ func size(small int) int {
 		return small * 20
 	}
 	return small
+}
+
+// many is n, or less for an engine that asks for that.
+func (x *fixture) many(n int) int {
+	if soak || x.h.Fewer == 0 {
+		return n
+	}
+	return n / x.h.Fewer
 }
 
 // base is when every test begins.

@@ -13,12 +13,13 @@ import (
 
 func TestEngine(t *testing.T) { enginetest.RunParallel(t, harness) }
 
-// harness is an engine on a database of its own. A crash is an engine whose process
+// harness is an engine on a schema of its own, with chunks that the tests of many
+// messages fill. A crash is an engine whose process
 // is gone: nobody renews its leases, and their time is over.
 func harness(t *testing.T) enginetest.Harness {
 	dsn, schema := pgtest.Schema(t)
 	open := func() (*postgres.Engine, error) {
-		return postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema, LeaseTime: time.Hour, PollInterval: 20 * time.Millisecond})
+		return postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema, LeaseTime: time.Hour, PollInterval: 20 * time.Millisecond, ChunkSize: 100})
 	}
 	e, err := open()
 	if err != nil {
@@ -26,6 +27,7 @@ func harness(t *testing.T) enginetest.Harness {
 	}
 	return enginetest.Harness{
 		Engine: e,
+		Fewer:  10,
 		Reopen: func(crash bool, _ time.Time) (_ recall.Engine, err error) {
 			if crash {
 				err = postgres.Crash(context.Background(), e)
