@@ -296,6 +296,9 @@ var eventTests = slices.Concat(
 		x.settle()
 		x.cancelSticky(id)
 		reopen()
+		if n := x.e.Stats().Cancelled; n != 0 {
+			x.Errorf("Stats: got %d cancelled since the start, want 0", n)
+		}
 		if got := x.story(id); !strings.HasPrefix(got, "created, active 1, cancel requested 1, cancelled") {
 			x.Errorf("got %s", got)
 		}

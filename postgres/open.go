@@ -95,6 +95,7 @@ func (e *Engine) begins(ctx context.Context) error {
 	if err := e.reap(ctx); err != nil {
 		return err
 	}
+	e.counts.reset() // the ends of what others left were theirs
 	loops, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	e.loops.Go(func() { every(loops, e.opts.LeaseTime/3, e.renew) })

@@ -27,6 +27,13 @@ func (c *counts) add(n ends) {
 	c.commits.Add(1)
 }
 
+// reset begins to count anew.
+func (c *counts) reset() {
+	for _, n := range []*atomic.Int64{&c.published, &c.duplicates, &c.cancelled, &c.restored, &c.died, &c.commits} {
+		n.Store(0)
+	}
+}
+
 // sizes is what was counted last in the database.
 type sizes struct {
 	mu    sync.Mutex
