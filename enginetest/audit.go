@@ -257,6 +257,24 @@ var auditTests = slices.Concat(
 		x.settle()
 		check()
 	}),
+	auditRestart("records are in order, also when the clock went back before a restart", func(x *fixture, reopen func()) {
+		var want []recall.OperationID
+		for range 2 {
+			for range 3 {
+				x.publish(label("a"), due(far))
+				want = append(want, x.cancelMatching(byLabel("a"), 1).Operation)
+			}
+			x.now = x.now.Add(-time.Hour)
+			reopen()
+		}
+		var got []recall.OperationID
+		for _, o := range x.operations() {
+			got = append(got, o.ID)
+		}
+		if !slices.Equal(got, want) {
+			x.Errorf("Operations: got %v, want %v", got, want)
+		}
+	}),
 	auditRestart("ids of operations go on", func(x *fixture, reopen func()) {
 		seen := map[recall.OperationID]bool{}
 		for range 4 {

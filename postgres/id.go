@@ -73,6 +73,12 @@ func (e *Engine) newOperation(now time.Time) [16]byte {
 	return u
 }
 
+// operationTie is the number in the id of an operation, by which those of one
+// millisecond are in order.
+func operationTie(id [16]byte) uint64 {
+	return binary.BigEndian.Uint64(append(make([]byte, 3, 8), id[6:11]...))
+}
+
 func ulidTime(id [16]byte) time.Time { return time.UnixMilli(int64(ulid.ULID(id).Time())) }
 
 // deadID names a dead letter: the time of death, and a number that counts up.

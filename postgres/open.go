@@ -112,7 +112,7 @@ func (e *Engine) readLatest(ctx context.Context) error {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}
-	e.opTime = ulidTime(id)
+	e.opTime, e.opTie = ulidTime(id), operationTie(id)
 	return err
 }
 
