@@ -66,13 +66,10 @@ type process struct {
 func (p *process) use(t testing.TB) string {
 	t.Helper()
 	dsn, err := p.get()
-	switch {
-	case err == nil:
-		return dsn
-	default:
+	if err != nil {
 		parttest.Missing(t, "there is no PostgreSQL: "+err.Error())
-		return ""
 	}
+	return dsn
 }
 
 func (p *process) get() (string, error) {
