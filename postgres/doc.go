@@ -20,7 +20,8 @@
 // middle, an exact prefix is cancelled, and the call may be made again for the rest.
 // With a guard ([recall.ExpectAtMost], [recall.ExpectExactly]) it is one
 // transaction, which locks every match before it counts; more than
-// Options.MaxGuarded of them are [recall.ErrUnsupported].
+// Options.MaxGuarded of them are [recall.ErrUnsupported]. All that holds for the calls
+// that delete or retry dead letters by a filter, too.
 //
 // # Leases
 //
@@ -34,4 +35,14 @@
 //
 // Other processes learn by polling, every Options.PollInterval, that there may be
 // something to claim.
+//
+// # What is not there yet
+//
+// A queue has one shard. There is no notification, only polling. Failovers of the
+// server are not tested; connections lost during a commit and processes that are killed
+// are. Changes of topics and schedules by another process are seen after the broker is
+// opened again. There is no bound on the size of what can be undone, and none on the
+// number of deduplication ids (UndoBytes and MaxDeduplicationIDs of recall.Options):
+// only time ends them. [recall.Broker.Backup] is not supported: use the backups of the
+// database.
 package postgres
