@@ -22,8 +22,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/recallmq/recall/internal/parttest"
 )
 
 // Main runs the tests of a binary and stops its server afterwards. It is the body
@@ -66,10 +64,16 @@ type process struct {
 func (p *process) use(t testing.TB) string {
 	t.Helper()
 	dsn, err := p.get()
-	if err != nil {
-		parttest.Missing(t, "there is no PostgreSQL: "+err.Error())
+	if err == nil {
+		return dsn
 	}
-	return dsn
+	switch os.Getenv("CI") { // as in internal/parttest, which only tests import
+	case "", "0", "false":
+		t.Skipf("there is no PostgreSQL: %v", err)
+	default:
+		t.Fatalf("with CI set no part may be missing: there is no PostgreSQL: %v", err)
+	}
+	return ""
 }
 
 func (p *process) get() (string, error) {
