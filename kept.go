@@ -52,6 +52,13 @@ func (k *kept[V]) fill(read func() ([]Object, error), decode func(Object) (V, er
 	return nil
 }
 
+// outdate has the objects read again before they are used next.
+func (k *kept[V]) outdate() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.filled = false
+}
+
 func (k *kept[V]) isFilled() bool {
 	k.mu.RLock()
 	defer k.mu.RUnlock()

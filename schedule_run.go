@@ -95,10 +95,10 @@ func (s *scheduler) sleep(ctx context.Context) {
 // publishDue publishes all that is due, in the order of the times, and returns
 // when the next is. One that fails does not keep the others back.
 func (s *scheduler) publishDue(ctx context.Context) (next time.Time, err error) {
-	if err := s.fill(ctx); err != nil {
-		return next, err
-	}
 	for ctx.Err() == nil {
+		if err := s.fill(ctx); err != nil {
+			return next, err
+		}
 		var due []*schedule
 		due, next = s.look()
 		if len(due) == 0 {
@@ -172,7 +172,7 @@ func (s *scheduler) publish(ctx context.Context, id string) error {
 	if !publish {
 		b.log.Info("recall: a schedule has missed its time", "schedule", id, "due", then.last)
 		_, err := b.storeSchedule(ctx, s.keeper, &then, now, false)
-		return err
+		return s.unlessChanged(err)
 	}
 	b.topics.turn.RLock()
 	defer b.topics.turn.RUnlock()
@@ -184,7 +184,7 @@ func (s *scheduler) publish(ctx context.Context, id string) error {
 	if err == nil {
 		_, err = b.storeSchedule(ctx, s.keeper, &then, now, false, msgs...)
 	}
-	if err == nil {
+	if err = s.unlessChanged(err); err == nil {
 		return nil
 	}
 	if !unpublishable(err) {
@@ -197,7 +197,18 @@ func (s *scheduler) publish(ctx context.Context, id string) error {
 		"schedule", id, "due", then.last, "error", err)
 	then.reason = err.Error()
 	_, err = b.storeSchedule(ctx, s.keeper, &then, now, false)
-	return err
+	return s.unlessChanged(err)
+}
+
+// unlessChanged has the schedules read again, in place of an error, if somebody else
+// has changed one: another process on the same queue.
+func (s *scheduler) unlessChanged(err error) error {
+	if !errors.Is(err, ErrObjectChanged) {
+		return err
+	}
+	s.broker.schedules.outdate()
+	s.told = false
+	return nil
 }
 
 // dueSchedule returns a schedule if it is due, else nil.

@@ -21,6 +21,7 @@ type schedule struct {
 	reason  string    // why nothing was published at last
 	limited time.Time // up to here the times that CatchUpAll makes up for are chosen
 	owed    time.Time // the time whose messages were refused, for a reason that may pass
+	at      []byte    // the value of the object with its times
 }
 
 // storedSchedule is the value of a schedule's object, and storedTime that of its
@@ -97,15 +98,17 @@ func (s *schedule) whole() (Schedule, error) {
 func (b *Broker) storeSchedule(
 	ctx context.Context, k Keeper, s *schedule, now time.Time, whole bool, msgs ...Message,
 ) (Schedule, error) {
-	objects := []Object{{Kind: ObjectScheduleTime, Name: s.id, Value: encodeJSON(storedTime{
-		Next: unixMilli(s.next), Last: unixMilli(s.last), Reason: s.reason,
-	})}}
+	at := encodeJSON(storedTime{Next: unixMilli(s.next), Last: unixMilli(s.last), Reason: s.reason})
+	c := Change{Objects: []Object{{Kind: ObjectScheduleTime, Name: s.id, Value: at}}, Messages: msgs, Now: now}
 	if whole {
-		objects = append(objects, Object{Kind: ObjectSchedule, Name: s.id, Value: encodeJSON(s.stored)})
+		c.Objects = append(c.Objects, Object{Kind: ObjectSchedule, Name: s.id, Value: encodeJSON(s.stored)})
+	} else { // another process on the same queue may have met the time
+		c.If = []Object{{Kind: ObjectScheduleTime, Name: s.id, Value: s.at}}
 	}
-	if err := b.applySchedule(ctx, k, Change{Objects: objects, Messages: msgs, Now: now}); err != nil {
+	if err := b.applySchedule(ctx, k, c); err != nil {
 		return Schedule{}, err
 	}
+	s.at = at
 	b.schedules.remember(s.id, s)
 	if whole && b.scheduler != nil {
 		b.scheduler.hint()
@@ -142,7 +145,7 @@ func (b *Broker) fillSchedules(ctx context.Context, k Keeper) error {
 // decodeSchedule is the way back. A schedule whose zone this machine does not
 // know cannot be used here either.
 func decodeSchedule(o Object, at []byte) (*schedule, error) {
-	s := &schedule{id: o.Name}
+	s := &schedule{id: o.Name, at: at}
 	var t storedTime
 	if err := json.Unmarshal(o.Value, &s.stored); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)

@@ -48,6 +48,24 @@ func (b *Broker) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	})
 }
 
+// Within calls fn with a Tx on a transaction of the engine that somebody else has begun
+// and will end: an engine on a database takes part in a transaction of the program. What
+// fn does is checked and filled in as in [Broker.Update], and is durable and visible
+// when that transaction is, if it ever is; Within commits nothing. It is for engines:
+// programs call what their engine offers, such as PublishTx of package postgres.
+//
+// Errors: [ErrClosed], that of ctx, or that of fn. Safe for concurrent use; the Tx is
+// not.
+func (b *Broker) Within(ctx context.Context, e EngineTx, fn func(tx *Tx) error) error {
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.end()
+	tx := &Tx{b: b, engine: e, now: b.clock.Now(), ctx: context.WithValue(ctx, txKey{b}, true)}
+	defer func() { tx.closed = true }()
+	return fn(tx)
+}
+
 // txKey marks the context of a transaction, which may be within one of another
 // broker.
 type txKey struct{ b *Broker }

@@ -235,12 +235,13 @@ var auditTests = slices.Concat(
 	}),
 	auditRestart("who cancelled is known before and after folding", func(x *fixture, reopen func()) {
 		can[recall.Restorer](x)
-		gone := x.publishMany(5000, label("gone"), due(far))
+		n := x.many(5000)
+		gone := x.publishMany(n, label("gone"), due(far))
 		back := x.publishMany(5, label("back"), due(far))
-		op := x.cancelMatching(byLabel("gone"), 5000).Operation
+		op := x.cancelMatching(byLabel("gone"), n).Operation
 		undone := x.cancelMatching(byLabel("back"), 5).Operation
 		x.wantRestored(undone, 5, 0)
-		some := []recall.MessageID{gone[0], gone[1], gone[4095], gone[4096], gone[4999]}
+		some := []recall.MessageID{gone[0], gone[1], gone[min(4095, n-3)], gone[min(4096, n-2)], gone[n-1]}
 		check := func() {
 			x.Helper()
 			x.wantTaker(op, some...)
@@ -255,6 +256,24 @@ var auditTests = slices.Concat(
 		reopen()
 		x.settle()
 		check()
+	}),
+	auditRestart("records are in order, also when the clock went back before a restart", func(x *fixture, reopen func()) {
+		var want []recall.OperationID
+		for range 2 {
+			for range 3 {
+				x.publish(label("a"), due(far))
+				want = append(want, x.cancelMatching(byLabel("a"), 1).Operation)
+			}
+			x.now = x.now.Add(-time.Hour)
+			reopen()
+		}
+		var got []recall.OperationID
+		for _, o := range x.operations() {
+			got = append(got, o.ID)
+		}
+		if !slices.Equal(got, want) {
+			x.Errorf("Operations: got %v, want %v", got, want)
+		}
 	}),
 	auditRestart("ids of operations go on", func(x *fixture, reopen func()) {
 		seen := map[recall.OperationID]bool{}

@@ -272,7 +272,7 @@ var bulkTests = []contractTest{
 		}
 	}},
 	{"more than one slice of a walk", func(x *fixture) {
-		n := size(3000)
+		n := x.many(size(3000))
 		var msgs []recall.Message
 		for i := range n {
 			msgs = append(msgs, x.message(label(numbered("l", i%3)), due(far)))
@@ -347,8 +347,9 @@ func (c *bulkCall) start(req recall.CancelMatchingRequest) {
 	}()
 }
 
-// patience bounds how long a test waits for what should happen at once.
-const patience = 20 * time.Second
+// patience bounds how long a test waits for what should happen at once. It only makes
+// a failure come before the end of all tests: a busy machine may be slow.
+const patience = 10 * time.Minute
 
 // eventually waits until what another goroutine does is done.
 func (x *fixture) eventually(what string, done func() bool) {

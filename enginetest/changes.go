@@ -296,7 +296,7 @@ var changeTests = slices.Concat(
 			}
 		}),
 		changeTest("a walk in several slices, beside claims", func(x *fixture) {
-			n := size(3000)
+			n := x.many(size(3000))
 			ids := x.publishMany(n, label("h"), due(at(-1)))
 			x.publishMany(n, label("i"), due(far))
 			claimed := make(chan []recall.MessageID, 1)
@@ -374,7 +374,8 @@ var changeTests = slices.Concat(
 		x.wantClaim(20, ids[5], retrying, ids[0], ids[1], ids[4], ids[6], ids[7], ids[2], ids[3])
 	}),
 	changeRestart("a great many holds and new due times survive, folded too", func(x *fixture, reopen func()) {
-		const n = 10_000
+		n := x.many(10_000)
+		some := n / 10
 		ids := x.publishMany(n, due(far))
 		var third, fifth []recall.MessageID
 		for i, id := range ids {
@@ -395,17 +396,17 @@ var changeTests = slices.Concat(
 			x.fold()
 			held()
 		}
-		x.release(byID(third[:1000]...), 1000)
+		x.release(byID(third[:some]...), some)
 		x.hold(byID(ids[1], ids[2]), 2)
-		x.wantChanged(recall.OperationReschedule, byID(fifth[:1000]...), at(7200), 1000)
-		third = slices.Concat(ids[1:3], third[1000:])
+		x.wantChanged(recall.OperationReschedule, byID(fifth[:some]...), at(7200), some)
+		third = slices.Concat(ids[1:3], third[some:])
 		reopen()
 		held()
 		x.fold()
 		reopen()
 		x.wantList(states(recall.StateHeld), third...)
-		x.wantList(recall.Filter{DueBefore: at(3600)}, fifth[1000:]...)
-		x.wantList(recall.Filter{DueAfter: at(7200), DueBefore: at(7200)}, fifth[:1000]...)
+		x.wantList(recall.Filter{DueBefore: at(3600)}, fifth[some:]...)
+		x.wantList(recall.Filter{DueAfter: at(7200), DueBefore: at(7200)}, fifth[:some]...)
 		x.cancelMatching(states(recall.StateHeld), len(third))
 		x.settle()
 		x.fold()

@@ -35,7 +35,7 @@ func (x *fixture) together(n int, f func(i int)) {
 		close(ended)
 	}()
 	close(start)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(size(1))*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	select {
 	case <-ended:

@@ -132,7 +132,7 @@ var deadMatchingTests = []contractTest{
 		x.wantDead()
 	}},
 	{"more than one commit of them", func(x *fixture) {
-		const n = 2100
+		n := x.many(2100)
 		for _, v := range deadVerbs {
 			x.bury(n, label("m"))
 			v.refused(x, recall.DeadMatchingRequest{Filter: byLabel("m"), Guard: atMost(n - 1)}, n)
@@ -144,7 +144,7 @@ var deadMatchingTests = []contractTest{
 		}
 	}},
 	{"what dies again meanwhile is not taken twice", func(x *fixture) {
-		const n = 2100
+		n := x.many(2100)
 		x.bury(n, label("m"))
 		var over atomic.Bool
 		x.together(2, func(i int) {
@@ -172,26 +172,27 @@ var deadMatchingTests = []contractTest{
 		}
 	}},
 	{"of several calls with the same number one is done", func(x *fixture) {
+		n := x.many(300)
 		for range size(10) {
-			x.bury(300, label("m"))
+			x.bury(n, label("m"))
 			var done, taken atomic.Int64
 			x.together(4, func(i int) {
-				n, err := deadVerbs[i%2].do(x, recall.DeadMatchingRequest{Filter: byLabel("m"), Guard: exactly(300)})
+				got, err := deadVerbs[i%2].do(x, recall.DeadMatchingRequest{Filter: byLabel("m"), Guard: exactly(n)})
 				var refused *recall.UnexpectedCountError
 				switch {
 				case err == nil:
 					done.Add(1)
-				case !errors.As(err, &refused) || refused.Found != 0 || n != 0:
-					x.Errorf("got %d, %v, want it done or refused with none found", n, err)
+				case !errors.As(err, &refused) || refused.Found != 0 || got != 0:
+					x.Errorf("got %d, %v, want it done or refused with none found", got, err)
 				}
-				taken.Add(int64(n))
+				taken.Add(int64(got))
 			})
-			if done.Load() != 1 || taken.Load() != 300 {
-				x.Fatalf("%d calls took %d dead letters, want one that takes 300", done.Load(), taken.Load())
+			if done.Load() != 1 || taken.Load() != int64(n) {
+				x.Fatalf("%d calls took %d dead letters, want one that takes %d", done.Load(), taken.Load(), n)
 			}
 			x.wantDead()
-			if n := x.count(recall.Filter{}).Pending; n > 0 {
-				x.cancelAll(n)
+			if left := x.count(recall.Filter{}).Pending; left > 0 {
+				x.cancelAll(left)
 			}
 		}
 	}},

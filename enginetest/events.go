@@ -281,7 +281,7 @@ var eventTests = slices.Concat(
 	restart("the log is there after a restart", func(x *fixture, reopen func()) {
 		id := x.publish(label("a"))
 		x.finish(x.claimOne(id), recall.Dead)
-		ids := x.publishMany(300, label("b"), due(far))
+		ids := x.publishMany(x.many(300), label("b"), due(far))
 		reopen()
 		x.wantStory(id, "created, active 1, error 1, failed 1")
 		x.wantEvents(recall.EventFilter{Filter: byLabel("b")}, ids...)
@@ -296,6 +296,9 @@ var eventTests = slices.Concat(
 		x.settle()
 		x.cancelSticky(id)
 		reopen()
+		if n := x.e.Stats().Cancelled; n != 0 {
+			x.Errorf("Stats: got %d cancelled since the start, want 0", n)
+		}
 		if got := x.story(id); !strings.HasPrefix(got, "created, active 1, cancel requested 1, cancelled") {
 			x.Errorf("got %s", got)
 		}

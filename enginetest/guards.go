@@ -153,7 +153,7 @@ var guardTests = []contractTest{
 		x.wantGone(ids...)
 	}},
 	{"more than one slice of a walk", func(x *fixture) {
-		n := size(3000)
+		n := x.many(size(3000))
 		ids := x.publishMany(n, label("m"), due(far))
 		blocker := x.publish(label("m"))
 		x.claimOne(blocker)

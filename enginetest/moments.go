@@ -164,7 +164,7 @@ var momentTests = []contractTest{
 		}
 	}},
 	{"ids are walked in the order of creation", func(x *fixture) {
-		ids := x.publishMany(2000, due(far))
+		ids := x.publishMany(x.many(2000), due(far))
 		blocker := x.publish(due(base.Add(-time.Second)))
 		x.claimOne(blocker)
 		after := x.publishMany(5, due(far))

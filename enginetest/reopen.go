@@ -82,7 +82,7 @@ var reopenTests = slices.Concat(
 					mu.Unlock()
 				}
 			})
-			ids = append(ids, x.publishMany(5000, label("bulk"), due(far))...)
+			ids = append(ids, x.publishMany(x.many(5000), label("bulk"), due(far))...)
 			reopen()
 			slices.Sort(ids)
 			x.wantList(recall.Filter{}, ids...)
@@ -115,10 +115,10 @@ var reopenTests = slices.Concat(
 	}),
 	restart("cancelled messages stay gone", func(x *fixture, reopen func()) {
 		one := x.publish(label("a"))
-		many := x.publishMany(1000, label("b"), due(far))
+		many := x.publishMany(x.many(1000), label("b"), due(far))
 		rest := x.publishMany(50, label("c"), due(far))
 		x.check(x.cancel(one), "Cancel")
-		x.cancelMatching(recall.Filter{Labels: []string{"b"}}, 1000)
+		x.cancelMatching(recall.Filter{Labels: []string{"b"}}, len(many))
 		for range 2 {
 			reopen()
 			x.wantGone(one)

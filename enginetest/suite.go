@@ -34,11 +34,21 @@ type Harness struct {
 	// Check, if set, looks into the engine that was handed out last for broken
 	// invariants, at the end of every test and before it is closed.
 	Check func() error
+	// Fewer, if set, divides how many messages the tests of a great many have, but
+	// under RECALL_SOAK: for an engine to which each costs a round trip, and which
+	// has little that is as large as a segment, or can be told to have it small.
+	Fewer int
 }
 
 // Run tests that engines keep the contract of [recall.Engine]. open is called
 // for each test.
-func Run(t *testing.T, open func(t *testing.T) Harness) {
+func Run(t *testing.T, open func(t *testing.T) Harness) { run(t, open, func(*testing.T) {}) }
+
+// RunParallel is Run with the parts of the suite at the same time, for engines that
+// spend it waiting. What open returns must have nothing in common with the others.
+func RunParallel(t *testing.T, open func(t *testing.T) Harness) { run(t, open, (*testing.T).Parallel) }
+
+func run(t *testing.T, open func(t *testing.T) Harness, begin func(*testing.T)) {
 	groups := []struct {
 		name  string
 		tests []contractTest
@@ -73,6 +83,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	}
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
+			begin(t)
 			for _, test := range g.tests {
 				t.Run(test.promise, func(t *testing.T) {
 					x := newFixture(t, open(t))
@@ -81,8 +92,14 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 			}
 		})
 	}
-	t.Run("Lockstep", func(t *testing.T) { lockstep(t, open) })
-	t.Run("Linearizable", func(t *testing.T) { linearizable(t, open) })
+	t.Run("Lockstep", func(t *testing.T) {
+		begin(t)
+		lockstep(t, open)
+	})
+	t.Run("Linearizable", func(t *testing.T) {
+		begin(t)
+		linearizable(t, open)
+	})
 }
 
 // contractTest is one promise of the contract, and the test of it.
@@ -100,6 +117,14 @@ func size(small int) int {
 		return small * 20
 	}
 	return small
+}
+
+// many is n, or less for an engine that asks for that.
+func (x *fixture) many(n int) int {
+	if soak || x.h.Fewer == 0 {
+		return n
+	}
+	return n / x.h.Fewer
 }
 
 // base is when every test begins.

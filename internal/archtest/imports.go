@@ -39,6 +39,7 @@ var allowed = []struct {
 	{"enginetest", []string{"", "github.com/oklog/ulid/v2", "pgregory.net/rapid", porcupine}},
 	{"recalltest", []string{"", "qstash"}},
 	{"postgres", []string{"", anyOfOthers}},
+	{"postgres/*", []string{anyOfOthers}},
 	{"metrics", []string{"", "github.com/prometheus/client_golang/*"}},
 	{"tracing", []string{
 		"", "go.opentelemetry.io/otel", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes",

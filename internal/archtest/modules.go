@@ -13,7 +13,7 @@ const OldestGo = "1.25"
 
 // ownModules are the folders that must be modules of their own, so that linking
 // Recall never pulls in what they need.
-var ownModules = []string{"cmd/recall", "bench", "metrics", "tracing"}
+var ownModules = []string{"cmd/recall", "bench", "metrics", "postgres", "tracing"}
 
 // ModFile is what the rules read of a go.mod file.
 type ModFile struct {

@@ -1,0 +1,69 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/recallmq/recall"
+)
+
+// A connection that is lost during a commit leaves the outcome unknown. So every
+// transaction writes a row with a key of its own, and whoever does not know asks for
+// that row by inserting it: if it is there, the transaction was committed. If it is
+// not, it never will be, as the old transaction, should it still be about to commit,
+// now violates the key. The insert waits for one that is neither.
+
+// callTime is how long keys are kept. Who has not learned the outcome by then does not
+// ask any more.
+const callTime = time.Hour
+
+// commit commits. An error says that nothing has happened, but for [recall.ErrFailed],
+// which says that this is not known.
+func (u *unit) commit() error {
+	if u.idle {
+		return u.tx.Commit(u.ctx)
+	}
+	var call [16]byte
+	_, _ = rand.Read(call[:]) // never fails
+	if _, err := u.exec(`INSERT INTO @calls (shard, call, at_us) VALUES ($1, $2, `+clockUS+`)`, call); err != nil {
+		return err
+	}
+	err := u.tx.Commit(u.ctx)
+	var refused *pgconn.PgError
+	if err == nil || errors.As(err, &refused) && refused.Code[:2] != "08" && refused.Code[:2] != "57" || errors.Is(err, pgx.ErrTxCommitRollback) {
+		return err
+	}
+	return u.e.outcome(u.ctx, call, err)
+}
+
+// outcome finds out what became of a commit that was not answered.
+func (e *Engine) outcome(ctx context.Context, call [16]byte, cause error) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime/2)
+	defer cancel()
+	for try := 0; ; try++ {
+		tag, err := e.pool.Exec(ctx, e.sql(`INSERT INTO @calls (shard, call, at_us) VALUES ($1, $2, `+clockUS+`) ON CONFLICT DO NOTHING`), e.shard, call)
+		switch {
+		case err == nil && tag.RowsAffected() == 0:
+			return nil
+		case err == nil:
+			return fmt.Errorf("postgres: the transaction was not committed: %w", &pgconn.PgError{
+				Severity: "ERROR", Code: codeNotCommitted, Message: cause.Error(),
+			})
+		case e.isClosed() || pause(ctx, try) != nil:
+			return fmt.Errorf("%w: the connection was lost during a commit: %w", recall.ErrFailed, cause)
+		}
+	}
+}
+
+// dropCalls removes keys that nobody asks for any more.
+func (u *unit) dropCalls(time.Time) (more bool, err error) {
+	n, err := u.exec(`DELETE FROM @calls c USING (SELECT call FROM @calls WHERE shard = $1 AND at_us < `+clockUS+` - $2 LIMIT $3 FOR UPDATE SKIP LOCKED) l
+		WHERE c.shard = $1 AND c.call = l.call`, callTime.Microseconds(), purgePart)
+	return n == purgePart, err
+}

@@ -1,0 +1,48 @@
+// Package postgres keeps the queue of package recall in PostgreSQL, so that
+// several processes work on one queue:
+//
+//	engine, err := postgres.Open(ctx, "postgres://…", nil)
+//	broker, err := recall.New(engine, nil)
+//
+// The messages, filters and guarantees are those of the embedded engine, but for
+// what is said here.
+//
+// # What holds across processes
+//
+// No loss: Publish returns nil only after the commit. A message has one valid lease
+// at a time; a stale owner can neither finish nor retry it. A message is counted by
+// one cancellation only, and is not claimed afterwards. Messages of a shard have ids
+// in the order of their commits, whichever process published them, as every
+// publication holds one row of the shard until it is committed.
+//
+// A bulk cancellation is a sequence of transactions, each of which locks the next
+// matches in the order of publication and takes them: if the process ends in the
+// middle, an exact prefix is cancelled, and the call may be made again for the rest.
+// With a guard ([recall.ExpectAtMost], [recall.ExpectExactly]) it is one
+// transaction, which locks every match before it counts; more than
+// Options.MaxGuarded of them are [recall.ErrUnsupported]. All that holds for the calls
+// that delete or retry dead letters by a filter, too.
+//
+// # Leases
+//
+// A process renews its claim to all that it has in flight every few seconds. When
+// it has not done so for Options.LeaseTime by the clock of the database, its
+// messages are pending again, and the attempts count. HTTP deliveries are outside of
+// that: a process that was paused for longer may deliver once more what another one
+// has taken over.
+//
+// # Hints
+//
+// Other processes learn by polling, every Options.PollInterval, that there may be
+// something to claim.
+//
+// # What is not there yet
+//
+// A queue has one shard. There is no notification, only polling. Failovers of the
+// server are not tested; connections lost during a commit and processes that are killed
+// are. Changes of topics and schedules by another process are seen after the broker is
+// opened again. There is no bound on the size of what can be undone, and none on the
+// number of deduplication ids (UndoBytes and MaxDeduplicationIDs of recall.Options):
+// only time ends them. [recall.Broker.Backup] is not supported: use the backups of the
+// database.
+package postgres

@@ -1,0 +1,209 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/recallmq/recall"
+)
+
+// maxReason is how much of a reason the log keeps, in bytes.
+const maxReason = 256
+
+// eventStates are numbered by their place.
+var eventStates = []recall.EventState{
+	"", recall.EventCreated, recall.EventActive, recall.EventError, recall.EventRetry, recall.EventDelivered,
+	recall.EventFailed, recall.EventCancelRequested, recall.EventCancelled,
+}
+
+// eventRow is what is kept of an event beside its columns.
+type eventRow struct {
+	URL       string   `json:"u,omitempty"`
+	Queue     string   `json:"q,omitempty"`
+	Topic     string   `json:"t,omitempty"`
+	Schedule  string   `json:"s,omitempty"`
+	CallerIP  string   `json:"ip,omitempty"`
+	FlowKey   string   `json:"f,omitempty"`
+	Labels    []string `json:"l,omitempty"`
+	Attempt   int      `json:"a,omitempty"`
+	Status    int      `json:"st,omitempty"`
+	Reason    string   `json:"r,omitempty"`
+	Due       *int64   `json:"d,omitempty"`
+	Operation string   `json:"op,omitempty"`
+	Count     int      `json:"c,omitempty"`
+	Requested int      `json:"rq,omitempty"`
+}
+
+// logEvent queues an event about a message, nil: about an operation. Its place in
+// the log is given when the log is read: numbers that were given out here would keep
+// everything that happens in one line. What happens to one message in one
+// transaction is told apart by ord, and across transactions by the clock of the
+// server, as they wait for each other.
+func logEvent(b *batch, m *recall.Message, id *[16]byte, ev recall.Event, ord int) {
+	row := eventRow{
+		Attempt: ev.Attempt, Status: ev.Status, Reason: ev.Reason, Due: toNullMS(ev.Due), Operation: string(ev.Operation),
+		Count: ev.Count, Requested: ev.Requested,
+	}
+	if m != nil {
+		row.URL, row.Queue, row.Topic, row.Schedule = m.URL, m.Queue, m.Topic, m.ScheduleID
+		row.CallerIP, row.FlowKey, row.Labels = m.CallerIP, m.FlowKey, m.Labels
+	}
+	text, err := json.Marshal(row)
+	if err != nil {
+		b.fail(err)
+		return
+	}
+	b.add(`INSERT INTO @events (shard, stamp, ord, tie, at_ms, state, id, row)
+		VALUES ($1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, $2, $3, $4, $5, $6, $7)`,
+		ord, rand.Int64(), toMS(ev.At), slices.Index(eventStates, ev.State), id, text)
+}
+
+// shortReason is a reason as the log keeps it.
+func shortReason(s string) string {
+	return storableText(s[:min(len(s), maxReason)])
+}
+
+// storableText is s without what no text column can hold.
+func storableText(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, ""), "\x00", "")
+}
+
+// Events implements [recall.EventLog].
+func (e *Engine) Events(ctx context.Context, f recall.EventFilter, after recall.EventID, limit int) (page recall.EventPage, err error) {
+	if err := e.enter(ctx); err != nil {
+		return page, err
+	}
+	defer e.leave()
+	if err := e.numberEvents(ctx); err != nil {
+		return page, err
+	}
+	if limit <= 0 {
+		return page, nil
+	}
+	for from := eventNumber(after); ; {
+		part, last, err := e.readEvents(ctx, &f, from)
+		if err != nil {
+			return recall.EventPage{}, err
+		}
+		for i := range part {
+			if !f.Matches(&part[i]) {
+				continue
+			}
+			if len(page.Events) == limit {
+				page.Next = page.Events[limit-1].ID
+				return page, nil
+			}
+			page.Events = append(page.Events, part[i])
+		}
+		if last == 0 {
+			return page, nil
+		}
+		from = last
+	}
+}
+
+// eventPart is how many events are read at once.
+const eventPart = 1000
+
+// readEvents returns a part of the log behind a number, 0 for all, and the number to
+// go on behind; 0: there is nothing more.
+func (e *Engine) readEvents(ctx context.Context, f *recall.EventFilter, from int64) (part []recall.Event, last int64, err error) {
+	w := &where{}
+	w.also("v.shard = $1 AND v.n IS NOT NULL")
+	order, behind := "DESC", "v.n < ?"
+	if f.OldestFirst {
+		order, behind = "ASC", "v.n > ?"
+	}
+	if from != 0 {
+		w.and(behind, from)
+	}
+	if f.Filter.IDs != nil {
+		w.and("v.id = ANY(?::uuid[])", uuids(f.Filter.IDs))
+	}
+	w.conds = append(w.conds, w.eventTimes(f)...)
+	part, err = collectFrom(ctx, e.pool, e, scanEvent, `SELECT v.n, v.at_ms, v.state, v.id, v.row FROM @events v
+		WHERE `+w.String()+` ORDER BY v.n `+order+` LIMIT `+w.with(eventPart), w.args...)
+	if len(part) == eventPart {
+		last = eventNumber(part[eventPart-1].ID)
+	}
+	return part, last, err
+}
+
+func (w *where) eventTimes(f *recall.EventFilter) (conds []string) {
+	if !f.From.IsZero() {
+		conds = append(conds, "v.at_ms >= "+w.with(toMS(f.From)))
+	}
+	if !f.To.IsZero() {
+		conds = append(conds, "v.at_ms <= "+w.with(toMS(f.To)))
+	}
+	return conds
+}
+
+func scanEvent(row pgx.CollectableRow) (ev recall.Event, err error) {
+	var n, at int64
+	var state int
+	var id *[16]byte
+	var text []byte
+	if err := row.Scan(&n, &at, &state, &id, &text); err != nil {
+		return ev, err
+	}
+	var r eventRow
+	if err := json.Unmarshal(text, &r); err != nil {
+		return ev, corrupt("an event", err)
+	}
+	ev = recall.Event{
+		ID: recall.EventID(strconv.FormatInt(at, 10) + "-" + strconv.FormatInt(n, 10)), At: fromMS(at), State: eventStates[state],
+		URL: r.URL, Queue: r.Queue, Topic: r.Topic, ScheduleID: r.Schedule, CallerIP: r.CallerIP, FlowKey: r.FlowKey, Labels: r.Labels,
+		Attempt: r.Attempt, Status: r.Status, Reason: r.Reason, Due: fromNullMS(r.Due),
+		Operation: recall.OperationID(r.Operation), Count: r.Count, Requested: r.Requested,
+	}
+	if id != nil {
+		ev.Message = messageID(*id)
+	}
+	return ev, nil
+}
+
+// numberEvents gives the newest events their places in the log. From then on these
+// stay: who reads on behind one misses nothing.
+func (e *Engine) numberEvents(ctx context.Context) error {
+	var waiting bool
+	err := e.pool.QueryRow(ctx, e.sql(`SELECT EXISTS (SELECT 1 FROM @events WHERE shard = $1 AND n IS NULL)`), e.shard).Scan(&waiting)
+	if err != nil || !waiting {
+		return err
+	}
+	return e.do(ctx, func(u *unit) error {
+		if _, err := u.exec(`SELECT FROM @counters WHERE shard = $1 AND name = '` + counterEvent + `' FOR UPDATE`); err != nil {
+			return err
+		}
+		_, err := u.exec(`WITH fresh AS MATERIALIZED (
+				SELECT shard, stamp, ord, tie, row_number() OVER (ORDER BY stamp, ord, tie) AS k FROM @events WHERE shard = $1 AND n IS NULL),
+			numbered AS (UPDATE @events v SET n = c.n + fresh.k FROM fresh, @counters c
+				WHERE c.shard = $1 AND c.name = '` + counterEvent + `' AND v.shard = $1
+					AND v.stamp = fresh.stamp AND v.ord = fresh.ord AND v.tie = fresh.tie RETURNING 1)
+			UPDATE @counters SET n = n + (SELECT count(*) FROM numbered) WHERE shard = $1 AND name = '` + counterEvent + `'`)
+		return err
+	})
+}
+
+// eventNumber returns the counting part of an event's id, 0 for "".
+func eventNumber(id recall.EventID) int64 {
+	_, number, _ := strings.Cut(string(id), "-")
+	n, _ := strconv.ParseInt(number, 10, 64)
+	return n
+}
+
+// dropEvents removes what is older than is kept, and what is too much, some at a
+// time. It reports whether there may be more.
+func (u *unit) dropEvents(now time.Time) (more bool, err error) {
+	n, err := u.exec(`DELETE FROM @events v WHERE v.shard = $1 AND v.n IN (SELECT o.n FROM @events o WHERE o.shard = $1 AND o.n IS NOT NULL
+		AND (o.at_ms < $2 OR o.n <= (SELECT max(l.n) FROM @events l WHERE l.shard = $1) - $3) ORDER BY o.n LIMIT $4)`,
+		toMS(now.Add(-u.e.opts.EventRetention)), u.e.opts.MaxEvents, eventPart)
+	return n == eventPart, err
+}

@@ -1,0 +1,88 @@
+package postgres
+
+import (
+	"context"
+	"time"
+)
+
+// purgePart is how many rows one step of the background work removes.
+const purgePart = 1000
+
+// Maintain implements [recall.Engine]: what can be undone expires, and what is kept
+// only for a time is removed. Every process may do that; they do not wait for each
+// other.
+func (e *Engine) Maintain(ctx context.Context, now time.Time) (next time.Time, err error) {
+	if err := e.enter(ctx); err != nil {
+		return next, err
+	}
+	defer e.leave()
+	more := false
+	err = e.do(ctx, func(u *unit) error {
+		if err := u.expire(now); err != nil {
+			return err
+		}
+		more, u.idle = false, true
+		for _, step := range []func(time.Time) (bool, error){u.purge, u.dropEvents, u.dropReservations, u.dropOperations, u.dropCalls} {
+			again, err := step(now)
+			if err != nil {
+				return err
+			}
+			more = more || again
+		}
+		return nil
+	})
+	if err != nil || more {
+		return now, err
+	}
+	var undo *int64
+	err = e.pool.QueryRow(ctx, e.sql(`SELECT min(undo_ms) FROM @operations WHERE shard = $1 AND undo_ms IS NOT NULL AND restored_ms IS NULL`),
+		e.shard).Scan(&undo)
+	return fromNullMS(undo), err
+}
+
+// expire ends the undo of what is old enough. If the clock has gone back, the time
+// that is left is not longer than it was.
+func (u *unit) expire(now time.Time) error {
+	_, err := u.exec(`UPDATE @operations SET undo_ms = CASE WHEN undo_ms <= $2 THEN NULL ELSE LEAST(undo_ms, $3) END
+		WHERE shard = $1 AND undo_ms IS NOT NULL AND (undo_ms <= $2 OR undo_ms > $3) AND restored_ms IS NULL`,
+		toMS(now), toMS(now.Add(u.e.opts.UndoWindow)))
+	return err
+}
+
+// purge removes cancelled messages that cannot be restored any more. Who has cancelled
+// them stays known.
+func (u *unit) purge(time.Time) (more bool, err error) {
+	n := 0
+	_, err = u.get(`WITH gone AS MATERIALIZED (SELECT m.id, m.op FROM @messages m JOIN @operations o ON o.shard = m.shard AND o.id = m.op
+				WHERE m.shard = $1 AND m.state = 2 AND o.undo_ms IS NULL AND o.restored_ms IS NULL LIMIT $2 FOR UPDATE OF m SKIP LOCKED),
+			known AS (INSERT INTO @members (shard, id, op) SELECT $1, id, op FROM gone ON CONFLICT DO NOTHING),
+			bodies AS (DELETE FROM @payloads p USING gone WHERE p.shard = $1 AND p.id = gone.id),
+			rows AS (DELETE FROM @messages m USING gone WHERE m.shard = $1 AND m.id = gone.id)
+		SELECT count(*) FROM gone`, []any{purgePart}, &n)
+	return n == purgePart, err
+}
+
+// dropReservations removes deduplication ids whose window is over.
+func (u *unit) dropReservations(now time.Time) (more bool, err error) {
+	n, err := u.exec(`DELETE FROM @dedup d USING (SELECT key FROM @dedup WHERE shard = $1 AND at_ms <= $2 LIMIT $3 FOR UPDATE SKIP LOCKED) l
+		WHERE d.shard = $1 AND d.key = l.key`, toMS(now.Add(-u.e.opts.DeduplicationWindow)), purgePart)
+	return n == purgePart, err
+}
+
+// dropOperations removes records that are old enough, with what they say about
+// messages. Standing cancellations are kept while they are active.
+func (u *unit) dropOperations(now time.Time) (more bool, err error) {
+	n := 0
+	_, err = u.get(`WITH old AS MATERIALIZED (SELECT o.id FROM @operations o WHERE o.shard = $1 AND o.at_ms <= $2
+				AND (o.until_ms IS NULL OR o.until_ms <= $2 OR o.lifted_ms <= $2) AND (o.undo_ms IS NULL OR o.restored_ms IS NOT NULL)
+				AND NOT EXISTS (SELECT 1 FROM @messages m WHERE m.shard = $1 AND m.op = o.id AND m.state = 2)
+				LIMIT $3 FOR UPDATE OF o SKIP LOCKED),
+			members AS (DELETE FROM @members m USING old WHERE m.shard = $1 AND m.op = old.id),
+			asks AS (DELETE FROM @asks a USING old WHERE a.shard = $1 AND a.op = old.id),
+			rows AS (DELETE FROM @operations o USING old WHERE o.shard = $1 AND o.id = old.id)
+		SELECT count(*) FROM old`, []any{toMS(now.Add(-u.e.opts.AuditRetention)), dropPart}, &n)
+	return n == dropPart, err
+}
+
+// dropPart is how many records one step removes: each may have many members.
+const dropPart = 10

@@ -1,0 +1,89 @@
+package postgres
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/recallmq/recall"
+)
+
+// Options are what can be set about an engine. The zero value of a field is its
+// default.
+type Options struct {
+	// Schema is the name of the schema that holds the tables; "recall" by default.
+	// It is made if it is not there. Letters, digits and underscores, at most 40.
+	Schema string
+	// Shards is over how many shards the queue is spread. It is fixed when the queue
+	// is made; this version knows 1.
+	Shards int
+	// LeaseTime is how long messages of a process that is gone stay in flight; 20
+	// seconds by default, at least 1. A process renews three times in it.
+	LeaseTime time.Duration
+	// PollInterval is how often a process asks for what others have published; 250
+	// milliseconds by default.
+	PollInterval time.Duration
+	// ChunkSize is how many messages a bulk call takes in one transaction; 1,000 by
+	// default.
+	ChunkSize int
+	// MaxGuarded is how many messages a bulk call with a guard may lock; 100,000 by
+	// default.
+	MaxGuarded int
+	// UndoWindow, DeduplicationWindow, AuditRetention, EventRetention and MaxEvents
+	// are those of recall.Options; so are their defaults.
+	UndoWindow          time.Duration
+	DeduplicationWindow time.Duration
+	AuditRetention      time.Duration
+	EventRetention      time.Duration
+	MaxEvents           int
+}
+
+// The defaults of Options.
+const (
+	DefaultSchema       = "recall"
+	DefaultLeaseTime    = 20 * time.Second
+	DefaultPollInterval = 250 * time.Millisecond
+	DefaultChunkSize    = 1000
+	DefaultMaxGuarded   = 100_000
+)
+
+var schemaName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,39}$`)
+
+func (o *Options) resolve() (Options, error) {
+	var r Options
+	if o != nil {
+		r = *o
+	}
+	r.Schema = cmp.Or(r.Schema, DefaultSchema)
+	r.Shards = cmp.Or(r.Shards, 1)
+	r.LeaseTime = cmp.Or(r.LeaseTime, DefaultLeaseTime)
+	r.PollInterval = cmp.Or(r.PollInterval, DefaultPollInterval)
+	r.ChunkSize = cmp.Or(r.ChunkSize, DefaultChunkSize)
+	r.MaxGuarded = cmp.Or(r.MaxGuarded, DefaultMaxGuarded)
+	r.UndoWindow = cmp.Or(r.UndoWindow, recall.DefaultUndoWindow)
+	r.DeduplicationWindow = cmp.Or(r.DeduplicationWindow, recall.DefaultDeduplicationWindow)
+	r.AuditRetention = cmp.Or(r.AuditRetention, recall.DefaultAuditRetention)
+	r.EventRetention = cmp.Or(r.EventRetention, recall.DefaultEventRetention)
+	r.MaxEvents = cmp.Or(r.MaxEvents, recall.DefaultMaxEvents)
+	return r, r.check()
+}
+
+func (o *Options) check() error {
+	switch {
+	case !schemaName.MatchString(o.Schema):
+		return invalid("Options.Schema", "%q is not letters, digits and underscores", o.Schema)
+	case o.Shards != 1:
+		return invalid("Options.Shards", "this version knows 1, not %d", o.Shards)
+	case o.LeaseTime < time.Second:
+		return invalid("Options.LeaseTime", "%v is less than a second", o.LeaseTime)
+	case o.PollInterval < 0 || o.ChunkSize < 0 || o.MaxGuarded < 0 || o.UndoWindow < 0 || o.DeduplicationWindow < 0 ||
+		o.AuditRetention < 0 || o.EventRetention < 0 || o.MaxEvents < 0:
+		return invalid("Options", "a limit is negative")
+	}
+	return nil
+}
+
+func invalid(field, format string, args ...any) error {
+	return &recall.InvalidError{Field: field, Reason: fmt.Sprintf(format, args...)}
+}

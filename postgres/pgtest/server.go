@@ -1,0 +1,216 @@
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// patience is how long a server may take to start or to stop. On a busy machine that
+// is not a second.
+const patience = 10 * time.Minute
+
+const superuser = "recall"
+
+// small are the settings of a server for tests. It has connections for 60 pools of
+// poolSize, more than the tests of a binary that run at a time.
+var small = []string{
+	"listen_addresses=", "max_connections=500", "shared_buffers=32MB", "timezone=UTC",
+	"wal_level=minimal", "max_wal_senders=0", "autovacuum_naptime=15s",
+}
+
+// places are where programs may be that are not on the path.
+var places = []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin", "/usr/local/opt/postgresql*/bin"}
+
+// Server is a PostgreSQL that nobody else reaches.
+type Server struct {
+	dir    string   // with the data, and the socket: its name is short, as the system wants it
+	held   *os.File // says that dir is in use
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
+// Start makes an empty cluster and starts a server on it. Settings are given to
+// the server as they are, "fsync=off".
+func Start(settings ...string) (*Server, error) {
+	program, err := find("postgres")
+	if err != nil {
+		return nil, err
+	}
+	who, err := serverAccount()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{exited: make(chan struct{})}
+	removeLeft()
+	if s.dir, err = os.MkdirTemp("", prefix); err != nil {
+		return nil, err
+	}
+	s.held, err = hold(s.dir, true)
+	if err == nil {
+		err = who.own(s.dir)
+	}
+	if err == nil {
+		err = s.initialise(filepath.Join(filepath.Dir(program), "initdb"), who)
+	}
+	if err == nil {
+		err = s.start(program, who, settings)
+	}
+	if err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// DSN is the address of the server's own database.
+func (s *Server) DSN() string {
+	return "postgres:///postgres?" + url.Values{"host": {s.dir}, "user": {superuser}, "sslmode": {"disable"}}.Encode()
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *Server) initialise(initdb string, who *account) error {
+	cmd := exec.Command(initdb, "-D", s.data(), "-U", superuser, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+	cmd.Dir, cmd.SysProcAttr = s.dir, attributes(who)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", initdb, err, out)
+	}
+	return nil
+}
+
+func (s *Server) start(program string, who *account, settings []string) error {
+	args := []string{"-D", s.data(), "-k", s.dir}
+	for _, setting := range slices.Concat(small, settings) {
+		args = append(args, "-c", setting)
+	}
+	log, err := os.Create(s.log())
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(program, args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = s.dir, log, log, attributes(who)
+	started := make(chan error)
+	go s.watch(cmd, started)
+	if err := <-started; err != nil {
+		return err
+	}
+	s.cmd = cmd
+	return s.await()
+}
+
+// watch runs the server until it ends. To Linux the parent of a process is the thread
+// that started it: that one stays, so that the server does not end with it.
+func (s *Server) watch(cmd *exec.Cmd, started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := cmd.Start()
+	started <- err
+	if err == nil {
+		_ = cmd.Wait() // how it ended is in its log
+	}
+	close(s.exited)
+}
+
+func (s *Server) log() string { return filepath.Join(s.dir, logName) }
+
+// await returns when the server answers.
+func (s *Server) await() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		conn, err := pgx.Connect(ctx, s.DSN())
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		select {
+		case <-s.exited:
+			return fmt.Errorf("the server ended: %w: %s", err, s.said())
+		case <-ctx.Done():
+			return fmt.Errorf("the server does not answer: %w: %s", err, s.said())
+		case <-after(5 * time.Millisecond):
+		}
+	}
+}
+
+// said is the end of what the server wrote.
+func (s *Server) said() string {
+	text, _ := os.ReadFile(s.log())
+	return string(text[max(0, len(text)-2000):])
+}
+
+// Stop ends the server, which waits for nobody, and removes what it kept.
+func (s *Server) Stop() {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Signal(os.Interrupt)
+		select {
+		case <-s.exited:
+		case <-after(patience):
+			_ = s.cmd.Process.Kill()
+			<-s.exited
+		}
+	}
+	_ = os.RemoveAll(s.dir)
+	_ = s.held.Close() // no file, if it could not be held
+}
+
+// find returns where a program is in truth: beside it are the others of its
+// version.
+func find(program string) (string, error) {
+	path, missing := exec.LookPath(program)
+	if missing == nil {
+		return filepath.EvalSymlinks(path)
+	}
+	var all []string
+	for _, place := range places {
+		found, err := filepath.Glob(filepath.Join(place, program))
+		if err != nil {
+			return "", err
+		}
+		all = append(all, found...)
+	}
+	if len(all) == 0 {
+		return "", missing
+	}
+	return slices.Max(all), nil
+}
+
+// account is a user to run a server as.
+type account struct{ uid, gid uint32 }
+
+// serverAccount is nil for a user who may run one. PostgreSQL refuses to run as
+// root, so then it is its own user or somebody without rights.
+func serverAccount() (*account, error) {
+	if os.Getuid() != 0 {
+		return nil, nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, errU := strconv.ParseUint(u.Uid, 10, 32)
+		gid, errG := strconv.ParseUint(u.Gid, 10, 32)
+		return &account{uint32(uid), uint32(gid)}, errors.Join(errU, errG)
+	}
+	return nil, errors.New("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
+}
+
+func (a *account) own(dir string) error {
+	if a == nil {
+		return nil
+	}
+	return os.Chown(dir, int(a.uid), int(a.gid))
+}

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package pgtest
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+func attributes(*account) *syscall.SysProcAttr { return nil }
+
+// DieWithParent has a command that is not started yet end with this process, where the
+// system can do that.
+func DieWithParent(*exec.Cmd) {}

@@ -1,0 +1,125 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/recallmq/recall"
+)
+
+// clockUS is the clock of the database in microseconds.
+const clockUS = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
+
+// register makes this engine an owner of leases, by a new epoch.
+func (e *Engine) register(ctx context.Context) error {
+	epoch := newEpoch()
+	_, err := e.pool.Exec(ctx, e.sql(`INSERT INTO @owners (shard, epoch, until_us) VALUES ($1, $2, `+clockUS+` + $3)`),
+		e.shard, epoch, e.opts.LeaseTime.Microseconds())
+	if err == nil {
+		e.epoch.Store(epoch)
+	}
+	return err
+}
+
+// renew extends the leases of this engine, and ends those of engines that have not
+// done the same in time. If it was late itself, its leases have ended, and it goes on
+// with others. When the database does not answer, the next try follows soon.
+func (e *Engine) renew(ctx context.Context) {
+	tag, err := e.pool.Exec(ctx, e.sql(`UPDATE @owners SET until_us = `+clockUS+` + $3 WHERE shard = $1 AND epoch = $2 AND until_us >= `+clockUS),
+		e.shard, e.epoch.Load(), e.opts.LeaseTime.Microseconds())
+	if err == nil && tag.RowsAffected() == 0 {
+		err = e.register(ctx)
+	}
+	if err != nil {
+		return
+	}
+	if e.reap(ctx) == nil {
+		hint(e.maintain)
+	}
+}
+
+// reapPart is how many messages are taken back in one transaction.
+const reapPart = 100
+
+// reap makes pending what is in flight at an owner that is gone. The attempt counts;
+// what has none left is a dead letter.
+func (e *Engine) reap(ctx context.Context) error {
+	_, err := e.pool.Exec(ctx, e.sql(`DELETE FROM @owners w USING (SELECT epoch FROM @owners WHERE shard = $1 AND until_us < `+clockUS+`
+		FOR UPDATE SKIP LOCKED) l WHERE w.shard = $1 AND w.epoch = l.epoch`), e.shard)
+	for some := reapPart; err == nil && some == reapPart; {
+		err = e.do(ctx, func(u *unit) error {
+			some, err = u.takeBack(`NOT EXISTS (SELECT 1 FROM @owners w WHERE w.shard = $1 AND w.epoch = m.epoch)`, recall.Dead, nil)
+			return err
+		})
+	}
+	return err
+}
+
+// giveBack ends the leases of this engine: their attempts did not happen.
+func (e *Engine) giveBack(ctx context.Context) error {
+	for some := reapPart; some == reapPart; {
+		err := e.do(ctx, func(u *unit) (err error) {
+			some, err = u.takeBack(`m.epoch = $3`, recall.Release, e.epoch.Load())
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	_, err := e.pool.Exec(ctx, e.sql(`DELETE FROM @owners WHERE shard = $1 AND epoch = $2`), e.shard, e.epoch.Load())
+	return err
+}
+
+// takeBack ends some of the leases for which a condition holds. What was to be
+// cancelled is cancelled.
+func (u *unit) takeBack(cond string, o recall.Outcome, arg any) (n int, err error) {
+	args := []any{reapPart}
+	if arg != nil {
+		args = append(args, arg)
+	}
+	var ends []*ending
+	_, err = collect(u, func(row pgx.CollectableRow) (_ struct{}, err error) {
+		n := &ending{u: u}
+		n.m, err = readMessage(row, &n.requested)
+		n.id, _ = parseMessageID(n.m.ID)
+		ends = append(ends, n)
+		return
+	}, `SELECT m.requested, NULL::text, `+columns+` FROM @messages m JOIN @payloads p ON p.shard = m.shard AND p.id = m.id
+		WHERE m.shard = $1 AND m.state = 1 AND `+cond+` ORDER BY m.id LIMIT $2 FOR UPDATE OF m SKIP LOCKED`, args...)
+	if err != nil {
+		return 0, err
+	}
+	b, r := u.batch(), newRooms()
+	for _, n := range ends {
+		n.out = b
+		n.f = recall.Finish{Outcome: o, Now: wallTime(), Failure: recall.FailureCrash, Reason: "the process ended during the attempt"}
+		if err := n.takeBack(); err != nil {
+			return 0, err
+		}
+		r.add(n.m.Queue, n.m.Blocks, n.m.FlowKey)
+	}
+	r.open(b)
+	u.idle = len(ends) == 0
+	u.claim, u.wake = !u.idle, !u.idle
+	return len(ends), b.send()
+}
+
+// takeBack queues what becomes of one message whose owner is gone.
+func (n *ending) takeBack() error {
+	switch {
+	case n.requested:
+		n.log(recall.Event{State: recall.EventCancelled, Attempt: n.m.Attempts})
+		n.u.ends.cancelled++
+		n.remove()
+	case n.f.Outcome == recall.Dead && n.m.Retries != nil && n.m.Attempts > *n.m.Retries:
+		n.logOutcome()
+		_, err := n.bury()
+		return err
+	case n.f.Outcome == recall.Dead:
+		n.out.add(`UPDATE @messages SET state = 0, epoch = 0, number = 0 WHERE shard = $1 AND id = $2`, n.id)
+	default:
+		n.out.add(`UPDATE @messages SET state = 0, epoch = 0, number = 0, attempts = attempts - 1 WHERE shard = $1 AND id = $2`, n.id)
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// The classes of errors of PostgreSQL that are handled here.
+var (
+	// transient: the same transaction may do now. Serialisation failure, deadlock,
+	// and a lock that was not there in time.
+	transient = []string{"40001", "40P01", "55P03", codeNotCommitted}
+	// duplicate: another process has made the same thing at the same time. Unique
+	// violation, duplicate schema, table, and object.
+	duplicate = []string{"23505", "42P06", "42P07", "42710"}
+)
+
+// codeNotCommitted is of this package: the connection was lost while the transaction
+// was to be committed, and it was not. As PostgreSQL does, it calls an error of
+// connections 08.
+const codeNotCommitted = "08R01"
+
+// maxTries bounds how often a transaction is made again.
+const maxTries = 20
+
+func hasCode(err error, codes []string) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && slices.Contains(codes, pg.Code)
+}
+
+// again calls f until it fails in another way than with one of the codes, or
+// succeeds.
+func again(ctx context.Context, codes []string, f func() error) (err error) {
+	for try := range maxTries {
+		if err = f(); !hasCode(err, codes) {
+			return err
+		}
+		if err := pause(ctx, try); err != nil {
+			return err
+		}
+	}
+	return err
+}

@@ -1,0 +1,248 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/recallmq/recall"
+)
+
+// Update implements [recall.Transactor]. Other processes publish again when it is
+// done; claims, attempts and cancellations go on beside it. fn is called once: if the
+// transaction fails for a reason that may pass, a deadlock for example, the error is
+// returned, and nothing has happened.
+func (e *Engine) Update(ctx context.Context, fn func(recall.EngineTx) error) error {
+	if err := e.enter(ctx); err != nil {
+		return err
+	}
+	defer e.leave()
+	conn, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	u := &unit{e: e, ctx: context.WithoutCancel(ctx)}
+	err = u.run(conn, func(u *unit) error {
+		t := &transaction{u: u}
+		defer func() { t.over = true }()
+		if _, err := u.exec(`SELECT FROM @counters WHERE shard = $1 AND name = '` + counterMessage + `' FOR UPDATE`); err != nil {
+			return err
+		}
+		return errors.Join(fn(t), t.failed)
+	})
+	if err == nil {
+		u.tell()
+	}
+	return err
+}
+
+// transaction is one of [Engine.Update].
+type transaction struct {
+	u       *unit
+	written int   // bytes
+	failed  error // of a call that has broken the transaction
+	over    bool
+}
+
+// begin has a call refused once the transaction is over or broken.
+func (t *transaction) begin() error {
+	if t.over {
+		return recall.ErrClosed
+	}
+	return t.failed
+}
+
+// broke notes an error that PostgreSQL answers with refusing everything that follows.
+func (t *transaction) broke(err error) error {
+	if err != nil && t.u.tx.Conn().PgConn().TxStatus() == 'E' {
+		t.failed = err
+	}
+	return err
+}
+
+// write counts against the limit.
+func (t *transaction) write(n int) error {
+	if t.written += n; t.written > recall.MaxTransaction {
+		return invalid("Update", "it writes more than %d bytes", recall.MaxTransaction)
+	}
+	return nil
+}
+
+// Insert implements [recall.EngineTx], as do the others below.
+func (t *transaction) Insert(msgs []recall.Message, now time.Time) ([]recall.Receipt, error) {
+	if err := t.begin(); err != nil {
+		return nil, err
+	}
+	for i := range msgs {
+		if err := t.write(sizeOf(&msgs[i]) + len(msgs[i].URL)); err != nil {
+			return nil, err
+		}
+	}
+	receipts, err := t.u.insert(msgs, now)
+	return receipts, t.broke(err)
+}
+
+func (t *transaction) Cancel(req recall.CancelRequest) error {
+	if err := t.begin(); err != nil {
+		return err
+	}
+	return t.broke(t.u.cancel(&req))
+}
+
+// CancelMatching takes what matches in this transaction, whole.
+func (t *transaction) CancelMatching(req recall.CancelMatchingRequest) (recall.CancelResult, error) {
+	if err := t.begin(); err != nil {
+		return recall.CancelResult{}, err
+	}
+	if !req.All && req.Filter.IsZero() {
+		return recall.CancelResult{Index: indexTime}, recall.ErrEmptyFilter
+	}
+	req.Expired = nil
+	b := t.u.e.newBulk(req, recall.OperationCancel, time.Time{})
+	if err := b.plan(t.u.ctx, t.u.tx); err != nil {
+		return b.res, t.broke(err)
+	}
+	if _, err := t.u.get(`SELECT n FROM @counters WHERE shard = $1 AND name = '`+counterMessage+`'`, nil, &b.asOf); err != nil {
+		return b.res, t.broke(err)
+	}
+	err := b.runWithin(t.u)
+	if b.kept {
+		if err := b.end(t.u); err != nil {
+			return b.res, t.broke(err)
+		}
+	}
+	return b.res, t.broke(err)
+}
+
+// runWithin walks in a transaction that goes on.
+func (b *bulk) runWithin(u *unit) error {
+	for {
+		s, err := b.chunk(u)
+		if err != nil {
+			return err
+		}
+		b.passed(&s)
+		if s.blocker != nil {
+			_, err := b.wait(u.ctx, *s.blocker, nil)
+			return err
+		}
+		if s.end {
+			return nil
+		}
+	}
+}
+
+// Lookup implements [recall.Transactor].
+func (e *Engine) Lookup(ctx context.Context, name string, key []byte) (value []byte, err error) {
+	if err := e.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer e.leave()
+	err = e.pool.QueryRow(ctx, e.sql(`SELECT value FROM @buckets WHERE shard = $1 AND bucket = $2 AND key = $3`), e.shard, name, key).Scan(&value)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	return value, err
+}
+
+// Bucket implements [recall.EngineTx].
+func (t *transaction) Bucket(name string) (recall.Bucket, error) {
+	if err := t.begin(); err != nil {
+		return nil, err
+	}
+	return &bucket{t: t, name: name}, nil
+}
+
+// bucket is one of the program's own.
+type bucket struct {
+	t    *transaction
+	name string
+}
+
+// bucketRow is what each change counts at least against the limit of a transaction.
+const bucketRow = 4 << 10
+
+// maxKey is the longest key.
+const maxKey = 32_768
+
+func (b *bucket) Get(key []byte) (value []byte) {
+	if b.t.begin() != nil {
+		return nil
+	}
+	_, err := b.t.u.get(`SELECT value FROM @buckets WHERE shard = $1 AND bucket = $2 AND key = $3`, []any{b.name, key}, &value)
+	_ = b.t.broke(err) // then the transaction fails
+	return value
+}
+
+func (b *bucket) Put(key, value []byte) error {
+	if err := b.begin(key, len(value)); err != nil {
+		return err
+	}
+	if value == nil {
+		value = []byte{}
+	}
+	_, err := b.t.u.exec(`INSERT INTO @buckets (shard, bucket, key, value) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (shard, bucket, key) DO UPDATE SET value = EXCLUDED.value`, b.name, key, value)
+	return b.t.broke(err)
+}
+
+func (b *bucket) begin(key []byte, more int) error {
+	if err := b.t.begin(); err != nil {
+		return err
+	}
+	if len(key) == 0 || len(key) > maxKey {
+		return invalid("Bucket", "a key has 1 to %d bytes, not %d", maxKey, len(key))
+	}
+	return b.t.write(max(bucketRow, len(key)+more))
+}
+
+func (b *bucket) Delete(key []byte) error {
+	if err := b.begin(key, 0); err != nil {
+		return err
+	}
+	_, err := b.t.u.exec(`DELETE FROM @buckets WHERE shard = $1 AND bucket = $2 AND key = $3`, b.name, key)
+	return b.t.broke(err)
+}
+
+// bucketPart is how many keys All reads at once.
+const bucketPart = 256
+
+type pair struct{ Key, Value []byte }
+
+func (b *bucket) All(from []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func([]byte, []byte) bool) {
+		for op := ">="; b.t.begin() == nil; op = ">" {
+			if from == nil {
+				from = []byte{}
+			}
+			part, err := collect(b.t.u, pgx.RowToStructByPos[pair], `SELECT key, value FROM @buckets
+				WHERE shard = $1 AND bucket = $2 AND key `+op+` $3 ORDER BY key LIMIT $4`, b.name, from, bucketPart)
+			if b.t.broke(err) != nil {
+				return
+			}
+			for _, p := range part {
+				if !yield(p.Key, p.Value) {
+					return
+				}
+				from = p.Key
+			}
+			if len(part) < bucketPart {
+				return
+			}
+		}
+	}
+}
+
+func (b *bucket) NextSequence() (n uint64, err error) {
+	if err := b.t.begin(); err != nil {
+		return 0, err
+	}
+	var next int64
+	_, err = b.t.u.get(`INSERT INTO @sequences AS s (shard, bucket, n) VALUES ($1, $2, 1)
+		ON CONFLICT (shard, bucket) DO UPDATE SET n = s.n + 1 RETURNING n`, []any{b.name}, &next)
+	return uint64(next), b.t.broke(err)
+}

@@ -1,0 +1,145 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// unit is one transaction, and what is to be told when it is committed.
+type unit struct {
+	e    *Engine
+	tx   pgx.Tx
+	ctx  context.Context
+	ends ends // of messages, to be counted
+	// claim, maintain and wake: there is something to claim, background work, and the
+	// end of a lease.
+	claim, maintain, wake bool
+	idle                  bool // it has changed nothing that anybody asks for
+}
+
+// do runs f in a transaction, again from the start when it failed for a reason that
+// may pass. Once it has begun, the context does not end it: the outcome is the true
+// one. f keeps nothing of a try that failed.
+func (e *Engine) do(ctx context.Context, f func(u *unit) error) error {
+	var u *unit
+	err := again(ctx, transient, func() error {
+		conn, err := e.pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Release()
+		u = &unit{e: e, ctx: context.WithoutCancel(ctx)}
+		return u.run(conn, f)
+	})
+	if err == nil {
+		u.tell()
+	}
+	return err
+}
+
+// run makes one try.
+func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
+	if u.tx, err = conn.Begin(u.ctx); err != nil {
+		return err
+	}
+	defer func() { _ = u.tx.Rollback(u.ctx) }() // it is over, or what went wrong is known
+	if err := f(u); err != nil {
+		return err
+	}
+	return u.commit()
+}
+
+// tell counts and wakes after the commit.
+func (u *unit) tell() {
+	u.e.counts.add(u.ends)
+	if u.claim {
+		hint(u.e.claim)
+	}
+	if u.maintain {
+		hint(u.e.maintain)
+	}
+	if u.wake {
+		u.e.wakeWalks()
+	}
+}
+
+// exec executes one statement, whose first parameter is the shard.
+func (u *unit) exec(text string, args ...any) (int, error) {
+	tag, err := u.tx.Exec(u.ctx, u.e.sql(text), append([]any{u.e.shard}, args...)...)
+	return int(tag.RowsAffected()), err
+}
+
+// get reads one row into where. It reports whether there is one.
+func (u *unit) get(text string, args []any, where ...any) (bool, error) {
+	err := u.tx.QueryRow(u.ctx, u.e.sql(text), append([]any{u.e.shard}, args...)...).Scan(where...)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// collect reads the rows of a statement.
+func collect[T any](u *unit, scan func(pgx.CollectableRow) (T, error), text string, args ...any) ([]T, error) {
+	return collectFrom(u.ctx, u.tx, u.e, scan, text, args...)
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+func collectFrom[T any](
+	ctx context.Context, q querier, e *Engine, scan func(pgx.CollectableRow) (T, error), text string, args ...any,
+) ([]T, error) {
+	rows, err := q.Query(ctx, e.sql(text), append([]any{e.shard}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scan)
+}
+
+// batch is statements that are sent together.
+type batch struct {
+	u   *unit
+	b   pgx.Batch
+	err error
+}
+
+func (u *unit) batch() *batch { return &batch{u: u} }
+
+// add queues a statement, whose first parameter is the shard.
+func (b *batch) add(text string, args ...any) {
+	b.b.Queue(b.u.e.sql(text), append([]any{b.u.e.shard}, args...)...)
+}
+
+// send executes what was queued.
+func (b *batch) send() error {
+	if b.err != nil || b.b.Len() == 0 {
+		return b.err
+	}
+	return b.u.tx.SendBatch(b.u.ctx, &b.b).Close()
+}
+
+func hint(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// wakeWalks lets walks that wait for attempts look again.
+func (e *Engine) wakeWalks() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return
+	}
+	close(e.wake)
+	e.wake = make(chan struct{})
+}
+
+// fail has send fail.
+func (b *batch) fail(err error) { b.err = errors.Join(b.err, err) }
