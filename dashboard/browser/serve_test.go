@@ -35,7 +35,7 @@ func serve(t *testing.T) settings {
 		opts dashboard.Options
 	}{
 		"/queue": {b, dashboard.Options{}},
-		"/work":  {work, dashboard.Options{}},
+		"/busy":  {work, dashboard.Options{}},
 		"/look":  {b, dashboard.Options{ReadOnly: true, Title: "Orders"}},
 		"/login": {b, dashboard.Options{Tokens: []string{token}}},
 		"/empty": {empty, dashboard.Options{}},
@@ -46,7 +46,7 @@ func serve(t *testing.T) settings {
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return settings{
-		URL: server.URL + "/queue/", Work: server.URL + "/work/", ReadOnly: server.URL + "/look/", Login: server.URL + "/login/", Empty: server.URL + "/empty/",
+		URL: server.URL + "/queue/", Work: server.URL + "/busy/", ReadOnly: server.URL + "/look/", Login: server.URL + "/login/", Empty: server.URL + "/empty/",
 		Token: token, Pages: pages,
 	}
 }
