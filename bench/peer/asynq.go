@@ -156,7 +156,8 @@ func (q *asynqQueue) Count(_ context.Context, label string) (int, error) {
 // Quiet has the log rewritten, and waits: beside a rewrite a cancellation takes
 // so long that Redis may refuse everybody else.
 func (q *asynqQueue) Quiet(ctx context.Context) error {
-	if err := q.redis.BgRewriteAOF(ctx).Err(); err != nil {
+	err := q.redis.BgRewriteAOF(ctx).Err()
+	if err != nil && !strings.Contains(err.Error(), "already in progress") { // one that Redis began by itself does as well
 		return err
 	}
 	return q.server.await(ctx, func(ctx context.Context) error {
