@@ -74,15 +74,11 @@ export async function look(address, { allow = [], width, height } = {}) {
   };
 }
 
-// colours are the rules whose outcome follows from colours.
-const colours = { runOnly: ["color-contrast", "link-in-text-block"] };
-
-// checkPage holds a page to the rules: accessible, and no wider than the window. Where
-// only the colours are others than when it was last checked, theirs are enough.
-export async function checkPage(page, name, { recoloured = false } = {}) {
+// checkPage holds a page to the rules: accessible, and no wider than the window.
+export async function checkPage(page, name) {
   // The debugger may run what the page's own policy forbids.
   if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(axe);
-  const options = { resultTypes: ["violations"], preload: false, ...(recoloured && colours) };
+  const options = { resultTypes: ["violations"], preload: false };
   const result = await page.evaluate((o) => globalThis.axe.run(document, o), options);
   const broken = result.violations.map((v) => `${name}: ${v.id}: ${v.nodes.map((n) => `${n.target}: ${n.failureSummary}`).join("; ")}`);
   assert.deepEqual(broken, []);
