@@ -367,7 +367,7 @@ func (b *bulk) end(u *unit) error {
 	op.Count, op.Requested, op.Scanned, op.Took = b.res.Cancelled, b.res.Requested, b.res.Scanned, b.took()
 	op.add(o, nil)
 	if b.kind == recall.OperationCancel {
-		logEvent(o, nil, nil, recall.Event{
+		o.log(nil, nil, recall.Event{
 			State: recall.EventCancelled, At: b.req.Now, Operation: operationID(op.id), Count: op.Count, Requested: op.Requested,
 		}, 0)
 	}

@@ -413,7 +413,7 @@ func (c *claim) logActive(list []recall.Lease) error {
 	for i := range list {
 		m := &list[i].Message
 		id, _ := parseMessageID(m.ID)
-		logEvent(b, m, &id, recall.Event{State: recall.EventActive, At: fromMS(c.now), Attempt: m.Attempts}, i)
+		b.log(m, &id, recall.Event{State: recall.EventActive, At: fromMS(c.now), Attempt: m.Attempts}, i)
 	}
 	return b.send()
 }

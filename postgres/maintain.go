@@ -66,6 +66,9 @@ func (u *unit) purge(time.Time) (more bool, err error) {
 func (u *unit) dropReservations(now time.Time) (more bool, err error) {
 	n, err := u.exec(`DELETE FROM @dedup d USING (SELECT key FROM @dedup WHERE shard = $1 AND at_ms <= $2 LIMIT $3 FOR UPDATE SKIP LOCKED) l
 		WHERE d.shard = $1 AND d.key = l.key`, toMS(now.Add(-u.e.opts.DeduplicationWindow)), purgePart)
+	if err == nil && n > 0 {
+		_, err = u.exec(countReserved, -n)
+	}
 	return n == purgePart, err
 }
 

@@ -40,7 +40,7 @@ func (e *Engine) Apply(ctx context.Context, c recall.Change) (receipts []recall.
 }
 
 func (u *unit) apply(c *recall.Change) ([]recall.Receipt, error) {
-	if _, _, err := u.lockPublishing(0, c.Now); err != nil {
+	if err := u.lockPublishing(c.Now); err != nil {
 		return nil, err
 	}
 	for i := range c.If {

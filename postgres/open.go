@@ -34,6 +34,10 @@ type Engine struct {
 	stop   context.CancelFunc
 	loops  sync.WaitGroup
 
+	publishing joint[*publication]
+	finishing  joint[*ending]
+	following  joint[*ending] // with messages that follow
+
 	epoch  atomic.Uint64 // of the leases that are given out
 	number atomic.Uint64 // of the newest lease
 	counts counts
@@ -47,6 +51,7 @@ const (
 	counterMessage = "message"
 	counterDead    = "dead"
 	counterEvent   = "event"
+	counterDedup   = "dedup"
 )
 
 // Open opens the queue in a database, making it if there is none. The target is a
@@ -65,6 +70,9 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 		opts: opts, schema: pgx.Identifier{opts.Schema}.Sanitize(),
 		wake: make(chan struct{}), claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1),
 	}
+	e.publishing = joint[*publication]{e: e, run: e.publish}
+	e.finishing = joint[*ending]{e: e, run: e.endAll, fits: otherMessage}
+	e.following = joint[*ending]{e: e, run: e.endAll, fits: otherMessage}
 	switch target := any(target).(type) {
 	case *pgxpool.Pool:
 		e.pool = target
