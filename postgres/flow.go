@@ -102,7 +102,7 @@ func (f *flow) nextPeriod(now int64) (int64, bool) {
 
 const flowColumns = `flow_key, limited, rate, period_ms, parallelism, paused, start_ms, used, look_ms`
 
-func scanFlow(row pgx.CollectableRow) (*flow, error) {
+func scanFlow(row scanner) (*flow, error) {
 	f := &flow{look: never}
 	return f, row.Scan(&f.key, &f.limited, &f.rate, &f.period, &f.parallelism, &f.paused, &f.start, &f.used, &f.had)
 }

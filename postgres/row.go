@@ -16,11 +16,14 @@ import (
 const columns = `m.id, m.due_ms, m.created_ms, m.attempts, m.priority, m.queue, m.url, m.topic, m.schedule, m.ip, m.flow_key,
 	m.labels, p.spec, p.body`
 
+// scanner is a row.
+type scanner interface{ Scan(...any) error }
+
 // scanMessage reads the state and the columns of one message.
 func scanMessage(row pgx.CollectableRow) (recall.Message, error) { return readMessage(row) }
 
 // readMessage reads more values in front of the state and the columns.
-func readMessage(row pgx.CollectableRow, front ...any) (m recall.Message, err error) {
+func readMessage(row scanner, front ...any) (m recall.Message, err error) {
 	var id [16]byte
 	var due, created int64
 	var text []byte

@@ -19,6 +19,7 @@ type unit struct {
 	// end of a lease.
 	claim, maintain, wake bool
 	idle                  bool // it has changed nothing that anybody asks for
+	nothing               bool // it has changed nothing at all
 }
 
 // do runs f in a transaction, again from the start when it failed for a reason that
@@ -57,7 +58,7 @@ func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
 	tx := &lazyTx{conn: conn.Conn()}
 	u.tx = tx
 	defer tx.rollback(u.ctx)
-	if err := f(u); err != nil {
+	if err := f(u); err != nil || u.nothing {
 		return err
 	}
 	return u.commit()
