@@ -50,12 +50,19 @@ func (u *unit) publishWith(list []*publication, out *batch, r *rooms) error {
 			p.receipts = append(p.receipts, a.arrive(v, p.now))
 		}
 	}
+	storeMessages(a.out, a.stored)
+	if u.apart {
+		a.first.keep(a.out)
+		if err := a.leaveErrands(); err != nil {
+			return err
+		}
+		return a.out.send()
+	}
+	a.first.keepSoon(a.out)
+	countStanding(a.out, a.standing)
 	if err := a.settings(); err != nil {
 		return err
 	}
-	storeMessages(a.out, a.stored)
-	a.first.keep(a.out)
-	countStanding(a.out, a.standing)
 	u.claim = true
 	return a.out.sendLast()
 }
@@ -73,13 +80,37 @@ func (a *arrivals) read() error {
 	}
 	b := a.u.batch()
 	var last int64
-	b.read(func(rows pgx.Rows) error { return rows.Scan(&last, &a.created) }, takeNumbers, a.messages, toMS(latest), toMS(earliest))
+	if a.u.apart {
+		a.first.lock(b, a.list)
+	} else {
+		b.read(func(rows pgx.Rows) error { return rows.Scan(&last, &a.created) }, takeNumbers, a.messages, toMS(latest), toMS(earliest))
+		a.readLimits(b, a.arriving())
+	}
 	b.read(scanStanding(&a.standing), activeStanding, toMS(earliest))
 	a.first.read(b, a.list, a.u.e.opts.DeduplicationWindow)
-	a.readLimits(b)
 	err := b.send()
 	a.seq = uint64(last) - uint64(a.messages)
 	return err
+}
+
+// arriving are all messages.
+func (a *arrivals) arriving() []*arrival {
+	all := make([]*arrival, 0, a.messages)
+	for _, p := range a.list {
+		all = append(all, p.arrivals...)
+	}
+	return all
+}
+
+// name gives a message its id, and its number, which is 0 apart from others.
+func (a *arrivals) name(v *arrival, now time.Time) {
+	if a.u.apart {
+		v.seq, v.id = 0, a.u.e.newApartID(now)
+	} else {
+		a.seq++
+		v.seq, v.id = a.seq, newMessageID(a.created, a.seq)
+	}
+	v.m.ID = messageID(v.id)
 }
 
 // arrive decides what becomes of one message.
@@ -88,9 +119,7 @@ func (a *arrivals) arrive(v *arrival, now time.Time) recall.Receipt {
 		a.u.ends.duplicates++
 		return recall.Receipt{ID: messageID(first.id), CreatedAt: fromMS(first.created), Deduplicated: true}
 	}
-	a.seq++
-	v.seq, v.id = a.seq, newMessageID(a.created, a.seq)
-	v.m.ID = messageID(v.id)
+	a.name(v, now)
 	a.first.reserve(v, now)
 	a.u.ends.published++
 	r := recall.Receipt{ID: v.m.ID, CreatedAt: v.m.CreatedAt}

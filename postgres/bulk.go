@@ -24,6 +24,8 @@ type bulk struct {
 	due  time.Time
 
 	asOf   int64    // what is published from now on is not touched
+	late   int64    // the same, of what transactions of programs publish
+	within bool     // it is part of a transaction, and sees what that has published
 	cursor [16]byte // the last message that was passed
 	op     operation
 	kept   bool // the record is written
@@ -96,11 +98,30 @@ func (e *Engine) newBulk(req recall.CancelMatchingRequest, kind recall.Operation
 
 // begin fixes what is looked at, and finds the index.
 func (b *bulk) begin(ctx context.Context) error {
-	err := b.e.pool.QueryRow(ctx, b.e.sql(`SELECT n FROM @counters WHERE shard = $1 AND name = '`+counterMessage+`'`), b.e.shard).Scan(&b.asOf)
+	var unnumbered bool
+	err := b.e.pool.QueryRow(ctx, b.e.sql(boundaries), b.e.shard).Scan(&b.asOf, &b.late, &unnumbered)
+	if err == nil && unnumbered {
+		b.late, err = b.e.numberApart(ctx)
+	}
 	if err != nil {
 		return err
 	}
 	return b.plan(ctx, b.e.pool)
+}
+
+// boundaries are the newest numbers, and whether there is something without one.
+const boundaries = `SELECT (SELECT n FROM @counters WHERE shard = $1 AND name = '` + counterMessage + `'),
+	(SELECT n FROM @counters WHERE shard = $1 AND name = '` + counterApart + `'),
+	EXISTS (SELECT 1 FROM @messages WHERE shard = $1 AND seq = 0)`
+
+// bounded adds that a message was there at the boundaries.
+func (w *where) bounded(asOf, late int64, unnumbered bool) {
+	least := 1
+	if unnumbered {
+		least = 0
+	}
+	a, l := w.with(asOf), w.with(late)
+	w.also("(m.seq >= " + strconv.Itoa(least) + " AND m.seq <= " + a + " OR m.seq < 0 AND m.seq >= -" + l + "::bigint)")
 }
 
 func (b *bulk) plan(ctx context.Context, q querier) error {
@@ -238,7 +259,7 @@ func (b *bulk) take(s *step, r *row) {
 // matches are what the call would change, in every state.
 func (b *bulk) matches() *where {
 	w := walkMatches(&b.req.Filter, b.req.Now, &b.cursor)
-	w.and("m.seq <= ?", b.asOf)
+	w.bounded(b.asOf, b.late, b.within)
 	due := func() string { return w.with(toMS(b.due)) + "::bigint" }
 	switch b.kind {
 	case recall.OperationHold:

@@ -20,19 +20,33 @@ func (e *Engine) Claim(ctx context.Context, req recall.ClaimRequest) (res recall
 		return res, err
 	}
 	defer e.leave()
-	err = e.do(ctx, func(u *unit) error {
-		c := &claim{u: u, now: toMS(req.Now), most: max(0, req.Max), wanted: slices.Clone(req.Handlers), epoch: e.epoch.Load(), next: never}
-		if !req.Only {
-			c.wanted = append(c.wanted, "")
+	for settled := false; ; settled = true {
+		var errands bool
+		err := e.do(ctx, func(u *unit) error {
+			c := &claim{u: u, settled: settled, now: toMS(req.Now), most: max(0, req.Max), wanted: wantedOf(&req), epoch: e.epoch.Load(), next: never}
+			res, err = c.run()
+			errands = c.errands && !settled
+			return err
+		})
+		if err != nil {
+			return recall.ClaimResult{}, err
 		}
-		c.wanted = storable(c.wanted)
-		res, err = c.run()
-		return err
-	})
-	if err != nil {
-		return recall.ClaimResult{}, err
+		if !errands {
+			return res, nil
+		}
+		if err := e.runErrands(ctx, req.Now); err != nil {
+			return recall.ClaimResult{}, err
+		}
 	}
-	return res, nil
+}
+
+// wantedOf are the handlers to claim for; "" is HTTP.
+func wantedOf(req *recall.ClaimRequest) []string {
+	wanted := slices.Clone(req.Handlers)
+	if !req.Only {
+		wanted = append(wanted, "")
+	}
+	return storable(wanted)
 }
 
 // claim is one call.
@@ -42,6 +56,8 @@ type claim struct {
 	most   int      // that may still be claimed
 	wanted []string // handlers; "" is HTTP
 	epoch  uint64
+	// errands: there are some, which may change what can be claimed; settled: they were run.
+	errands, settled bool
 
 	levels  []level
 	queues  []*queue
@@ -66,6 +82,10 @@ type candidate struct {
 func (c *claim) run() (res recall.ClaimResult, err error) {
 	if err := c.begin(); err != nil {
 		return res, err
+	}
+	if c.errands && !c.settled {
+		c.u.nothing = true
+		return res, nil
 	}
 	if len(c.queues) > 0 || len(c.flows) > 0 || c.most > 0 && c.anyDue() {
 		if err := c.rest(); err != nil {
@@ -187,7 +207,7 @@ func (c *claim) readRooms(b *batch) {
 	}, firstFlows, c.now, maxRooms, soonRooms)
 	b.read(func(row pgx.Rows) error {
 		var nextQueue, nextFlow *int64
-		err := row.Scan(&nextQueue, &nextFlow)
+		err := row.Scan(&nextQueue, &nextFlow, &c.errands)
 		for _, ms := range []*int64{nextQueue, nextFlow} {
 			if ms != nil {
 				c.next = min(c.next, *ms)
@@ -200,7 +220,7 @@ func (c *claim) readRooms(b *batch) {
 var (
 	firstQueues = firstRooms("queue, parallelism, look_ms", "@queues", "AND NOT paused")
 	firstFlows  = firstRooms(flowColumns, "@flows", "")
-	laterRooms  = `SELECT ` + laterRoom("@queues", "AND NOT paused") + `, ` + laterRoom("@flows", "")
+	laterRooms  = `SELECT ` + laterRoom("@queues", "AND NOT paused") + `, ` + laterRoom("@flows", "") + `, ` + hasErrands
 )
 
 func firstRooms(columns, table, cond string) string {
@@ -332,7 +352,8 @@ func (c *claim) scanKeyed(row pgx.Rows) error {
 }
 
 // lockWaiting locks what is due in rooms. What another transaction has locked, or has
-// changed, is passed over, and its room looked into again.
+// changed, is passed over, and its room looked into again; so is what has come with a
+// limit for its key that is an errand yet.
 func (c *claim) lockWaiting() error {
 	var ids [][16]byte
 	for _, w := range c.waiting {
@@ -350,6 +371,7 @@ func (c *claim) lockWaiting() error {
 		locked[id] = true
 		return
 	}, `SELECT m.id FROM @messages m WHERE m.shard = $1 AND m.id = ANY($2::uuid[]) AND m.state = 0 AND NOT m.held AND m.due_ms <= $3
+			AND NOT EXISTS (SELECT 1 FROM @errands r WHERE r.shard = $1 AND r.kind = 2 AND r.value <> '' AND r.name = m.flow_key)
 		ORDER BY m.id FOR UPDATE SKIP LOCKED`, ids, c.now)
 	for _, w := range c.waiting {
 		w.locked = w.locked || locked[w.id]

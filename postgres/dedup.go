@@ -15,6 +15,7 @@ type reservations struct {
 	fresh  map[[32]byte]reservation // that are new, or again
 	used   int64                    // how many there are
 	more   int64                    // that come with this transaction
+	made   [][]byte                 // rows that were made to be locked
 }
 
 // reservation is the first message with an id.
@@ -26,15 +27,8 @@ type reservation struct {
 
 // read queues that what is reserved of the ids of messages is read.
 func (r *reservations) read(b *batch, list []*publication, window time.Duration) {
-	*r = reservations{window: window, have: map[[32]byte]reservation{}, fresh: map[[32]byte]reservation{}}
-	var keys [][]byte
-	for _, p := range list {
-		for _, v := range p.arrivals {
-			if v.key != nil {
-				keys = append(keys, v.key[:])
-			}
-		}
-	}
+	r.window, r.have, r.fresh = window, map[[32]byte]reservation{}, map[[32]byte]reservation{}
+	keys := keysOf(list)
 	if keys == nil {
 		return
 	}
@@ -44,11 +38,33 @@ func (r *reservations) read(b *batch, list []*publication, window time.Duration)
 		if err := rows.Scan(&key, &v.id, &v.created, &v.at); err != nil {
 			return err
 		}
-		r.have[[32]byte(key)] = v
+		if v.id != [16]byte{} { // else this transaction has made the row to lock it
+			r.have[[32]byte(key)] = v
+		}
 		return nil
 	}, `SELECT key, id, created_ms, at_ms FROM @dedup WHERE shard = $1 AND key = ANY($2::bytea[])`, keys)
 	b.read(func(rows pgx.Rows) error { return rows.Scan(&r.used) },
 		`SELECT n FROM @counters WHERE shard = $1 AND name = '`+counterDedup+`'`)
+}
+
+// lock queues that the ids are locked until the end of the transaction: apart from
+// others the one who comes second waits, as it cannot know whether it is a duplicate.
+func (r *reservations) lock(b *batch, list []*publication) {
+	if keys := keysOf(list); keys != nil {
+		reserveApart(b, keys, &r.made)
+	}
+}
+
+// keysOf are the keys of all deduplication ids.
+func keysOf(list []*publication) (keys [][]byte) {
+	for _, p := range list {
+		for _, v := range p.arrivals {
+			if v.key != nil {
+				keys = append(keys, v.key[:])
+			}
+		}
+	}
+	return keys
 }
 
 // room takes room for the ids of a publication. If there is not enough it says for
@@ -97,6 +113,9 @@ func (r *reservations) reserve(v *arrival, now time.Time) {
 
 // keep queues what is new.
 func (r *reservations) keep(b *batch) {
+	if len(r.made) > 0 { // those that nothing has come of
+		b.add(`DELETE FROM @dedup WHERE shard = $1 AND key = ANY($2::bytea[])`, r.made)
+	}
 	if len(r.fresh) == 0 {
 		return
 	}
@@ -110,6 +129,17 @@ func (r *reservations) keep(b *batch) {
 	b.add(`INSERT INTO @dedup (shard, key, id, created_ms, at_ms) SELECT $1, x.* FROM unnest($2::bytea[], $3::uuid[], $4::bigint[], $5::bigint[]) AS x
 		ON CONFLICT (shard, key) DO UPDATE SET id = EXCLUDED.id, created_ms = EXCLUDED.created_ms, at_ms = EXCLUDED.at_ms`,
 		keys, ids, created, at)
+}
+
+// keepSoon is keep for who holds the lock of the shard: it does not wait for open
+// transactions that reserve the same ids, see awaitReservations.
+func (r *reservations) keepSoon(b *batch) {
+	if len(r.fresh) == 0 {
+		return
+	}
+	b.add(`SELECT set_config('lock_timeout', '` + reservePatience + `', true) WHERE $1::smallint IS NOT NULL`)
+	r.keep(b)
+	b.add(`SELECT set_config('lock_timeout', '0', true) WHERE $1::smallint IS NOT NULL`)
 	if r.more > 0 {
 		b.add(countReserved, r.more)
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -24,10 +25,18 @@ func (e *Engine) Insert(ctx context.Context, msgs []recall.Message, now time.Tim
 	if err != nil {
 		return nil, err
 	}
-	if err := e.publishing.do(ctx, &call[*publication]{req: p, rows: len(msgs), size: p.size}); err != nil {
-		return nil, err
+	for {
+		err := e.publishing.do(ctx, &call[*publication]{req: p, rows: len(msgs), size: p.size})
+		switch {
+		case err == nil:
+			return p.receipts, nil
+		case !errors.Is(err, errReserved):
+			return nil, err
+		}
+		if err := e.awaitReservations(ctx, p); err != nil {
+			return nil, err
+		}
 	}
-	return p.receipts, nil
 }
 
 // publication is the messages of one call, and what has become of them.
@@ -95,13 +104,21 @@ func (e *Engine) publish(u *unit, calls []*call[*publication]) error {
 	for i, c := range calls {
 		list[i] = c.req
 	}
-	if err := u.publish(list); err != nil {
-		return err
+	err := u.publish(list)
+	if isLockTimeout(err) && keysOf(list) != nil { // those without ids need not wait
+		u.nothing = true
+		for _, c := range calls {
+			c.again = true
+			if keysOf([]*publication{c.req}) != nil {
+				c.err, c.again = errReserved, false
+			}
+		}
+		return nil
 	}
 	for _, c := range calls {
 		c.err = c.req.refused
 	}
-	return nil
+	return err
 }
 
 // insert publishes messages in a transaction that does more than that.

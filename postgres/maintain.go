@@ -16,6 +16,9 @@ func (e *Engine) Maintain(ctx context.Context, now time.Time) (next time.Time, e
 		return next, err
 	}
 	defer e.leave()
+	if err := e.settle(ctx, now); err != nil {
+		return next, err
+	}
 	more := false
 	err = e.do(ctx, func(u *unit) error {
 		if err := u.expire(now); err != nil {

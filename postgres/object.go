@@ -16,6 +16,9 @@ func (e *Engine) Objects(ctx context.Context, kind recall.ObjectKind) ([]recall.
 		return nil, err
 	}
 	defer e.leave()
+	if err := e.settle(ctx, wallTime()); err != nil {
+		return nil, err
+	}
 	return collectFrom(ctx, e.pool, e, func(row pgx.CollectableRow) (recall.Object, error) {
 		o := recall.Object{Kind: kind}
 		return o, row.Scan(&o.Name, &o.Value)

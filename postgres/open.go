@@ -38,6 +38,9 @@ type Engine struct {
 	finishing  joint[*ending]
 	following  joint[*ending] // with messages that follow
 
+	apart   apartIDs      // mu
+	patient chan struct{} // taken by who waits for a deduplication id
+
 	epoch  atomic.Uint64 // of the leases that are given out
 	number atomic.Uint64 // of the newest lease
 	counts counts
@@ -52,6 +55,7 @@ const (
 	counterDead    = "dead"
 	counterEvent   = "event"
 	counterDedup   = "dedup"
+	counterApart   = "apart"
 )
 
 // Open opens the queue in a database, making it if there is none. The target is a
@@ -69,6 +73,7 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	e := &Engine{
 		opts: opts, schema: pgx.Identifier{opts.Schema}.Sanitize(),
 		wake: make(chan struct{}), claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1),
+		patient: make(chan struct{}, 1),
 	}
 	e.publishing = joint[*publication]{e: e, run: e.publish}
 	e.finishing = joint[*ending]{e: e, run: e.endAll, fits: otherMessage}

@@ -55,7 +55,7 @@ func (e *Engine) within(ctx context.Context, b *recall.Broker, tx pgx.Tx, fn fun
 		return err
 	}
 	defer e.leave()
-	t := &transaction{u: &unit{e: e, tx: tx, ctx: ctx, call: new([16]byte)}} // nobody asks what became of it
+	t := &transaction{u: &unit{e: e, tx: tx, ctx: ctx, call: new([16]byte), apart: true}} // nobody asks what became of it
 	defer func() { t.over = true }()
 	return b.Within(ctx, t, fn)
 }

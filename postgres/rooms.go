@@ -98,14 +98,12 @@ func (a *arrivals) settings() error {
 
 // readLimits queues that the settings of the keys are read that messages bring a limit
 // for.
-func (a *arrivals) readLimits(b *batch) {
+func (a *arrivals) readLimits(b *batch, list []*arrival) {
 	a.limits = map[string]recall.FlowSettings{}
 	var keys []string
-	for _, p := range a.list {
-		for _, v := range p.arrivals {
-			if v.m.Flow != nil {
-				keys = append(keys, v.m.FlowKey)
-			}
+	for _, v := range list {
+		if v.m.Flow != nil {
+			keys = append(keys, v.m.FlowKey)
 		}
 	}
 	if keys == nil {

@@ -106,9 +106,11 @@ func (t *transaction) CancelMatching(req recall.CancelMatchingRequest) (recall.C
 	if err := b.plan(t.u.ctx, t.u.tx); err != nil {
 		return b.res, t.broke(err)
 	}
-	if _, err := t.u.get(`SELECT n FROM @counters WHERE shard = $1 AND name = '`+counterMessage+`'`, nil, &b.asOf); err != nil {
+	var unnumbered bool
+	if _, err := t.u.get(boundaries, nil, &b.asOf, &b.late, &unnumbered); err != nil {
 		return b.res, t.broke(err)
 	}
+	b.within = true
 	err := b.runWithin(t.u)
 	if b.kept {
 		if err := b.end(t.u); err != nil {

@@ -13,8 +13,10 @@ type unit struct {
 	e    *Engine
 	tx   session
 	call *[16]byte // the key that is written already
-	ctx  context.Context
-	ends ends // of messages, to be counted
+	// apart: it publishes without the lock of the shard, as others do not know when it ends.
+	apart bool
+	ctx   context.Context
+	ends  ends // of messages, to be counted
 	// claim, maintain and wake: there is something to claim, background work, and the
 	// end of a lease.
 	claim, maintain, wake bool
