@@ -97,15 +97,15 @@ const hasErrands = `EXISTS (SELECT 1 FROM @errands WHERE shard = $1)`
 
 // settle runs the errands that there are. While somebody else publishes, it does
 // nothing: the next call will.
-func (e *Engine) settle(ctx context.Context, now time.Time) error {
+func (e *Engine) settle(ctx context.Context) error {
 	var any bool
 	if err := e.pool.QueryRow(ctx, e.sql(`SELECT `+hasErrands), e.shard).Scan(&any); err != nil || !any {
 		return err
 	}
-	return e.runErrands(ctx, now)
+	return e.runErrands(ctx)
 }
 
-func (e *Engine) runErrands(ctx context.Context, now time.Time) error {
+func (e *Engine) runErrands(ctx context.Context) error {
 	return e.do(ctx, func(u *unit) error {
 		n, err := u.exec(`SELECT FROM @counters WHERE shard = $1 AND name = '` + counterMessage + `' FOR UPDATE SKIP LOCKED`)
 		if u.nothing = n == 0; err != nil || u.nothing {
@@ -116,17 +116,17 @@ func (e *Engine) runErrands(ctx context.Context, now time.Time) error {
 		}, `WITH l AS (SELECT id FROM @errands WHERE shard = $1 ORDER BY id LIMIT $2 FOR UPDATE),
 				gone AS (DELETE FROM @errands r USING l WHERE r.shard = $1 AND r.id = l.id RETURNING r.*)
 			SELECT id, kind, name, op, n, value FROM gone ORDER BY id`, purgePart)
-		if err != nil {
+		if u.nothing = len(list) == 0; err != nil || u.nothing {
 			return err
 		}
 		u.claim = true
-		return u.runAll(list, now)
+		return u.runAll(list)
 	})
 }
 
 // runAll does what errands say.
-func (u *unit) runAll(list []errand, now time.Time) error {
-	a := &arrivals{u: u, list: []*publication{{now: now}}, out: u.batch(), rooms: newRooms()}
+func (u *unit) runAll(list []errand) error {
+	a := &arrivals{u: u, list: []*publication{{now: ulidTime(list[0].id)}}, out: u.batch(), rooms: newRooms()}
 	for _, r := range list {
 		switch r.kind {
 		case errandQueue:

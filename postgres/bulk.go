@@ -41,6 +41,7 @@ type row struct {
 	queue    string
 	blocks   string
 	flow     string
+	size     int64
 }
 
 // step is what a walk makes of one chunk.
@@ -52,6 +53,17 @@ type step struct {
 	blocker     *recall.MessageID
 	end         bool // there is nothing behind it
 	cancelled   int
+}
+
+// undoRow is what a message takes in tables and indexes beside its body and headers.
+const undoRow = 300
+
+// bytes is what the messages hold that were taken.
+func (s *step) bytes() (n int64) {
+	for i := range s.took {
+		n += s.took[i].size + undoRow
+	}
+	return n
 }
 
 // CancelMatching implements [recall.Engine]. Its chunks are durable one by one; see the
@@ -125,11 +137,11 @@ func (w *where) bounded(asOf, late int64, unnumbered bool) {
 }
 
 func (b *bulk) plan(ctx context.Context, q querier) error {
-	plan, err := b.e.explain(ctx, q, b.req.Filter)
+	name, err := b.e.narrowest(ctx, q, b.req.Filter)
 	if err != nil {
 		return err
 	}
-	b.res.Index, b.op.Index = plan.Index, plan.Index
+	b.res.Index, b.op.Index = name, name
 	return nil
 }
 
@@ -192,6 +204,7 @@ func (b *bulk) passed(s *step) {
 	for _, r := range s.asked {
 		b.asked = append(b.asked, messageID(r.id))
 	}
+	b.op.bytes += s.bytes()
 	if s.cancelled+len(s.asked) > 0 {
 		b.kept = true
 		b.res.Operation = operationID(b.op.id)
@@ -276,18 +289,24 @@ func (b *bulk) matches() *where {
 
 // lock locks the next matches, oldest first. A dry run locks nothing.
 func (b *bulk) lock(u *unit, limit int) ([]row, error) {
+	text, args := b.lockText(limit)
+	return collect(u, func(c pgx.CollectableRow) (r row, err error) {
+		var state int
+		err = c.Scan(&r.id, &state, &r.queue, &r.blocks, &r.flow, &r.size)
+		r.inFlight = state == 1
+		return r, err
+	}, text, args...)
+}
+
+// lockText is the statement of that.
+func (b *bulk) lockText(limit int) (text string, args []any) {
 	w := b.matches()
 	locking := " FOR UPDATE OF m"
 	if b.req.DryRun {
 		locking = ""
 	}
-	return collect(u, func(c pgx.CollectableRow) (r row, err error) {
-		var state int
-		err = c.Scan(&r.id, &state, &r.queue, &r.blocks, &r.flow)
-		r.inFlight = state == 1
-		return r, err
-	}, `SELECT m.id, m.state, m.queue, m.blocks, m.flow_key FROM @messages m WHERE `+w.String()+`
-		ORDER BY m.id LIMIT `+strconv.Itoa(limit)+locking, w.args...)
+	return `SELECT m.id, m.state, m.queue, m.blocks, m.flow_key, m.size FROM @messages m WHERE ` + w.String() + `
+		ORDER BY m.id LIMIT ` + strconv.Itoa(limit) + locking, w.args
 }
 
 // guard refuses a call, before anything is changed, that finds another number of
@@ -339,6 +358,7 @@ func (b *bulk) write(o *batch, s *step) {
 	op.Count, op.Requested = b.res.Cancelled+s.cancelled, b.res.Requested+len(s.asked)
 	op.Scanned, op.running = b.res.Scanned+s.scanned, b.e.epoch.Load()
 	op.Took = b.took()
+	op.bytes += s.bytes()
 	op.add(o, nil)
 }
 
@@ -393,6 +413,9 @@ func (b *bulk) end(u *unit) error {
 		}, 0)
 	}
 	u.wake = true
+	if b.op.undo != nil {
+		o.add(giveWay, b.e.opts.UndoBytes)
+	}
 	return o.send()
 }
 

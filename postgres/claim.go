@@ -34,7 +34,7 @@ func (e *Engine) Claim(ctx context.Context, req recall.ClaimRequest) (res recall
 		if !errands {
 			return res, nil
 		}
-		if err := e.runErrands(ctx, req.Now); err != nil {
+		if err := e.runErrands(ctx); err != nil {
 			return recall.ClaimResult{}, err
 		}
 	}

@@ -30,3 +30,6 @@ func Renew(ctx context.Context, e *Engine) error {
 	e.renew(ctx)
 	return ctx.Err()
 }
+
+// SchemaOf is the name of the schema, as statements have it.
+func SchemaOf(e *Engine) string { return e.schema }

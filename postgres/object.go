@@ -16,7 +16,7 @@ func (e *Engine) Objects(ctx context.Context, kind recall.ObjectKind) ([]recall.
 		return nil, err
 	}
 	defer e.leave()
-	if err := e.settle(ctx, wallTime()); err != nil {
+	if err := e.settle(ctx); err != nil {
 		return nil, err
 	}
 	return collectFrom(ctx, e.pool, e, func(row pgx.CollectableRow) (recall.Object, error) {

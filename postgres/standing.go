@@ -110,12 +110,12 @@ func (e *Engine) CancelFuture(ctx context.Context, f recall.Filter, until time.T
 }
 
 // StandingCancellations implements [recall.Stander].
-func (e *Engine) StandingCancellations(ctx context.Context, now time.Time) ([]recall.StandingCancellation, error) {
+func (e *Engine) StandingCancellations(ctx context.Context, _ time.Time) ([]recall.StandingCancellation, error) {
 	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer e.leave()
-	if err := e.settle(ctx, now); err != nil {
+	if err := e.settle(ctx); err != nil {
 		return nil, err
 	}
 	return collectFrom(ctx, e.pool, e, func(row pgx.CollectableRow) (s recall.StandingCancellation, err error) {
