@@ -58,6 +58,7 @@ type claim struct {
 	epoch  uint64
 	// errands: there are some, which may change what can be claimed; settled: they were run.
 	errands, settled bool
+	rooms            bool // there are some to look into
 
 	levels  []level
 	queues  []*queue
@@ -87,7 +88,7 @@ func (c *claim) run() (res recall.ClaimResult, err error) {
 		c.u.nothing = true
 		return res, nil
 	}
-	if len(c.queues) > 0 || len(c.flows) > 0 || c.most > 0 && c.anyDue() {
+	if c.rooms || c.most > 0 && c.anyDue() {
 		if err := c.rest(); err != nil {
 			return res, err
 		}
@@ -105,7 +106,7 @@ func (c *claim) run() (res recall.ClaimResult, err error) {
 
 // rest claims what the first statements have not: of lower levels, and in rooms.
 func (c *claim) rest() error {
-	for _, step := range []func() error{c.plain, c.lookIntoQueues, c.lockFlowsOfQueued, c.lookIntoFlows, c.lockWaiting} {
+	for _, step := range []func() error{c.lockRooms, c.plain, c.lookIntoQueues, c.lockFlowsOfQueued, c.lookIntoFlows, c.lockWaiting} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -193,8 +194,10 @@ const (
 	soonRooms = 20
 )
 
-// readRooms queues that the queues and keys in which there may be something are locked.
-func (c *claim) readRooms(b *batch) {
+// lockRooms locks the queues and keys in which there may be something.
+func (c *claim) lockRooms() error {
+	c.flows = map[string]*flow{}
+	b := c.u.batch()
 	b.read(func(row pgx.Rows) error {
 		q := &queue{look: never}
 		c.queues = append(c.queues, q)
@@ -207,7 +210,7 @@ func (c *claim) readRooms(b *batch) {
 	}, firstFlows, c.now, maxRooms, soonRooms)
 	b.read(func(row pgx.Rows) error {
 		var nextQueue, nextFlow *int64
-		err := row.Scan(&nextQueue, &nextFlow, &c.errands)
+		err := row.Scan(&nextQueue, &nextFlow)
 		for _, ms := range []*int64{nextQueue, nextFlow} {
 			if ms != nil {
 				c.next = min(c.next, *ms)
@@ -215,12 +218,13 @@ func (c *claim) readRooms(b *batch) {
 		}
 		return err
 	}, laterRooms, c.now, soonRooms, int64(never))
+	return b.send()
 }
 
 var (
 	firstQueues = firstRooms("queue, parallelism, look_ms", "@queues", "AND NOT paused")
 	firstFlows  = firstRooms(flowColumns, "@flows", "")
-	laterRooms  = `SELECT ` + laterRoom("@queues", "AND NOT paused") + `, ` + laterRoom("@flows", "") + `, ` + hasErrands
+	laterRooms  = `SELECT ` + laterRoom("@queues", "AND NOT paused") + `, ` + laterRoom("@flows", "")
 )
 
 func firstRooms(columns, table, cond string) string {

@@ -33,3 +33,7 @@ ALTER TABLE @buckets ALTER COLUMN hash SET NOT NULL;
 ALTER TABLE @buckets DROP CONSTRAINT buckets_pkey;
 ALTER TABLE @buckets ADD PRIMARY KEY (shard, bucket, hash);
 CREATE INDEX buckets_order ON @buckets (shard ASC, bucket ASC, (substring(key FROM 1 FOR 1024)) ASC);
+
+-- Claims ask for keys whether they are paused or not.
+DROP INDEX @flows_look;
+CREATE INDEX flows_look ON @flows (shard ASC, look_ms ASC);
