@@ -63,7 +63,8 @@ type wideTimes struct{ created, wall int64 }
 
 // entry is what the index keeps of one message: 48 bytes without pointers, in two
 // parts. A walk that meets every tenth message waits for memory half of the time, and
-// most walks look at the statuses alone. So those are small, and lie next to each other. The zero entry stands for a message that is not there.
+// most walks look at the statuses alone. So those are small, and lie next to each
+// other. The zero entry stands for a message that is not there.
 type entry struct {
 	*status
 	*attributes
