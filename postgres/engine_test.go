@@ -40,5 +40,6 @@ func harness(t *testing.T) enginetest.Harness {
 			e, err = open()
 			return e, err
 		},
+		Another: func() (recall.Engine, error) { return open() },
 	}
 }
