@@ -70,11 +70,10 @@ func (e *Engine) check(ctx context.Context) error {
 	case s.recovery:
 		return &ServerError{"pg_is_in_recovery()", "true", "it is a standby, which cannot be written to; name the primary, or several hosts with target_session_attrs=read-write"}
 	}
-	for _, fault := range s.unsafe() {
-		if !e.opts.AllowUnsafe {
-			return fault
+	if !e.opts.AllowUnsafe {
+		if faults := s.unsafe(); len(faults) > 0 {
+			return errors.Join(faults...)
 		}
-		e.log.Warn("recall: the database may lose what was acknowledged", "setting", fault.Setting, "value", fault.Value, "reason", fault.Reason)
 	}
 	for _, doubt := range s.doubts() {
 		e.log.Warn("recall: a setting of the database is doubtful", "setting", doubt.Setting, "value", doubt.Value, "reason", doubt.Reason)
@@ -86,13 +85,13 @@ func (e *Engine) check(ctx context.Context) error {
 }
 
 // unsafe is what loses acknowledged messages in a crash.
-func (s *server) unsafe() (faults []*ServerError) {
-	for name, reason := range map[string]string{
-		"fsync":              "a crash of the machine may destroy the whole database; Options.AllowUnsafe is for tests",
-		"synchronous_commit": "a crash may lose what was acknowledged in the last moments; Options.AllowUnsafe is for those who can do without it",
+func (s *server) unsafe() (faults []error) {
+	for _, fault := range []*ServerError{
+		{"fsync", "off", "a crash of the machine may destroy the whole database; Options.AllowUnsafe is for tests"},
+		{"synchronous_commit", "off", "a crash may lose what was acknowledged in the last moments; Options.AllowUnsafe is for who can do without that"},
 	} {
-		if s.settings[name] == "off" {
-			faults = append(faults, &ServerError{name, "off", reason})
+		if s.settings[fault.Setting] == fault.Value {
+			faults = append(faults, fault)
 		}
 	}
 	return faults
@@ -101,7 +100,7 @@ func (s *server) unsafe() (faults []*ServerError) {
 // doubts are what a person should know of.
 func (s *server) doubts() (list []*ServerError) {
 	doubt := func(name, reason string) { list = append(list, &ServerError{name, s.settings[name], reason}) }
-	if s.settings["full_page_writes"] == "off" {
+	if s.settings["full_page_writes"] == "off" && s.settings["fsync"] == "on" {
 		doubt("full_page_writes", "a page that is half written in a crash is lost, unless the file system prevents that")
 	}
 	if s.replicated {

@@ -17,7 +17,7 @@ import (
 // process is what is one, as far as the database can tell: an engine and its broker.
 type process struct {
 	*recall.Broker
-	engine *postgres.Engine
+	engine *meddled
 }
 
 func newProcess(t *testing.T, dsn string, po *postgres.Options, ro *recall.Options) *process {
@@ -27,7 +27,8 @@ func newProcess(t *testing.T, dsn string, po *postgres.Options, ro *recall.Optio
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := recall.New(e, ro)
+	m := &meddled{Engine: e}
+	b, err := recall.New(m, ro)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,22 @@ func newProcess(t *testing.T, dsn string, po *postgres.Options, ro *recall.Optio
 			t.Error(err)
 		}
 	})
-	return &process{b, e}
+	return &process{b, m}
+}
+
+// meddled is an engine between whose reading of an object and the change of it somebody
+// else comes.
+type meddled struct {
+	*postgres.Engine
+	meddle func() // once, before the next change
+}
+
+func (m *meddled) Apply(ctx context.Context, c recall.Change) ([]recall.Receipt, error) {
+	if f := m.meddle; f != nil {
+		m.meddle = nil
+		f()
+	}
+	return m.Engine.Apply(ctx, c)
 }
 
 // twoProcesses work on one queue; only the second delivers.
@@ -95,14 +111,19 @@ func TestTopicOfTwoProcesses(t *testing.T) {
 			t.Fatalf("Topics: got %v, want one of %d endpoints", list, n)
 		}
 	}
-	eventually(t, "a transaction that sees the endpoints", func() bool {
+	if n := reached(a); n != 3 {
+		t.Fatalf("%d messages, want 3", n)
+	}
+	_, err := b.AddEndpoints(ctx, "t", recall.Endpoint{URL: "https://api.test/4"})
+	noError(t, err)
+	eventually(t, "a transaction that sees the endpoint", func() bool {
 		n := 0
-		noError(t, b.Update(ctx, func(tx *recall.Tx) error {
+		noError(t, a.Update(ctx, func(tx *recall.Tx) error {
 			r, err := tx.PublishTopic("t", recall.Message{Delay: time.Hour})
 			n = len(r)
 			return err
 		}))
-		return n == 3
+		return n == 4
 	})
 	noError(t, b.DeleteTopic(ctx, "t"))
 	if _, err := a.Topic(ctx, "t"); !errors.Is(err, recall.ErrNoTopic) {
@@ -137,40 +158,52 @@ func TestTopicChangedAtOnce(t *testing.T) {
 	}
 }
 
-// TestSettingsChangedAtOnce is the same for a queue, and for a flow-control key.
-func TestSettingsChangedAtOnce(t *testing.T) {
+// TestChangeBetween has another process change what is being changed, after it was read:
+// both changes count.
+func TestChangeBetween(t *testing.T) {
 	a, b := twoProcesses(t)
 	ctx := t.Context()
 	paused := true
-	var wg sync.WaitGroup
-	for range 10 {
-		wg.Go(func() {
-			if err := a.UpdateQueue(ctx, "q", recall.QueueUpdate{Parallelism: 7}); err != nil {
-				t.Error(err)
-			}
-			if err := a.PinFlow(ctx, "k", recall.FlowLimit{Rate: 5}, recall.FlowRate); err != nil {
-				t.Error(err)
-			}
-		})
-		wg.Go(func() {
-			if err := b.UpdateQueue(ctx, "q", recall.QueueUpdate{Paused: &paused}); err != nil {
-				t.Error(err)
-			}
-			if err := b.PinFlow(ctx, "k", recall.FlowLimit{Parallelism: 3}, recall.FlowParallelism); err != nil {
-				t.Error(err)
-			}
-		})
+	add := func(p *process, url string) func() {
+		return func() {
+			_, err := p.AddEndpoints(ctx, "t", recall.Endpoint{URL: url})
+			noError(t, err)
+		}
 	}
-	wg.Wait()
-	q, err := a.Queue(ctx, "q")
-	noError(t, err)
-	if q.Parallelism != 7 || !q.Paused {
-		t.Errorf("Queue: got %+v, want both changes", q)
+	queue := func(p *process, u recall.QueueUpdate) func() {
+		return func() { noError(t, p.UpdateQueue(ctx, "q", u)) }
 	}
-	k, err := b.FlowKey(ctx, "k")
-	noError(t, err)
-	if want := (recall.FlowLimit{Rate: 5, Parallelism: 3}); k.Limit != want {
-		t.Errorf("FlowKey: got %+v, want %+v", k.Limit, want)
+	pin := func(p *process, l recall.FlowLimit, part recall.FlowPart) func() {
+		return func() { noError(t, p.PinFlow(ctx, "k", l, part)) }
+	}
+	for _, change := range []struct{ mine, other func() }{
+		{add(a, "https://api.test/1"), add(b, "https://api.test/2")},
+		{add(a, "https://api.test/3"), add(b, "https://api.test/4")},
+		{queue(a, recall.QueueUpdate{Parallelism: 7}), queue(b, recall.QueueUpdate{Paused: &paused})},
+		{pin(a, recall.FlowLimit{Rate: 5}, recall.FlowRate), pin(b, recall.FlowLimit{Parallelism: 3}, recall.FlowParallelism)},
+	} {
+		a.engine.meddle = change.other
+		change.mine()
+		if a.engine.meddle != nil {
+			t.Fatal("nobody came between")
+		}
+	}
+	for _, p := range []*process{a, b} {
+		topic, err := p.Topic(ctx, "t")
+		noError(t, err)
+		if len(topic.Endpoints) != 4 {
+			t.Errorf("Topic: got %v, want 4 endpoints", topic.Endpoints)
+		}
+		q, err := p.Queue(ctx, "q")
+		noError(t, err)
+		if q.Parallelism != 7 || !q.Paused {
+			t.Errorf("Queue: got %+v, want both changes", q)
+		}
+		k, err := p.FlowKey(ctx, "k")
+		noError(t, err)
+		if want := (recall.FlowLimit{Rate: 5, Parallelism: 3}); k.Limit != want {
+			t.Errorf("FlowKey: got %+v, want %+v", k.Limit, want)
+		}
 	}
 }
 
@@ -264,26 +297,38 @@ func TestScheduleOfTwoProcesses(t *testing.T) {
 	}
 }
 
-// TestScheduleChangedAtOnce has a process set a schedule to the same line again and
-// again, as each does when it starts, while others meet its times.
-func TestScheduleChangedAtOnce(t *testing.T) {
+// TestScheduleSetBetween has a process set a schedule to the same line, pause it and
+// resume it, while the other meets a time of it: that stays met.
+func TestScheduleSetBetween(t *testing.T) {
 	a, b := twoProcesses(t)
 	ctx := t.Context()
-	set := func() {
+	set := func() error {
 		_, err := a.SetSchedule(ctx, recall.Schedule{ID: "s", Cron: "0 0 1 1 *", Message: recall.Message{URL: "https://api.test", Delay: time.Hour}})
+		return err
+	}
+	noError(t, set())
+	for n, change := range []func() error{
+		set, func() error { return a.PauseSchedule(ctx, "s") }, func() error { return a.ResumeSchedule(ctx, "s") }, set,
+	} {
+		before := len(b.published(t, "s"))
+		a.engine.meddle = func() {
+			a.dueAt(t, "s", b.engine.Clock().Now())
+			eventually(t, "a message", func() bool { return len(b.published(t, "s")) > before })
+		}
+		if n == 2 { // it is paused
+			a.engine.meddle = nil
+		}
+		noError(t, change())
+		if a.engine.meddle != nil {
+			t.Fatal("nobody came between")
+		}
+		s, err := a.Schedule(ctx, "s")
 		noError(t, err)
+		if now := a.engine.Clock().Now(); !s.Next.IsZero() && !s.Next.After(now) || !s.Paused && s.Last.IsZero() {
+			t.Errorf("change %d: next is %v, last was %v, at %v", n, s.Next, s.Last, now)
+		}
 	}
-	set()
-	const times = 5
-	for n := range times {
-		a.dueAt(t, "s", a.engine.Clock().Now())
-		eventually(t, "a message", func() bool {
-			set()
-			return len(b.published(t, "s")) > n
-		})
-	}
-	set()
-	if n := len(b.published(t, "s")); n != times {
-		t.Errorf("%d messages of %d times", n, times)
+	if n := len(b.published(t, "s")); n != 3 {
+		t.Errorf("%d messages of 3 times", n)
 	}
 }
