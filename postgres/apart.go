@@ -95,9 +95,9 @@ func (a *arrivals) leaveErrands() error {
 // hasErrands asks whether there is something to do.
 const hasErrands = `EXISTS (SELECT 1 FROM @errands WHERE shard = $1)`
 
-// settle runs the errands that there are. While somebody else publishes, it does
+// catchUp runs the errands that there are. While somebody else publishes, it does
 // nothing: the next call will.
-func (e *Engine) settle(ctx context.Context) error {
+func (e *Engine) catchUp(ctx context.Context) error {
 	var any bool
 	if err := e.pool.QueryRow(ctx, e.sql(`SELECT `+hasErrands), e.shard).Scan(&any); err != nil || !any {
 		return err

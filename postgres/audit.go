@@ -57,7 +57,7 @@ func (e *Engine) Operations(ctx context.Context, after recall.OperationID, limit
 	if limit <= 0 {
 		return nil, nil
 	}
-	if err := e.settle(ctx); err != nil {
+	if err := e.catchUp(ctx); err != nil {
 		return nil, err
 	}
 	id, _ := parseOperationID(after)

@@ -23,6 +23,7 @@ func (e *Engine) Claim(ctx context.Context, req recall.ClaimRequest) (res recall
 	for settled := false; ; settled = true {
 		var errands bool
 		err := e.do(ctx, func(u *unit) error {
+			u.claims = true
 			c := &claim{u: u, settled: settled, now: toMS(req.Now), most: max(0, req.Max), wanted: wantedOf(&req), epoch: e.epoch.Load(), next: never}
 			res, err = c.run()
 			errands = c.errands && !settled

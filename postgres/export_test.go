@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/recallmq/recall"
 )
@@ -33,3 +34,9 @@ func Renew(ctx context.Context, e *Engine) error {
 
 // SchemaOf is the name of the schema, as statements have it.
 func SchemaOf(e *Engine) string { return e.schema }
+
+// WithLocal has an engine count the time by another clock than that of package time.
+func WithLocal(o Options, local func() time.Time) *Options {
+	o.local = local
+	return &o
+}

@@ -16,7 +16,7 @@ func (e *Engine) FlowStates(ctx context.Context, now time.Time) ([]recall.FlowSt
 		return nil, err
 	}
 	defer e.leave()
-	if err := e.settle(ctx); err != nil {
+	if err := e.catchUp(ctx); err != nil {
 		return nil, err
 	}
 	return collectFrom(ctx, e.pool, e, func(row pgx.CollectableRow) (s recall.FlowState, err error) {

@@ -16,7 +16,7 @@ func (e *Engine) Maintain(ctx context.Context, now time.Time) (next time.Time, e
 		return next, err
 	}
 	defer e.leave()
-	if err := e.settle(ctx); err != nil {
+	if err := e.catchUp(ctx); err != nil {
 		return next, err
 	}
 	more := false

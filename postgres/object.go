@@ -16,7 +16,7 @@ func (e *Engine) Objects(ctx context.Context, kind recall.ObjectKind) ([]recall.
 		return nil, err
 	}
 	defer e.leave()
-	if err := e.settle(ctx); err != nil {
+	if err := e.catchUp(ctx); err != nil {
 		return nil, err
 	}
 	return collectFrom(ctx, e.pool, e, func(row pgx.CollectableRow) (recall.Object, error) {
@@ -58,6 +58,9 @@ func (u *unit) apply(c *recall.Change) ([]recall.Receipt, error) {
 		}
 	}
 	u.claim = true
+	if err := u.countChanges(c.Objects); err != nil {
+		return nil, err
+	}
 	if err := b.send(); err != nil {
 		return nil, err
 	}

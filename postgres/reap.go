@@ -81,7 +81,7 @@ func (u *unit) takeBack(cond string, o recall.Outcome, arg any) (n int, err erro
 	var ends []*ending
 	dying := 0
 	_, err = collect(u, func(row pgx.CollectableRow) (_ struct{}, err error) {
-		n := &ending{f: recall.Finish{Outcome: o, Now: wallTime(), Failure: recall.FailureCrash, Reason: "the process ended during the attempt"}}
+		n := &ending{f: recall.Finish{Outcome: o, Now: u.e.clock.Now(), Failure: recall.FailureCrash, Reason: "the process ended during the attempt"}}
 		n.m, err = readMessage(row, &n.requested)
 		n.id, _ = parseMessageID(n.m.ID)
 		ends = append(ends, n)

@@ -24,7 +24,7 @@ type lazyTx struct {
 	begun bool
 }
 
-const beginText = "begin"
+const beginText = "begin isolation level read committed"
 
 func (t *lazyTx) Conn() *pgx.Conn { return t.conn }
 

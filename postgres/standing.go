@@ -115,7 +115,7 @@ func (e *Engine) StandingCancellations(ctx context.Context, _ time.Time) ([]reca
 		return nil, err
 	}
 	defer e.leave()
-	if err := e.settle(ctx); err != nil {
+	if err := e.catchUp(ctx); err != nil {
 		return nil, err
 	}
 	return collectFrom(ctx, e.pool, e, func(row pgx.CollectableRow) (s recall.StandingCancellation, err error) {

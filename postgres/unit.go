@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/recallmq/recall"
 )
 
 // unit is one transaction, and what is to be told when it is committed.
@@ -20,8 +22,10 @@ type unit struct {
 	// claim, maintain and wake: there is something to claim, background work, and the
 	// end of a lease.
 	claim, maintain, wake bool
-	idle                  bool // it has changed nothing that anybody asks for
-	nothing               bool // it has changed nothing at all
+	claims                bool                        // it gives out what was promised to nobody
+	idle                  bool                        // it has changed nothing that anybody asks for
+	nothing               bool                        // it has changed nothing at all
+	changed               map[recall.ObjectKind]int64 // by which number objects of a kind were changed
 }
 
 // do runs f in a transaction, again from the start when it failed for a reason that
@@ -69,8 +73,15 @@ func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
 // tell counts and wakes after the commit.
 func (u *unit) tell() {
 	u.e.counts.add(u.ends)
+	for kind, n := range u.changed {
+		u.e.revisions.made(kind, n)
+	}
+	if len(u.changed) > 0 {
+		u.e.objects.Store(true)
+	}
 	if u.claim {
 		hint(u.e.claim)
+		hint(u.e.told)
 	}
 	if u.maintain {
 		hint(u.e.maintain)
