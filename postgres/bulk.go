@@ -349,7 +349,7 @@ func (b *bulk) apply(u *unit, s *step) error {
 	b.change(u, o, s)
 	r.open(o)
 	u.claim, u.maintain = true, true
-	return o.send()
+	return o.sendLast()
 }
 
 // write queues the record with what the call has taken so far.
@@ -416,7 +416,7 @@ func (b *bulk) end(u *unit) error {
 	if b.op.undo != nil {
 		o.add(giveWay, b.e.opts.UndoBytes)
 	}
-	return o.send()
+	return o.sendLast()
 }
 
 // ended is closed when a lease ends in this process, or a call does.

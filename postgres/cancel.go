@@ -38,7 +38,7 @@ func (u *unit) cancel(req *recall.CancelRequest) error {
 	m, b := &list[0], u.batch()
 	if state == 1 {
 		u.request(b, req, m, id)
-		return b.send()
+		return b.sendLast()
 	}
 	b.log(m, &id, recall.Event{State: recall.EventCancelled, At: req.Now}, 0)
 	removeMessages(b, [][16]byte{id})
@@ -47,7 +47,7 @@ func (u *unit) cancel(req *recall.CancelRequest) error {
 	r.open(b)
 	u.ends.cancelled++
 	u.claim = true
-	return b.send()
+	return b.sendLast()
 }
 
 // request queues that a message in flight is not tried again, with a record of that.

@@ -111,6 +111,16 @@ func (e *Engine) endAll(u *unit, calls []*call[*ending]) error {
 	return nil
 }
 
+// awaitMessage waits until nobody has locked the message of a call, so that it is not
+// waited for while others cannot publish.
+func (e *Engine) awaitMessage(c *call[*ending]) error {
+	return e.do(context.Background(), func(u *unit) error {
+		u.nothing = true
+		_, err := u.exec(`SELECT FROM @messages WHERE shard = $1 AND id = $2 FOR UPDATE`, c.req.id)
+		return err
+	})
+}
+
 // end ends attempts in this transaction. skip passes over what is locked.
 func (u *unit) end(list []*ending, skip bool) error {
 	o := newOutcomes(u)

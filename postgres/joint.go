@@ -20,6 +20,9 @@ type joint[R any] struct {
 	run func(u *unit, calls []*call[R]) error
 	// fits tells whether a call can be made with others. It may be nil.
 	fits func(calls []*call[R], next *call[R]) bool
+	// wait waits, holding nothing, for what a call that is made again may have to wait
+	// for. It may be nil.
+	wait func(c *call[R]) error
 
 	mu      sync.Mutex
 	waiting []*call[R]
@@ -143,11 +146,16 @@ func (j *joint[R]) end(calls []*call[R], err error) {
 // single makes a call with nobody else.
 func (j *joint[R]) single(c *call[R]) {
 	c.alone = true
+	defer close(c.done)
+	if j.wait != nil {
+		if c.err = j.wait(c); c.err != nil {
+			return
+		}
+	}
 	alone := []*call[R]{c}
 	if err := j.e.do(context.Background(), func(u *unit) error { return j.try(u, alone) }); err != nil {
 		c.err = err
 	}
-	close(c.done)
 }
 
 // refused tells whether an error is about values: PostgreSQL cannot keep one (22), a

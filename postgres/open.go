@@ -89,7 +89,7 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	}
 	e.publishing = joint[*publication]{e: e, run: e.publish}
 	e.finishing = joint[*ending]{e: e, run: e.endAll, fits: otherMessage}
-	e.following = joint[*ending]{e: e, run: e.endAll, fits: otherMessage}
+	e.following = joint[*ending]{e: e, run: e.endAll, fits: otherMessage, wait: e.awaitMessage}
 	switch target := any(target).(type) {
 	case *pgxpool.Pool:
 		e.pool = target
