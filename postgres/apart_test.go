@@ -30,7 +30,7 @@ func newApart(t *testing.T) *apart {
 	t.Cleanup(cancel)
 	a := &apart{T: t, ctx: ctx, pool: newPool(t, dsn)}
 	var err error
-	if a.e, err = postgres.Open(ctx, dsn, &postgres.Options{Schema: schema, LeaseTime: time.Hour}); err != nil {
+	if a.e, err = postgres.Open(ctx, dsn, &postgres.Options{Schema: schema, LeaseTime: time.Hour, AllowUnsafe: true}); err != nil {
 		t.Fatal(err)
 	}
 	if a.b, err = recall.New(a.e, &recall.Options{NoDispatch: true}); err != nil {

@@ -17,7 +17,7 @@ import (
 func newEngine(t *testing.T, o postgres.Options) (*postgres.Engine, string) {
 	t.Helper()
 	dsn, schema := pgtest.Schema(t)
-	o.Schema, o.LeaseTime = schema, time.Hour
+	o.Schema, o.LeaseTime, o.AllowUnsafe = schema, time.Hour, true
 	e, err := postgres.Open(t.Context(), dsn, &o)
 	if err != nil {
 		t.Fatal(err)
