@@ -39,13 +39,18 @@ func scanDead(row pgx.CollectableRow) (d recall.DeadLetter, err error) {
 	return d, err
 }
 
-// bury queues that the message is a dead letter, and returns the id of that.
-func (n *ending) bury() (recall.DeadLetterID, error) {
-	var number int64
-	_, err := n.u.get(`UPDATE @counters SET n = n + 1 WHERE shard = $1 AND name = '`+counterDead+`' RETURNING n`, nil, &number)
-	if err != nil {
-		return "", err
-	}
+// takeNumbers queues that numbers for dead letters are taken.
+func (o *outcomes) takeNumbers(b *batch, n int) {
+	b.read(func(rows pgx.Rows) error {
+		err := rows.Scan(&o.died)
+		o.died -= int64(n)
+		return err
+	}, `UPDATE @counters SET n = n + $2 WHERE shard = $1 AND name = '`+counterDead+`' RETURNING n`, n)
+}
+
+// bury queues that the message is a dead letter, and returns the id of that. A number
+// was taken for it.
+func (o *outcomes) bury(n *ending) (recall.DeadLetterID, error) {
 	text, err := specOf(&n.m)
 	if err != nil {
 		return "", err
@@ -54,22 +59,19 @@ func (n *ending) bury() (recall.DeadLetterID, error) {
 	if err != nil {
 		return "", err
 	}
+	o.died++
 	m, size := &n.m, sizeOf(&n.m)
 	if r := n.f.Response; r != nil {
 		size += len(r.Body) + sizeOfHeader(r.Header)
 	}
-	body := m.Body
-	if body == nil {
-		body = []byte{}
-	}
-	n.out.add(`INSERT INTO @dead (shard, n, died_ms, id, due_ms, created_ms, attempts, priority, `+attributeColumns+`, spec, body, reason, response, size)
+	o.out.add(`INSERT INTO @dead (shard, n, died_ms, id, due_ms, created_ms, attempts, priority, `+attributeColumns+`, spec, body, reason, response, size)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)`,
-		append(append([]any{number, toMS(n.f.Now), n.id, toMS(m.DueAt), toMS(m.CreatedAt), m.Attempts, m.Priority}, attributesOf(m)...),
-			text, body, storableText(n.f.Reason), answer, size)...)
-	n.remove()
-	n.u.ends.died++
-	n.u.maintain = true
-	return deadID(toMS(n.f.Now), number), nil
+		append(append([]any{o.died, toMS(n.f.Now), n.id, toMS(m.DueAt), toMS(m.CreatedAt), m.Attempts, m.Priority}, attributesOf(m)...),
+			text, bytesOf(m.Body), storableText(n.f.Reason), answer, size)...)
+	o.remove(n)
+	o.u.ends.died++
+	o.u.maintain = true
+	return deadID(toMS(n.f.Now), o.died), nil
 }
 
 // deadMatches are the dead letters that f finds behind one. A dead letter has no
@@ -167,7 +169,7 @@ func (e *Engine) RetryDeadWith(
 		return nil, err
 	}
 	err = e.do(ctx, func(u *unit) error {
-		if _, _, err := u.lockPublishing(0, now); err != nil {
+		if err := u.lockPublishing(now); err != nil {
 			return err
 		}
 		taken, err := u.unbury(ids)

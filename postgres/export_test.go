@@ -32,6 +32,9 @@ func Renew(ctx context.Context, e *Engine) error {
 	return ctx.Err()
 }
 
+// SchemaOf is the name of the schema, as statements have it.
+func SchemaOf(e *Engine) string { return e.schema }
+
 // WithLocal has an engine count the time by another clock than that of package time.
 func WithLocal(o Options, local func() time.Time) *Options {
 	o.local = local
