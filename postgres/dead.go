@@ -42,7 +42,10 @@ func scanDead(row pgx.CollectableRow) (d recall.DeadLetter, err error) {
 // bury queues that the message is a dead letter, and returns the id of that.
 func (n *ending) bury() (recall.DeadLetterID, error) {
 	var number int64
-	_, err := n.u.get(`UPDATE @counters SET n = n + 1 WHERE shard = $1 AND name = '`+counterDead+`' RETURNING n`, nil, &number)
+	step, floor := n.u.e.numbers.deadStep(n.u.e.shard, toMS(n.f.Now))
+	_, err := n.u.get(`UPDATE @counters SET n = GREATEST(n + $2, $3) WHERE shard = $1 AND name = '`+counterDead+`' RETURNING n`,
+		[]any{step, floor}, &number)
+	n.u.e.numbers.sawDead(number)
 	if err != nil {
 		return "", err
 	}
@@ -158,35 +161,44 @@ func (e *Engine) RetryDead(ctx context.Context, ids []recall.DeadLetterID, now t
 func (e *Engine) RetryDeadWith(
 	ctx context.Context, ids []recall.DeadLetterID, now time.Time, change func(*recall.Message) error,
 ) (receipts []recall.Receipt, err error) {
+	_, receipts, err = e.redrive(ctx, ids, now, change)
+	return receipts, err
+}
+
+// redrive is RetryDeadWith. It also returns the ids to which the receipts belong.
+func (e *Engine) redrive(
+	ctx context.Context, ids []recall.DeadLetterID, now time.Time, change func(*recall.Message) error,
+) (taken []recall.DeadLetterID, receipts []recall.Receipt, err error) {
 	if err := e.enter(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer e.leave()
 	changed, err := e.redriven(ctx, ids, now, change)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	err = e.do(ctx, func(u *unit) error {
 		if _, _, err := u.lockPublishing(0, now); err != nil {
 			return err
 		}
-		taken, err := u.unbury(ids)
+		all, err := u.unbury(ids)
 		if err != nil {
 			return err
 		}
+		taken = nil
 		var msgs []recall.Message
-		for _, id := range taken {
+		for _, id := range all {
 			if m, ok := changed[id]; ok {
-				msgs = append(msgs, m)
+				taken, msgs = append(taken, id), append(msgs, m)
 			}
 		}
 		receipts, err = u.insert(msgs, now)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return receipts, nil
+	return taken, receipts, nil
 }
 
 // redriven returns what dead letters are to be published as.

@@ -30,3 +30,19 @@ func Renew(ctx context.Context, e *Engine) error {
 	e.renew(ctx)
 	return ctx.Err()
 }
+
+// CrashShards is Crash for all shards.
+func CrashShards(ctx context.Context, s *Sharded) error {
+	s.stop()
+	s.loops.Wait()
+	var errs []error
+	for _, e := range s.shards {
+		errs = append(errs, Crash(ctx, e))
+	}
+	for _, t := range s.targets {
+		if t.own {
+			t.pool.Close()
+		}
+	}
+	return errors.Join(errs...)
+}

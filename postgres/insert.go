@@ -71,8 +71,9 @@ func (u *unit) insert(msgs []recall.Message, now time.Time) ([]recall.Receipt, e
 // lockPublishing makes this transaction the one that publishes, and takes n numbers.
 func (u *unit) lockPublishing(n int, now time.Time) (newest uint64, ms int64, err error) {
 	var last int64
-	_, err = u.get(`UPDATE @counters SET n = n + $2, ms = GREATEST(ms, $3), clamp = GREATEST(clamp, ms - $3)
-		WHERE shard = $1 AND name = '`+counterMessage+`' RETURNING n, ms`, []any{n, toMS(now)}, &last, &ms)
+	_, err = u.get(`UPDATE @counters SET n = GREATEST(n, $4) + $2, ms = GREATEST(ms, $3), clamp = GREATEST(clamp, ms - $3)
+		WHERE shard = $1 AND name = '`+counterMessage+`' RETURNING n, ms`, []any{n, toMS(now), u.e.numbers.messageFloor()}, &last, &ms)
+	u.e.numbers.sawMessage(last)
 	return uint64(last), ms, err
 }
 
@@ -96,7 +97,7 @@ func (a *arrivals) arrive(m recall.Message) recall.Receipt {
 		return recall.Receipt{ID: messageID(first.id), CreatedAt: fromMS(first.created), Deduplicated: true}
 	}
 	a.seq++
-	v := &arrival{m: m, seq: a.seq, id: newMessageID(a.created, a.seq)}
+	v := &arrival{m: m, seq: a.seq, id: a.u.e.numbers.newMessageID(a.u.e.shard, a.created, a.seq)}
 	v.m.ID, v.m.Attempts, v.m.State = messageID(v.id), 0, ""
 	v.m.CreatedAt, v.m.DueAt = fromMS(toMS(m.CreatedAt)), fromMS(toMS(m.DueAt))
 	a.first.reserve(&v.m, v.id)

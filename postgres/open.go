@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -25,12 +24,12 @@ type Engine struct {
 	schema string
 	shard  int16
 
+	numbers *numbers // shared by the shards of a queue
+
 	calls  sync.WaitGroup
-	mu     sync.Mutex // of closed, wake, opTime
+	mu     sync.Mutex // of closed, wake
 	closed bool
 	wake   chan struct{} // closed, and made anew, when a lease ends here
-	opTime time.Time     // largest time in the id of an operation
-	opTie  uint64
 	stop   context.CancelFunc
 	loops  sync.WaitGroup
 
@@ -61,24 +60,37 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{
-		opts: opts, schema: pgx.Identifier{opts.Schema}.Sanitize(),
-		wake: make(chan struct{}), claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1),
+	if opts.Shards != 1 {
+		return nil, invalid("Options.Shards", "Open knows 1, not %d: see OpenShards", opts.Shards)
 	}
-	switch target := any(target).(type) {
-	case *pgxpool.Pool:
-		e.pool = target
-	case string:
-		if e.pool, err = pgxpool.New(ctx, target); err != nil {
-			return nil, fmt.Errorf("postgres: %w", err)
-		}
-		e.own = true
+	e := newEngine(opts, &numbers{shards: 1}, make(chan struct{}, 1), make(chan struct{}, 1))
+	if e.pool, e.own, err = newPool(ctx, target); err != nil {
+		return nil, err
 	}
 	if err := e.begins(ctx); err != nil {
 		e.closePool()
 		return nil, err
 	}
 	return e, nil
+}
+
+func newEngine(opts Options, n *numbers, claim, maintain chan struct{}) *Engine {
+	return &Engine{
+		opts: opts, schema: schemaOf(&opts), numbers: n,
+		wake: make(chan struct{}), claim: claim, maintain: maintain,
+	}
+}
+
+// newPool returns the pool of a target, and whether it was made for it.
+func newPool[T string | *pgxpool.Pool](ctx context.Context, target T) (*pgxpool.Pool, bool, error) {
+	if pool, ok := any(target).(*pgxpool.Pool); ok {
+		return pool, false, nil
+	}
+	pool, err := pgxpool.New(ctx, any(target).(string))
+	if err != nil {
+		return nil, false, fmt.Errorf("postgres: %w", err)
+	}
+	return pool, true, nil
 }
 
 // begins makes the schema, and registers this engine as an owner of leases.
@@ -99,7 +111,9 @@ func (e *Engine) begins(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	e.loops.Go(func() { every(loops, e.opts.LeaseTime/3, e.renew) })
-	e.loops.Go(func() { every(loops, e.opts.PollInterval, func(context.Context) { hint(e.claim) }) })
+	if e.numbers.shards == 1 { // else one poll is for all shards
+		e.loops.Go(func() { every(loops, e.opts.PollInterval, func(context.Context) { hint(e.claim) }) })
+	}
 	hint(e.claim)
 	hint(e.maintain)
 	return nil
@@ -112,7 +126,7 @@ func (e *Engine) readLatest(ctx context.Context) error {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}
-	e.opTime, e.opTie = ulidTime(id), operationTie(id)
+	e.numbers.sawOperation(id)
 	return err
 }
 
