@@ -46,3 +46,21 @@ func CrashShards(ctx context.Context, s *Sharded) error {
 	}
 	return errors.Join(errs...)
 }
+
+// HomeOf is the shard of a message.
+func HomeOf(s *Sharded, id recall.MessageID) int { return int(s.of(id).shard) }
+
+// HomeOfQueue is that of a queue.
+func HomeOfQueue(s *Sharded, name string) int { return s.shardOf(byQueue, name) }
+
+// PublishOf does what comes first in a change: it ends where the process may.
+func PublishOf(ctx context.Context, s *Sharded, c recall.Change) error {
+	parcels, err := s.parcels(c.Messages, 0)
+	for _, p := range parcels {
+		nameAfter(&c, p.msgs)
+		if err == nil {
+			_, err = s.insertAt(ctx, s.shards[p.shard], p.msgs, c.Now)
+		}
+	}
+	return err
+}
