@@ -147,4 +147,3 @@ func (u *unit) numberEvents(floor int64) (newest int64, err error) {
 		[]any{floor, int64(1) << shardBits}, &newest)
 	return newest, err
 }
-

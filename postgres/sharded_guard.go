@@ -4,17 +4,19 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/recallmq/recall"
 )
 
-// joint are transactions in several databases, one in each, that are open at the same
+// span are transactions in several databases, one in each, that are open at the same
 // time. Whoever makes them takes locks in the order of shards, and uses no other connection meanwhile: those that wait for each
 // other across databases, which no database could see, do not wait in a circle.
-type joint struct {
+type span struct {
 	s     *Sharded
 	conns []*pgxpool.Conn
+	txs   []pgx.Tx
 	units map[*Engine]*unit
 	last  map[*target]*unit
 }
@@ -25,7 +27,7 @@ type joint struct {
 // changes are durable.
 func (s *Sharded) together(ctx context.Context, which []*Engine, f func(units map[*Engine]*unit) error, committed func(e *Engine)) error {
 	return again(ctx, transient, func() error {
-		j := &joint{s: s, units: map[*Engine]*unit{}, last: map[*target]*unit{}}
+		j := &span{s: s, units: map[*Engine]*unit{}, last: map[*target]*unit{}}
 		defer j.end()
 		for _, t := range s.targets {
 			if err := j.begin(ctx, t, which); err != nil {
@@ -40,34 +42,33 @@ func (s *Sharded) together(ctx context.Context, which []*Engine, f func(units ma
 }
 
 // begin begins the transaction in one database, if it has one of the shards.
-func (j *joint) begin(ctx context.Context, t *target, which []*Engine) error {
-	var first *unit
+func (j *span) begin(ctx context.Context, t *target, which []*Engine) error {
+	var tx pgx.Tx
 	for _, e := range which {
 		if j.s.homeOf(e) != t {
 			continue
 		}
 		u := &unit{e: e, ctx: context.WithoutCancel(ctx)}
 		j.units[e], j.last[t] = u, u
-		if first != nil {
-			u.tx = first.tx
-			continue
+		if tx == nil {
+			conn, err := t.pool.Acquire(ctx)
+			if err != nil {
+				return err
+			}
+			j.conns = append(j.conns, conn)
+			if tx, err = conn.Begin(u.ctx); err != nil {
+				return err
+			}
+			j.txs = append(j.txs, tx)
 		}
-		first = u
-		conn, err := t.pool.Acquire(ctx)
-		if err != nil {
-			return err
-		}
-		j.conns = append(j.conns, conn)
-		if u.tx, err = conn.Begin(u.ctx); err != nil {
-			return err
-		}
+		u.tx = tx
 	}
 	return nil
 }
 
 // commit commits in the order of databases. The error says whether some were committed
 // before.
-func (j *joint) commit(which []*Engine, committed func(e *Engine)) error {
+func (j *span) commit(which []*Engine, committed func(e *Engine)) error {
 	done := 0
 	for _, t := range j.s.targets {
 		u := j.last[t]
@@ -93,11 +94,9 @@ func (j *joint) commit(which []*Engine, committed func(e *Engine)) error {
 }
 
 // end rolls back what is not committed, and gives the connections back.
-func (j *joint) end() {
-	for _, u := range j.last {
-		if u.tx != nil {
-			_ = u.tx.Rollback(u.ctx) // it is over, or what went wrong is known
-		}
+func (j *span) end() {
+	for _, tx := range j.txs {
+		_ = tx.Rollback(context.Background()) // it is over, or what went wrong is known
 	}
 	for _, c := range j.conns {
 		c.Release()
@@ -202,4 +201,3 @@ func (b *shardedBulk) forget(durable map[*Engine]bool) {
 		}
 	}
 }
-

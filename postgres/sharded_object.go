@@ -29,7 +29,9 @@ func (s *Sharded) Objects(ctx context.Context, kind recall.ObjectKind) ([]recall
 	return all, nil
 }
 
-func spreads(kind recall.ObjectKind) bool { return kind == recall.ObjectQueue || kind == recall.ObjectFlow }
+func spreads(kind recall.ObjectKind) bool {
+	return kind == recall.ObjectQueue || kind == recall.ObjectFlow
+}
 
 // shardOfObject is where an object is.
 func (s *Sharded) shardOfObject(o *recall.Object) int {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/recallmq/recall"
 )
@@ -27,8 +28,11 @@ func (s *Sharded) Update(ctx context.Context, fn func(recall.EngineTx) error) er
 		return err
 	}
 	defer leave()
-	t := &shardedTx{s: s, begin: func(e *Engine) (*transaction, error) { return beginTransaction(ctx, e) }}
-	defer t.rollback()
+	t := &shardedTx{s: s}
+	var begun ownTx
+	t.begin = func(e *Engine) (*transaction, error) { return begun.begin(ctx, e) }
+	defer begun.end()
+	defer t.close()
 	if err := fn(t); err != nil || t.t == nil {
 		return errors.Join(err, t.failed())
 	}
@@ -44,24 +48,40 @@ type shardedTx struct {
 	over  bool
 }
 
-// beginTransaction begins one in which nobody else publishes, as [Engine.Update] does.
-func beginTransaction(ctx context.Context, e *Engine) (*transaction, error) {
-	conn, err := e.pool.Acquire(ctx)
-	if err != nil {
+// ownTx is a transaction of this package.
+type ownTx struct {
+	conn *pgxpool.Conn
+	tx   pgx.Tx
+}
+
+// begin begins one in which nobody else publishes, as [Engine.Update] does.
+func (o *ownTx) begin(ctx context.Context, e *Engine) (t *transaction, err error) {
+	if o.conn, err = e.pool.Acquire(ctx); err != nil {
 		return nil, err
 	}
-	u := &unit{e: e, ctx: context.WithoutCancel(ctx)}
-	if u.tx, err = conn.Begin(u.ctx); err == nil {
-		_, err = u.exec(`SELECT FROM @counters WHERE shard = $1 AND name = '` + counterMessage + `' FOR UPDATE`)
-	}
-	if err != nil {
-		if u.tx != nil {
-			_ = u.tx.Rollback(u.ctx) // err is why
+	defer func() {
+		if err != nil {
+			o.end()
+			*o = ownTx{}
 		}
-		conn.Release()
+	}()
+	u := &unit{e: e, ctx: context.WithoutCancel(ctx)}
+	if o.tx, err = o.conn.Begin(u.ctx); err != nil {
 		return nil, err
 	}
-	return &transaction{u: u, conn: conn}, nil
+	u.tx = o.tx
+	_, err = u.exec(`SELECT FROM @counters WHERE shard = $1 AND name = '` + counterMessage + `' FOR UPDATE`)
+	return &transaction{u: u}, err
+}
+
+// end undoes what was not committed.
+func (o *ownTx) end() {
+	if o.tx != nil {
+		_ = o.tx.Rollback(context.Background()) // it is over, or what went wrong is known
+	}
+	if o.conn != nil {
+		o.conn.Release()
+	}
 }
 
 // at returns the transaction, which has to be, or to become, that of a shard.
@@ -90,7 +110,7 @@ func (t *shardedTx) failed() error {
 }
 
 func (t *shardedTx) commit() error {
-	t.over, t.t.over = true, true
+	t.close()
 	if t.t.failed != nil {
 		return t.t.failed
 	}
@@ -101,15 +121,12 @@ func (t *shardedTx) commit() error {
 	return nil
 }
 
-// rollback undoes what was not committed.
-func (t *shardedTx) rollback() {
+// close has later calls refused.
+func (t *shardedTx) close() {
 	t.over = true
-	if t.t == nil || t.t.conn == nil {
-		return
+	if t.t != nil {
+		t.t.over = true
 	}
-	t.t.over = true
-	_ = t.t.u.tx.Rollback(t.t.u.ctx) // it is over, or what went wrong is known
-	t.t.conn.Release()
 }
 
 // Insert implements [recall.EngineTx], as do the others below.
@@ -253,6 +270,6 @@ func (s *Sharded) within(ctx context.Context, b *recall.Broker, tx pgx.Tx, fn fu
 		}
 		t.e = s.shards[shard]
 	}
-	defer t.rollback() // of nothing: it is the program's to end
+	defer t.close()
 	return b.Within(ctx, t, fn)
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/recallmq/recall"
 )
@@ -47,7 +46,6 @@ type transaction struct {
 	written int   // bytes
 	failed  error // of a call that has broken the transaction
 	over    bool
-	conn    *pgxpool.Conn // to be given back by whoever has begun the transaction; nil: there is none
 }
 
 // begin has a call refused once the transaction is over or broken.
