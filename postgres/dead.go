@@ -161,22 +161,23 @@ func (e *Engine) RetryDead(ctx context.Context, ids []recall.DeadLetterID, now t
 func (e *Engine) RetryDeadWith(
 	ctx context.Context, ids []recall.DeadLetterID, now time.Time, change func(*recall.Message) error,
 ) (receipts []recall.Receipt, err error) {
-	_, receipts, err = e.redrive(ctx, ids, now, change)
-	return receipts, err
-}
-
-// redrive is RetryDeadWith. It also returns the ids to which the receipts belong.
-func (e *Engine) redrive(
-	ctx context.Context, ids []recall.DeadLetterID, now time.Time, change func(*recall.Message) error,
-) (taken []recall.DeadLetterID, receipts []recall.Receipt, err error) {
 	if err := e.enter(ctx); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer e.leave()
 	changed, err := e.redriven(ctx, ids, now, change)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	_, receipts, err = e.redrive(ctx, ids, changed, now)
+	return receipts, err
+}
+
+// redrive publishes dead letters as what they were changed to. It returns which, and the
+// receipts in the same order.
+func (e *Engine) redrive(
+	ctx context.Context, ids []recall.DeadLetterID, changed map[recall.DeadLetterID]recall.Message, now time.Time,
+) (taken []recall.DeadLetterID, receipts []recall.Receipt, err error) {
 	err = e.do(ctx, func(u *unit) error {
 		if _, _, err := u.lockPublishing(0, now); err != nil {
 			return err

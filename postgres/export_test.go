@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/recallmq/recall"
 )
@@ -47,8 +48,14 @@ func CrashShards(ctx context.Context, s *Sharded) error {
 	return errors.Join(errs...)
 }
 
-// HomeOf is the shard of a message.
-func HomeOf(s *Sharded, id recall.MessageID) int { return int(s.of(id).shard) }
+// HomeOf is the shard of a message, -1 for what is none.
+func HomeOf(s *Sharded, id recall.MessageID) int {
+	e := s.of(id)
+	if e == nil {
+		return anywhere
+	}
+	return int(e.shard)
+}
 
 // HomeOfQueue is that of a queue.
 func HomeOfQueue(s *Sharded, name string) int { return s.shardOf(byQueue, name) }
@@ -64,3 +71,6 @@ func PublishOf(ctx context.Context, s *Sharded, c recall.Change) error {
 	}
 	return err
 }
+
+// SetPatience changes how long claims wait for one shard.
+func SetPatience(s *Sharded, d time.Duration) { s.patience = d }

@@ -71,9 +71,10 @@ func (u *unit) insert(msgs []recall.Message, now time.Time) ([]recall.Receipt, e
 // lockPublishing makes this transaction the one that publishes, and takes n numbers.
 func (u *unit) lockPublishing(n int, now time.Time) (newest uint64, ms int64, err error) {
 	var last int64
-	_, err = u.get(`UPDATE @counters SET n = GREATEST(n, $4) + $2, ms = GREATEST(ms, $3), clamp = GREATEST(clamp, ms - $3)
-		WHERE shard = $1 AND name = '`+counterMessage+`' RETURNING n, ms`, []any{n, toMS(now), u.e.numbers.messageFloor()}, &last, &ms)
-	u.e.numbers.sawMessage(last)
+	seen, latest := u.e.numbers.messageFloor()
+	_, err = u.get(`UPDATE @counters SET n = GREATEST(n, $4) + $2, ms = GREATEST(ms, $3, $5), clamp = GREATEST(clamp, ms - $3)
+		WHERE shard = $1 AND name = '`+counterMessage+`' RETURNING n, ms`, []any{n, toMS(now), seen, latest}, &last, &ms)
+	u.e.numbers.sawMessage(last, ms)
 	return uint64(last), ms, err
 }
 

@@ -18,6 +18,7 @@ type numbers struct {
 	shards  int // of the queue
 	mu      sync.Mutex
 	message int64     // the largest number of a message
+	ms      int64     // the largest time in the id of one
 	dead    int64     // of a dead letter
 	opTime  time.Time // largest time in the id of an operation
 	opTie   uint64
@@ -29,20 +30,21 @@ const maxShards = 256
 // many tells whether the queue has more than one shard: then its numbers name them.
 func (n *numbers) many() bool { return n.shards > 1 }
 
-// messageFloor is a number behind which the next one has to be.
-func (n *numbers) messageFloor() int64 {
+// messageFloor is a number, and a time, behind which those of the next message have to
+// be.
+func (n *numbers) messageFloor() (number, ms int64) {
 	if !n.many() {
-		return 0
+		return 0, 0
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.message
+	return n.message, n.ms
 }
 
-func (n *numbers) sawMessage(number int64) {
+func (n *numbers) sawMessage(number, ms int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.message = max(n.message, number)
+	n.message, n.ms = max(n.message, number), max(n.ms, ms)
 }
 
 // A number of a dead letter or of an event has the shard in its last byte. What is above

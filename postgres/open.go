@@ -119,15 +119,26 @@ func (e *Engine) begins(ctx context.Context) error {
 	return nil
 }
 
-// readLatest has the ids of operations go on behind those that there are.
+// readLatest has the numbers of this process go on behind those that there are.
 func (e *Engine) readLatest(ctx context.Context) error {
+	var message, ms, dead int64
+	err := e.pool.QueryRow(ctx, e.sql(`SELECT m.n, m.ms, d.n FROM @counters m JOIN @counters d ON d.shard = m.shard AND d.name = '`+counterDead+`'
+		WHERE m.shard = $1 AND m.name = '`+counterMessage+`'`), e.shard).Scan(&message, &ms, &dead)
+	if err != nil {
+		return err
+	}
+	e.numbers.sawMessage(message, ms)
+	e.numbers.sawDead(dead)
 	var id [16]byte
-	err := e.pool.QueryRow(ctx, e.sql(`SELECT id FROM @operations WHERE shard = $1 ORDER BY id DESC LIMIT 1`), e.shard).Scan(&id)
+	err = e.pool.QueryRow(ctx, e.sql(`SELECT id FROM @operations WHERE shard = $1 ORDER BY id DESC LIMIT 1`), e.shard).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
 	e.numbers.sawOperation(id)
-	return err
+	return nil
 }
 
 // newEpoch draws the first half of lease tokens. 0 is no epoch, and the database has

@@ -49,6 +49,7 @@ type Sharded struct {
 	numbers *numbers
 	queue   [16]byte // which the databases agree on
 
+	patience        time.Duration // of claims
 	turn            atomic.Uint32 // where the next claim, or the next message, begins
 	claim, maintain chan struct{}
 	stop            context.CancelFunc
@@ -80,7 +81,7 @@ func OpenShards[T string | *pgxpool.Pool](ctx context.Context, targets []T, o *O
 		return nil, err
 	}
 	s := &Sharded{
-		opts: opts, numbers: &numbers{shards: opts.Shards},
+		opts: opts, numbers: &numbers{shards: opts.Shards}, patience: claimPatience,
 		claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1), stop: func() {},
 	}
 	for i, t := range targets {

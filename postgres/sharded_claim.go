@@ -66,7 +66,7 @@ func (s *Sharded) claimAt(ctx context.Context, e *Engine, req recall.ClaimReques
 		done <- answer{res, err}
 	}()
 	t := s.homeOf(e)
-	late, stop := after(claimPatience)
+	late, stop := after(s.patience)
 	defer stop()
 	select {
 	case a := <-done:

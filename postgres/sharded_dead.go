@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -14,27 +15,35 @@ import (
 // ListDead implements [recall.Engine]. It merges the lists of all shards in the order of
 // time, which is that of numbers.
 func (s *Sharded) ListDead(ctx context.Context, f recall.Filter, after recall.DeadLetterID, limit int) ([]recall.DeadLetter, error) {
-	list, err := s.findDead(ctx, f, after, limit)
-	if err != nil {
-		return nil, err
-	}
-	read, err := gather(s, s.shards, func(e *Engine) ([]recall.DeadLetter, error) {
-		numbers := byShard(list, e)
-		if numbers == nil {
-			return nil, nil
-		}
-		if err := e.enter(ctx); err != nil {
+	for {
+		list, err := s.findDead(ctx, f, after, limit)
+		if err != nil {
 			return nil, err
 		}
-		defer e.leave()
-		return collectFrom(ctx, e.pool, e, scanDead, `SELECT `+deadColumns+` FROM @dead m WHERE m.shard = $1 AND m.n = ANY($2::bigint[])`, numbers)
-	})
-	if err != nil {
+		read, err := gather(s, s.shards, func(e *Engine) ([]recall.DeadLetter, error) { return e.readDeadLetters(ctx, byShard(list, e)) })
+		if err != nil {
+			return nil, err
+		}
+		dead := slices.Concat(read...)
+		if len(dead) == 0 && len(list) > 0 { // all of them went meanwhile: that is not the end
+			after = deadID(0, list[len(list)-1].key)
+			continue
+		}
+		slices.SortFunc(dead, func(a, b recall.DeadLetter) int { return compareDead(a.ID, b.ID) })
+		return dead, nil
+	}
+}
+
+// readDeadLetters reads those of some numbers that are there.
+func (e *Engine) readDeadLetters(ctx context.Context, numbers []int64) ([]recall.DeadLetter, error) {
+	if len(numbers) == 0 {
+		return nil, nil
+	}
+	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
-	dead := slices.Concat(read...)
-	slices.SortFunc(dead, func(a, b recall.DeadLetter) int { return compareDead(a.ID, b.ID) })
-	return dead, nil
+	defer e.leave()
+	return collectFrom(ctx, e.pool, e, scanDead, `SELECT `+deadColumns+` FROM @dead m WHERE m.shard = $1 AND m.n = ANY($2::bigint[])`, numbers)
 }
 
 func compareDead(a, b recall.DeadLetterID) int {
@@ -119,11 +128,11 @@ func (s *Sharded) RetryDead(ctx context.Context, ids []recall.DeadLetterID, now 
 	return s.RetryDeadWith(ctx, ids, now, nil)
 }
 
-// RetryDeadWith implements [recall.Redriver], shard by shard: those of one shard are one
-// unit. If a later shard fails after an earlier one the error is [recall.ErrFailed] and
-// says how many are published; the call may be made again for the others. What change
-// gives a queue or a flow-control key of another shard is [recall.ErrUnsupported]. change
-// is called for the messages of one shard after those of another.
+// RetryDeadWith implements [recall.Redriver]. All are read and changed first, and then
+// published shard by shard: those of one shard are one unit, and their ids are in order.
+// If a later shard fails after an earlier one the error is [recall.ErrFailed] and says how
+// many are published; the call may be made again for the others. What change gives a queue
+// or a flow-control key of another shard is [recall.ErrUnsupported].
 func (s *Sharded) RetryDeadWith(
 	ctx context.Context, ids []recall.DeadLetterID, now time.Time, change func(*recall.Message) error,
 ) ([]recall.Receipt, error) {
@@ -131,9 +140,18 @@ func (s *Sharded) RetryDeadWith(
 	if parcels == nil {
 		return s.shards[0].RetryDead(ctx, nil, now)
 	}
+	leave, err := s.enter(ctx, s.shards)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	changed, err := s.redriven(ctx, parcels, ids, now, change)
+	if err != nil {
+		return nil, err
+	}
 	became := map[recall.DeadLetterID]recall.Receipt{}
 	for _, p := range parcels {
-		taken, some, err := p.e.redrive(ctx, p.ids, now, s.staying(p.e, change))
+		taken, some, err := p.e.redrive(ctx, p.ids, changed, now)
 		if err != nil {
 			return nil, partly(len(became), len(ids), "published", s.at(s.homeOf(p.e), err))
 		}
@@ -151,23 +169,46 @@ func (s *Sharded) RetryDeadWith(
 	return receipts, nil
 }
 
-// staying is change for a message that has to stay in its shard.
-func (s *Sharded) staying(e *Engine, change func(*recall.Message) error) func(*recall.Message) error {
+// redriven returns what dead letters are to be published as, changed in the order of ids.
+func (s *Sharded) redriven(
+	ctx context.Context, parcels []*deadParcel, ids []recall.DeadLetterID, now time.Time, change func(*recall.Message) error,
+) (map[recall.DeadLetterID]recall.Message, error) {
+	all := map[recall.DeadLetterID]recall.Message{}
+	for _, p := range parcels {
+		some, err := p.e.redriven(ctx, p.ids, now, nil)
+		if err != nil {
+			return nil, s.at(s.homeOf(p.e), err)
+		}
+		maps.Copy(all, some)
+	}
 	if change == nil {
-		return nil
+		return all, nil
 	}
-	return func(m *recall.Message) error {
-		if err := change(m); err != nil {
-			return err
+	seen := map[recall.DeadLetterID]bool{}
+	for _, id := range ids {
+		m, ok := all[id]
+		if !ok || seen[id] {
+			continue
 		}
-		stays := *m
-		stays.DeduplicationID = ""
-		shard, err := s.route(&stays)
-		if err == nil && shard != anywhere && shard != int(e.shard) {
-			err = errElsewhere
+		seen[id] = true
+		if err := change(&m); err != nil {
+			return nil, err
 		}
-		return err
+		if err := s.stays(s.ofDead(id), &m); err != nil {
+			return nil, err
+		}
+		all[id] = m
 	}
+	return all, nil
+}
+
+// stays refuses a message that could not stay in its shard.
+func (s *Sharded) stays(e *Engine, m *recall.Message) error {
+	shard, err := s.route(&recall.Message{Queue: m.Queue, FlowKey: m.FlowKey})
+	if err == nil && shard != anywhere && shard != int(e.shard) {
+		err = errElsewhere
+	}
+	return err
 }
 
 // DeleteDeadMatching implements [recall.Engine]. It goes through the shards in their

@@ -68,20 +68,26 @@ func (s *Sharded) List(ctx context.Context, f recall.Filter, after recall.Messag
 	if limit <= 0 {
 		return nil, nil
 	}
-	parts, err := gather(s, which, func(e *Engine) ([]found[[16]byte], error) { return e.findMessages(ctx, f, after, limit, now) })
-	if err != nil {
-		return nil, err
+	for {
+		parts, err := gather(s, which, func(e *Engine) ([]found[[16]byte], error) { return e.findMessages(ctx, f, after, limit, now) })
+		if err != nil {
+			return nil, err
+		}
+		list := page(parts, compareIDs, limit)
+		read, err := gather(s, which, func(e *Engine) ([]recall.Message, error) {
+			return e.readMessages(ctx, f, byShard(list, e), now)
+		})
+		if err != nil {
+			return nil, err
+		}
+		msgs := slices.Concat(read...)
+		if len(msgs) == 0 && len(list) > 0 { // all of them went meanwhile: that is not the end
+			after = messageID(list[len(list)-1].key)
+			continue
+		}
+		slices.SortFunc(msgs, func(a, b recall.Message) int { return strings.Compare(string(a.ID), string(b.ID)) })
+		return msgs, nil
 	}
-	list := page(parts, compareIDs, limit)
-	read, err := gather(s, which, func(e *Engine) ([]recall.Message, error) {
-		return e.readMessages(ctx, f, byShard(list, e), now)
-	})
-	if err != nil {
-		return nil, err
-	}
-	msgs := slices.Concat(read...)
-	slices.SortFunc(msgs, func(a, b recall.Message) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	return msgs, nil
 }
 
 // findMessages returns the first ids that match behind one.
@@ -120,7 +126,7 @@ func (s *Sharded) Count(ctx context.Context, f recall.Filter, now time.Time) (c 
 
 // Explain implements [recall.Engine]. The counts are those of all shards together.
 func (s *Sharded) Explain(ctx context.Context, f recall.Filter, now time.Time) (recall.Plan, error) {
-	return s.explain(ctx, s.reach(&f), f, now)
+	return s.explain(ctx, s.shards, f, now)
 }
 
 func (s *Sharded) explain(ctx context.Context, which []*Engine, f recall.Filter, now time.Time) (recall.Plan, error) {

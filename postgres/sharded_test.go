@@ -61,6 +61,7 @@ func TestPrimaries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c, "recall_"+name) })
 	}
+	t.Run("stuck", func(t *testing.T) { stuckPrimary(t, c, "recall_stuck") })
 	t.Run("killed", func(t *testing.T) { killPrimary(t, c, "recall_killed") }) // the others have no use for that
 }
 
@@ -747,4 +748,57 @@ func killPrimary(t *testing.T, c *cluster, schema string) {
 		}
 	}
 	wantCount(t, s, recall.Filter{}, 0, shards/primaries)
+}
+
+// stuckPrimary has a server not answer for a while. Claims go on with the others, and
+// what it has handed out to nobody is pending again.
+func stuckPrimary(t *testing.T, c *cluster, schema string) {
+	s := c.open(t, schema)
+	ctx := t.Context()
+	postgres.SetPatience(s, 50*time.Millisecond)
+	for i := range shards {
+		insertAll(t, s, inQueue(queueIn(s, i)))
+	}
+	tx, err := newPool(t, c.dsns[1]).Begin(ctx)
+	if err == nil {
+		_, err = tx.Exec(ctx, `LOCK TABLE `+schema+`.messages`)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.Background())
+	leases := 0
+	for until := time.Now().Add(patience); leases < 2*shards/primaries; { // a claim may be late on a busy machine, too
+		res, err := s.Claim(ctx, recall.ClaimRequest{Now: base, Max: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range res.Leases {
+			if postgres.HomeOf(s, l.Message.ID)%primaries == 1 {
+				t.Fatalf("%s was claimed of a server that does not answer", l.Message.ID)
+			}
+		}
+		if leases += len(res.Leases); time.Now().After(until) {
+			t.Fatalf("%d leases of the others", leases)
+		}
+	}
+	postgres.SetPatience(s, patience)
+	if err := tx.Rollback(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(patience); leases < shards; {
+		res, err := s.Claim(ctx, recall.ClaimRequest{Now: base, Max: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range res.Leases {
+			if l.Message.Attempts != 1 {
+				t.Errorf("an attempt that nobody made was counted: %d", l.Message.Attempts)
+			}
+		}
+		if leases += len(res.Leases); time.Now().After(until) {
+			t.Fatalf("%d leases, want %d", leases, shards)
+		}
+	}
+	wantCount(t, s, recall.Filter{}, 0, shards)
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/recallmq/recall"
 )
 
-// errElsewhere is for what a transaction cannot reach.
-var errElsewhere = fmt.Errorf("%w: it is in another shard than what the transaction has begun with", recall.ErrUnsupported)
+// errElsewhere is for what cannot be reached from a shard.
+var errElsewhere = fmt.Errorf("%w: it is in another shard than what it would be one with", recall.ErrUnsupported)
 
 // Update implements [recall.Transactor]. A transaction belongs to one shard: that of what
 // it does first, or shard 0 for a bucket of the program, all of which are there. What
