@@ -74,3 +74,9 @@ func PublishOf(ctx context.Context, s *Sharded, c recall.Change) error {
 
 // SetPatience changes how long claims wait for one shard.
 func SetPatience(s *Sharded, d time.Duration) { s.patience = d }
+
+// WithLocal has an engine count the time by another clock than that of package time.
+func WithLocal(o Options, local func() time.Time) *Options {
+	o.local = local
+	return &o
+}

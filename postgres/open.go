@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"sync"
@@ -23,8 +24,11 @@ type Engine struct {
 	opts   Options
 	schema string
 	shard  int16
+	log    *slog.Logger
+	clock  *serverClock
 
 	numbers *numbers // shared by the shards of a queue
+	leads   bool     // it is the first of this process in its database
 
 	calls  sync.WaitGroup
 	mu     sync.Mutex // of closed, wake
@@ -37,6 +41,12 @@ type Engine struct {
 	number atomic.Uint64 // of the newest lease
 	counts counts
 	sizes  sizes
+	first  uint64 // the first epoch, the name of this engine where others hear of it
+
+	revisions *revisions
+	asked     chan struct{} // a hint: another process has changed an object
+	told      chan struct{} // a hint: there is something to tell other processes
+	objects   atomic.Bool   // objects have changed since they were told
 
 	claim, maintain chan struct{}
 }
@@ -54,7 +64,8 @@ const (
 //
 // Errors: [recall.ErrInvalid] for options, another number of shards than the queue
 // was made with, or a target that is neither; [recall.ErrVersion] if a newer version
-// made the schema; those of the connection.
+// made the schema; a *[ServerError] for a server that cannot keep a queue, because it is
+// too old, a standby, or would lose what it has acknowledged; those of the connection.
 func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (*Engine, error) {
 	opts, err := o.resolve()
 	if err != nil {
@@ -64,7 +75,7 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 		return nil, invalid("Options.Shards", "Open knows 1, not %d: see OpenShards", opts.Shards)
 	}
 	e := newEngine(opts, &numbers{shards: 1}, make(chan struct{}, 1), make(chan struct{}, 1))
-	if e.pool, e.own, err = newPool(ctx, target); err != nil {
+	if e.pool, e.own, err = poolOf(ctx, target); err != nil {
 		return nil, err
 	}
 	if err := e.begins(ctx); err != nil {
@@ -76,32 +87,53 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 
 func newEngine(opts Options, n *numbers, claim, maintain chan struct{}) *Engine {
 	return &Engine{
-		opts: opts, schema: schemaOf(&opts), numbers: n,
+		opts: opts, schema: schemaOf(&opts), numbers: n, leads: true,
+		log: opts.Logger, clock: newServerClock(opts.local), revisions: newRevisions(),
+		asked: make(chan struct{}, 1), told: make(chan struct{}, 1),
 		wake: make(chan struct{}), claim: claim, maintain: maintain,
 	}
 }
 
-// newPool returns the pool of a target, and whether it was made for it.
-func newPool[T string | *pgxpool.Pool](ctx context.Context, target T) (*pgxpool.Pool, bool, error) {
+// poolOf returns the pool of a target, and whether it was made for it.
+func poolOf[T string | *pgxpool.Pool](ctx context.Context, target T) (*pgxpool.Pool, bool, error) {
 	if pool, ok := any(target).(*pgxpool.Pool); ok {
 		return pool, false, nil
 	}
-	pool, err := pgxpool.New(ctx, any(target).(string))
+	pool, err := newPool(ctx, any(target).(string))
 	if err != nil {
 		return nil, false, fmt.Errorf("postgres: %w", err)
 	}
 	return pool, true, nil
 }
 
+// newPool makes a pool for the address of a database.
+func newPool(ctx context.Context, dsn string) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	Configure(config)
+	return pgxpool.NewWithConfig(ctx, config)
+}
+
 // begins makes the schema, and registers this engine as an owner of leases.
 func (e *Engine) begins(ctx context.Context) error {
+	if e.leads {
+		if err := e.check(ctx); err != nil {
+			return err
+		}
+	}
 	if err := e.migrate(ctx, e.pool, e.opts.Shards); err != nil {
 		return err
 	}
 	if err := e.register(ctx); err != nil {
 		return err
 	}
+	e.first = e.epoch.Load()
 	if err := e.readLatest(ctx); err != nil {
+		return err
+	}
+	if err := e.poll(ctx); err != nil {
 		return err
 	}
 	if err := e.reap(ctx); err != nil {
@@ -111,12 +143,24 @@ func (e *Engine) begins(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	e.loops.Go(func() { every(loops, e.opts.LeaseTime/3, e.renew) })
-	if e.numbers.shards == 1 { // else one poll is for all shards
-		e.loops.Go(func() { every(loops, e.opts.PollInterval, func(context.Context) { hint(e.claim) }) })
+	if e.leads {
+		e.lead(loops)
 	}
 	hint(e.claim)
 	hint(e.maintain)
 	return nil
+}
+
+// lead starts what one engine does for all shards that this process has in a database.
+func (e *Engine) lead(loops context.Context) {
+	e.loops.Go(func() { e.pollAgain(loops) })
+	if e.opts.Listen {
+		e.loops.Go(func() { e.listen(loops) })
+		e.loops.Go(func() { e.notify(loops) })
+	}
+	if e.opts.LongTransaction > 0 {
+		e.loops.Go(func() { e.watchForeign(loops) })
+	}
 }
 
 // readLatest has the numbers of this process go on behind those that there are.

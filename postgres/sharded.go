@@ -85,7 +85,7 @@ func OpenShards[T string | *pgxpool.Pool](ctx context.Context, targets []T, o *O
 		claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1), stop: func() {},
 	}
 	for i, t := range targets {
-		pool, own, err := newPool(ctx, t)
+		pool, own, err := poolOf(ctx, t)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("database %d: %w", i, err), s.Close())
 		}
@@ -122,10 +122,18 @@ func (s *Sharded) begins(ctx context.Context) error {
 	for i := range s.opts.Shards {
 		e := newEngine(s.opts, s.numbers, s.claim, s.maintain)
 		e.shard, e.pool = int16(i), s.home(i).pool
+		if i >= len(s.targets) {
+			leader := all[s.home(i).place]
+			e.leads, e.clock, e.told = false, leader.clock, leader.told
+		}
 		all = append(all, e)
 	}
 	for _, t := range s.targets {
-		if err := all[t.place].migrate(ctx, t.pool, s.opts.Shards); err != nil {
+		e := all[t.place]
+		if err := e.check(ctx); err != nil {
+			return s.at(t, err)
+		}
+		if err := e.migrate(ctx, t.pool, s.opts.Shards); err != nil {
 			return s.at(t, err)
 		}
 	}

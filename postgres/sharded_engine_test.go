@@ -19,7 +19,8 @@ func shardedHarness(t *testing.T) enginetest.Harness {
 	dsn, schema := pgtest.Schema(t)
 	open := func() (*postgres.Sharded, error) {
 		return postgres.OpenShards(t.Context(), []string{dsn}, &postgres.Options{
-			Schema: schema, Shards: 4, LeaseTime: time.Hour, PollInterval: 20 * time.Millisecond, ChunkSize: 100,
+			AllowUnsafe: true,
+			Schema:      schema, Shards: 4, LeaseTime: time.Hour, PollInterval: 20 * time.Millisecond, ChunkSize: 100,
 		})
 	}
 	s, err := open()
@@ -41,6 +42,7 @@ func shardedHarness(t *testing.T) enginetest.Harness {
 			s, err = open()
 			return s, err
 		},
+		Another: func() (recall.Engine, error) { return open() },
 		Walk: func(a, b recall.MessageID) int {
 			return cmp.Or(cmp.Compare(postgres.HomeOf(s, a), postgres.HomeOf(s, b)), cmp.Compare(a, b))
 		},
@@ -72,6 +74,7 @@ var unlike = map[string]string{
 	"Change/retry now: only what waits for a retry":                               inTurn,
 	"Deduplication/of a batch the later message is the duplicate":                 shardByShard,
 	"Filter/many values":                                                          shardByShard,
+	"Wait/the end of the time counts for the whole call":                          inTurn,
 	"DeadLetter/several entries are retried as one unit, in order":                shardByShard,
 	"Deduplication/a transaction sees its own ids, and leaves none when it fails": "a transaction belongs to one shard",
 	"Lockstep": "the reference engine has one shard",

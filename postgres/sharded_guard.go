@@ -56,7 +56,7 @@ func (j *span) begin(ctx context.Context, t *target, which []*Engine) error {
 				return err
 			}
 			j.conns = append(j.conns, conn)
-			if tx, err = conn.Begin(u.ctx); err != nil {
+			if tx, err = conn.BeginTx(u.ctx, readCommitted); err != nil {
 				return err
 			}
 			j.txs = append(j.txs, tx)
@@ -102,6 +102,9 @@ func (j *span) end() {
 		c.Release()
 	}
 }
+
+// readCommitted is what all transactions are, whatever the default of the server.
+var readCommitted = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
 
 // errMostGuarded is for more matches than a guard may lock.
 func errMostGuarded(most int, of string) error {

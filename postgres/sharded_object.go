@@ -160,6 +160,20 @@ func occasion(c *recall.Change) string {
 	return string(text)
 }
 
+// Object implements [recall.SharedKeeper].
+func (s *Sharded) Object(ctx context.Context, kind recall.ObjectKind, name string) (recall.Object, error) {
+	e := s.shards[s.shardOfObject(&recall.Object{Kind: kind, Name: name})]
+	o, err := e.Object(ctx, kind, name)
+	return o, s.at(s.homeOf(e), err)
+}
+
+// Revision implements [recall.SharedKeeper]. Topics and schedules are in shard 0.
+func (s *Sharded) Revision(kind recall.ObjectKind) uint64 { return s.shards[0].Revision(kind) }
+
+// Clock implements [recall.Clocked]: it returns the clock of the first database. Leases
+// hold by that of their own.
+func (s *Sharded) Clock() recall.Clock { return s.shards[0].Clock() }
+
 // FlowStates implements [recall.FlowController].
 func (s *Sharded) FlowStates(ctx context.Context, now time.Time) ([]recall.FlowState, error) {
 	parts, err := gather(s, s.shards, func(e *Engine) ([]recall.FlowState, error) { return e.FlowStates(ctx, now) })

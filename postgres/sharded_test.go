@@ -38,7 +38,8 @@ func newCluster(t *testing.T) *cluster {
 func (c *cluster) open(t *testing.T, schema string) *postgres.Sharded {
 	t.Helper()
 	s, err := postgres.OpenShards(t.Context(), c.dsns, &postgres.Options{
-		Schema: schema, Shards: shards, LeaseTime: time.Hour, PollInterval: 5 * time.Millisecond, ChunkSize: 7,
+		AllowUnsafe: true,
+		Schema:      schema, Shards: shards, LeaseTime: time.Hour, PollInterval: 5 * time.Millisecond, ChunkSize: 7,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -615,7 +616,7 @@ func publishTxOnPrimaries(t *testing.T, c *cluster, schema string) {
 // openPrimaries: what does not belong together is not served.
 func openPrimaries(t *testing.T, c *cluster, schema string) {
 	open := func(n int, schema string, dsns ...string) error {
-		s, err := postgres.OpenShards(t.Context(), dsns, &postgres.Options{Schema: schema, Shards: n})
+		s, err := postgres.OpenShards(t.Context(), dsns, &postgres.Options{AllowUnsafe: true, Schema: schema, Shards: n})
 		if err == nil {
 			err = s.Close()
 		}
@@ -670,7 +671,7 @@ func openPrimaries(t *testing.T, c *cluster, schema string) {
 }
 
 func openOne(t *testing.T, dsn, schema string) error {
-	e, err := postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema})
+	e, err := postgres.Open(t.Context(), dsn, &postgres.Options{AllowUnsafe: true, Schema: schema})
 	if err == nil {
 		err = e.Close()
 	}

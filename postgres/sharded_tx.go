@@ -66,7 +66,7 @@ func (o *ownTx) begin(ctx context.Context, e *Engine) (t *transaction, err error
 		}
 	}()
 	u := &unit{e: e, ctx: context.WithoutCancel(ctx)}
-	if o.tx, err = o.conn.Begin(u.ctx); err != nil {
+	if o.tx, err = o.conn.BeginTx(u.ctx, readCommitted); err != nil {
 		return nil, err
 	}
 	u.tx = o.tx
