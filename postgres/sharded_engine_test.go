@@ -75,6 +75,8 @@ var unlike = map[string]string{
 	"Deduplication/of a batch the later message is the duplicate":                 shardByShard,
 	"Filter/many values":                                                          shardByShard,
 	"Wait/the end of the time counts for the whole call":                          inTurn,
+	"Filter/an attempt that was waited for is judged again":                       inTurn,
+	"Filter/ids are walked in the order of creation":                              inTurn,
 	"DeadLetter/several entries are retried as one unit, in order":                shardByShard,
 	"Deduplication/a transaction sees its own ids, and leaves none when it fails": "a transaction belongs to one shard",
 	"Lockstep": "the reference engine has one shard",
