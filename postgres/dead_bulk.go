@@ -73,7 +73,7 @@ func (b *deadBulk) chunk(u *unit) (numbers []int64, end bool, err error) {
 		limit = b.e.opts.MaxGuarded + 1 // all in this transaction
 	}
 	if b.retry { // first, as whoever publishes dead letters by their ids does
-		if _, _, err := u.lockPublishing(0, b.req.Now); err != nil {
+		if err := u.lockPublishing(b.req.Now); err != nil {
 			return nil, false, err
 		}
 	}

@@ -75,6 +75,9 @@ func PublishOf(ctx context.Context, s *Sharded, c recall.Change) error {
 // SetPatience changes how long claims wait for one shard.
 func SetPatience(s *Sharded, d time.Duration) { s.patience = d }
 
+// SchemaOf is the name of the schema, as statements have it.
+func SchemaOf(e *Engine) string { return e.schema }
+
 // WithLocal has an engine count the time by another clock than that of package time.
 func WithLocal(o Options, local func() time.Time) *Options {
 	o.local = local

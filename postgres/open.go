@@ -37,6 +37,13 @@ type Engine struct {
 	stop   context.CancelFunc
 	loops  sync.WaitGroup
 
+	publishing joint[*publication]
+	finishing  joint[*ending]
+	following  joint[*ending] // with messages that follow
+
+	apart   apartIDs      // mu
+	patient chan struct{} // taken by who waits for a deduplication id
+
 	epoch  atomic.Uint64 // of the leases that are given out
 	number atomic.Uint64 // of the newest lease
 	counts counts
@@ -56,6 +63,8 @@ const (
 	counterMessage = "message"
 	counterDead    = "dead"
 	counterEvent   = "event"
+	counterDedup   = "dedup"
+	counterApart   = "apart"
 )
 
 // Open opens the queue in a database, making it if there is none. The target is a
@@ -86,12 +95,17 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 }
 
 func newEngine(opts Options, n *numbers, claim, maintain chan struct{}) *Engine {
-	return &Engine{
+	e := &Engine{
 		opts: opts, schema: schemaOf(&opts), numbers: n, leads: true,
 		log: opts.Logger, clock: newServerClock(opts.local), revisions: newRevisions(),
 		asked: make(chan struct{}, 1), told: make(chan struct{}, 1),
 		wake: make(chan struct{}), claim: claim, maintain: maintain,
+		patient: make(chan struct{}, 1),
 	}
+	e.publishing = joint[*publication]{e: e, run: e.publish}
+	e.finishing = joint[*ending]{e: e, run: e.endAll, fits: otherMessage}
+	e.following = joint[*ending]{e: e, run: e.endAll, fits: otherMessage, wait: e.awaitMessage}
+	return e
 }
 
 // poolOf returns the pool of a target, and whether it was made for it.

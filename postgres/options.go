@@ -48,13 +48,17 @@ type Options struct {
 	// MaxGuarded is how many messages a bulk call with a guard may lock; 100,000 by
 	// default.
 	MaxGuarded int
-	// UndoWindow, DeduplicationWindow, AuditRetention, EventRetention and MaxEvents
-	// are those of recall.Options; so are their defaults.
+	// UndoWindow, UndoBytes, DeduplicationWindow, MaxDeduplicationIDs, AuditRetention,
+	// EventRetention, MaxEvents and NoEvents are those of recall.Options; so are their
+	// defaults. UndoBytes counts bodies and headers, and 300 bytes for each message.
 	UndoWindow          time.Duration
+	UndoBytes           int64
 	DeduplicationWindow time.Duration
+	MaxDeduplicationIDs int
 	AuditRetention      time.Duration
 	EventRetention      time.Duration
 	MaxEvents           int
+	NoEvents            bool
 
 	local func() time.Time // that of package time, but in tests
 }
@@ -84,6 +88,8 @@ func (o *Options) resolve() (Options, error) {
 	r.ChunkSize = cmp.Or(r.ChunkSize, DefaultChunkSize)
 	r.MaxGuarded = cmp.Or(r.MaxGuarded, DefaultMaxGuarded)
 	r.UndoWindow = cmp.Or(r.UndoWindow, recall.DefaultUndoWindow)
+	r.UndoBytes = cmp.Or(r.UndoBytes, recall.DefaultUndoBytes)
+	r.MaxDeduplicationIDs = cmp.Or(r.MaxDeduplicationIDs, recall.DefaultMaxDeduplicationIDs)
 	r.DeduplicationWindow = cmp.Or(r.DeduplicationWindow, recall.DefaultDeduplicationWindow)
 	r.AuditRetention = cmp.Or(r.AuditRetention, recall.DefaultAuditRetention)
 	r.EventRetention = cmp.Or(r.EventRetention, recall.DefaultEventRetention)
@@ -105,7 +111,7 @@ func (o *Options) check() error {
 	case o.LeaseTime < time.Second:
 		return invalid("Options.LeaseTime", "%v is less than a second", o.LeaseTime)
 	case o.PollInterval < 0 || o.ChunkSize < 0 || o.MaxGuarded < 0 || o.UndoWindow < 0 || o.DeduplicationWindow < 0 ||
-		o.AuditRetention < 0 || o.EventRetention < 0 || o.MaxEvents < 0:
+		o.UndoBytes < 0 || o.MaxDeduplicationIDs < 0 || o.AuditRetention < 0 || o.EventRetention < 0 || o.MaxEvents < 0:
 		return invalid("Options", "a limit is negative")
 	}
 	return nil

@@ -119,8 +119,9 @@ func shardedOptions(targets int, o *Options) (Options, error) {
 // begins makes what is missing, checks what is there, and starts the shards.
 func (s *Sharded) begins(ctx context.Context) error {
 	var all []*Engine
+	part := partOf(s.opts)
 	for i := range s.opts.Shards {
-		e := newEngine(s.opts, s.numbers, s.claim, s.maintain)
+		e := newEngine(part, s.numbers, s.claim, s.maintain)
 		e.shard, e.pool = int16(i), s.home(i).pool
 		if i >= len(s.targets) {
 			leader := all[s.home(i).place]
@@ -150,6 +151,14 @@ func (s *Sharded) begins(ctx context.Context) error {
 	s.stop = stop
 	s.loops.Go(func() { every(loops, s.opts.PollInterval, func(context.Context) { hint(s.claim) }) })
 	return nil
+}
+
+// partOf are the options of one shard, which keeps its part of what is bounded.
+func partOf(o Options) Options {
+	o.MaxEvents = max(1, o.MaxEvents/o.Shards)
+	o.MaxDeduplicationIDs = max(1, o.MaxDeduplicationIDs/o.Shards)
+	o.UndoBytes = max(1, o.UndoBytes/int64(o.Shards))
+	return o
 }
 
 // home is the database of a shard.

@@ -69,11 +69,10 @@ func (s *Sharded) bulk(ctx context.Context, req recall.CancelMatchingRequest, ki
 		return b.res, err
 	}
 	defer leave()
-	plan, err := s.explain(ctx, b.which, req.Filter, req.Now)
-	if err != nil {
+	if b.index, err = s.narrowest(ctx, b.which, req.Filter); err != nil {
 		return b.res, err
 	}
-	b.id, b.index, b.res.Index = s.numbers.newOperation(req.Now), plan.Index, plan.Index
+	b.id, b.res.Index = s.numbers.newOperation(req.Now), b.index
 	err = b.run(ctx)
 	if err := b.end(ctx); err != nil {
 		return b.res, err
@@ -126,7 +125,7 @@ func (b *shardedBulk) newWalk(e *Engine) *bulk {
 func (b *shardedBulk) restart() {
 	for i, old := range b.walks {
 		b.walks[i] = b.newWalk(old.e)
-		b.walks[i].asOf = old.asOf
+		b.walks[i].asOf, b.walks[i].late = old.asOf, old.late
 	}
 }
 

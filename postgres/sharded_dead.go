@@ -280,7 +280,7 @@ func (s *Sharded) takeDead(units map[*Engine]*unit, req recall.DeadMatchingReque
 		if !b.retry {
 			break
 		}
-		if _, _, err := units[b.e].lockPublishing(0, req.Now); err != nil {
+		if err := units[b.e].lockPublishing(req.Now); err != nil {
 			return nil, s.at(s.homeOf(b.e), err)
 		}
 	}

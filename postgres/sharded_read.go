@@ -124,23 +124,38 @@ func (s *Sharded) Count(ctx context.Context, f recall.Filter, now time.Time) (c 
 	return c, err
 }
 
-// Explain implements [recall.Engine]. The counts are those of all shards together.
+// Explain implements [recall.Engine]. The counts are those of all shards together; the
+// steps are those of the first shard.
 func (s *Sharded) Explain(ctx context.Context, f recall.Filter, now time.Time) (recall.Plan, error) {
-	return s.explain(ctx, s.shards, f, now)
-}
-
-func (s *Sharded) explain(ctx context.Context, which []*Engine, f recall.Filter, now time.Time) (recall.Plan, error) {
-	parts, err := gather(s, which, func(e *Engine) (recall.Plan, error) { return e.Explain(ctx, f, now) })
+	parts, err := gather(s, s.shards, func(e *Engine) (recall.Plan, error) { return e.Explain(ctx, f, now) })
 	if err != nil {
 		return recall.Plan{}, err
 	}
+	return joinPlans(parts), nil
+}
+
+// narrowest is the name of the index of a walk through some shards.
+func (s *Sharded) narrowest(ctx context.Context, which []*Engine, f recall.Filter) (string, error) {
+	candidates := candidatesOf(&f)
+	if len(candidates) <= fieldAndTime {
+		return candidates[0].name, nil
+	}
+	parts, err := gather(s, which, func(e *Engine) (recall.Plan, error) { return e.countParts(ctx, e.pool, f, candidates, decisive) })
+	if err != nil {
+		return "", err
+	}
+	return joinPlans(parts).Index, nil
+}
+
+// joinPlans adds up what shards have counted.
+func joinPlans(parts []recall.Plan) recall.Plan {
 	p := parts[0]
 	for _, other := range parts[1:] {
 		p.Candidates = addCandidates(p.Candidates, other.Candidates)
 	}
 	slices.SortStableFunc(p.Candidates, func(a, b recall.Candidate) int { return a.Count - b.Count })
 	p.Index, p.Scan = p.Candidates[0].Index, p.Candidates[0].Count
-	return p, nil
+	return p
 }
 
 func addCandidates(all, more []recall.Candidate) []recall.Candidate {
@@ -154,6 +169,22 @@ func addCandidates(all, more []recall.Candidate) []recall.Candidate {
 		all[i].Exact = all[i].Exact && c.Exact
 	}
 	return all
+}
+
+// CountStates implements [recall.StateCounter].
+func (s *Sharded) CountStates(ctx context.Context, now time.Time) (recall.StateCounts, error) {
+	parts, err := gather(s, s.shards, func(e *Engine) (recall.StateCounts, error) { return e.CountStates(ctx, now) })
+	if err != nil {
+		return recall.StateCounts{}, err
+	}
+	all := parts[0]
+	for _, p := range parts[1:] {
+		for state, n := range p.Counts {
+			all.Counts[state] += n
+		}
+		all.ReadySince = earlier(all.ReadySince, p.ReadySince)
+	}
+	return all, nil
 }
 
 // Stats implements [recall.Engine]: the sums of [Engine.Stats] over the shards. Those of

@@ -261,7 +261,7 @@ func (s *Sharded) within(ctx context.Context, b *recall.Broker, tx pgx.Tx, fn fu
 				return nil, err
 			}
 		}
-		return &transaction{u: &unit{e: e, tx: tx, ctx: ctx}}, nil
+		return &transaction{u: &unit{e: e, tx: tx, ctx: ctx, call: new([16]byte), apart: true}}, nil
 	}
 	if begun != "" {
 		var shard int
