@@ -138,7 +138,7 @@ func (u *unit) insert(msgs []recall.Message, now time.Time) ([]recall.Receipt, e
 
 // lockPublishing makes this transaction the one that publishes.
 func (u *unit) lockPublishing(now time.Time) error {
-	_, err := u.exec(takeNumbers, 0, toMS(now), toMS(now))
+	_, err := u.exec(takeNumbers, u.numbersFor(0, now, now)...)
 	return err
 }
 

