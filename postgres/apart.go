@@ -33,7 +33,7 @@ func (e *Engine) newApartID(now time.Time) [16]byte {
 	}
 	e.apart.ms = max(e.apart.ms, toMS(now))
 	e.apart.number++
-	return newMessageID(e.apart.ms, e.apart.number)
+	return e.numbers.newMessageID(e.shard, e.apart.ms, e.apart.number)
 }
 
 // The kinds of errands.

@@ -83,13 +83,14 @@ func (a *arrivals) read() error {
 	if a.u.apart {
 		a.first.lock(b, a.list)
 	} else {
-		b.read(func(rows pgx.Rows) error { return rows.Scan(&last, &a.created) }, takeNumbers, a.messages, toMS(latest), toMS(earliest))
+		b.read(func(rows pgx.Rows) error { return rows.Scan(&last, &a.created) }, takeNumbers, a.u.numbersFor(a.messages, latest, earliest)...)
 		a.readLimits(b, a.arriving())
 	}
 	b.read(scanStanding(&a.standing), activeStanding, toMS(earliest))
 	a.first.read(b, a.list, a.u.e.opts.DeduplicationWindow)
 	err := b.send()
 	a.seq = uint64(last) - uint64(a.messages)
+	a.u.e.numbers.sawMessage(last, a.created)
 	return err
 }
 
@@ -108,7 +109,7 @@ func (a *arrivals) name(v *arrival, now time.Time) {
 		v.seq, v.id = 0, a.u.e.newApartID(now)
 	} else {
 		a.seq++
-		v.seq, v.id = a.seq, newMessageID(a.created, a.seq)
+		v.seq, v.id = a.seq, a.u.e.numbers.newMessageID(a.u.e.shard, a.created, a.seq)
 	}
 	v.m.ID = messageID(v.id)
 }

@@ -30,6 +30,9 @@ type bulk struct {
 	op     operation
 	kept   bool // the record is written
 
+	elsewhere recall.CancelResult // what the same call has taken in other shards
+	silent    bool                // the event is written in another shard
+
 	res   recall.CancelResult
 	asked []recall.MessageID
 }
@@ -99,7 +102,7 @@ func (e *Engine) newBulk(req recall.CancelMatchingRequest, kind recall.Operation
 		req.Filter = recall.Filter{}
 	}
 	b := &bulk{e: e, req: req, kind: kind, due: due, res: recall.CancelResult{Index: indexTime}}
-	b.op = operation{id: e.newOperation(req.Now), Operation: recall.Operation{
+	b.op = operation{id: e.numbers.newOperation(req.Now), Operation: recall.Operation{
 		Kind: kind, At: req.Now, Filter: req.Filter.String(), Reason: req.Reason, Policy: req.Policy,
 	}}
 	if kind == recall.OperationCancel {
@@ -110,15 +113,20 @@ func (e *Engine) newBulk(req recall.CancelMatchingRequest, kind recall.Operation
 
 // begin fixes what is looked at, and finds the index.
 func (b *bulk) begin(ctx context.Context) error {
+	if err := b.beginWalk(ctx); err != nil {
+		return err
+	}
+	return b.plan(ctx, b.e.pool)
+}
+
+// beginWalk fixes what is looked at.
+func (b *bulk) beginWalk(ctx context.Context) error {
 	var unnumbered bool
 	err := b.e.pool.QueryRow(ctx, b.e.sql(boundaries), b.e.shard).Scan(&b.asOf, &b.late, &unnumbered)
 	if err == nil && unnumbered {
 		b.late, err = b.e.numberApart(ctx)
 	}
-	if err != nil {
-		return err
-	}
-	return b.plan(ctx, b.e.pool)
+	return err
 }
 
 // boundaries are the newest numbers, and whether there is something without one.
@@ -407,9 +415,10 @@ func (b *bulk) end(u *unit) error {
 	op := b.op
 	op.Count, op.Requested, op.Scanned, op.Took = b.res.Cancelled, b.res.Requested, b.res.Scanned, b.took()
 	op.add(o, nil)
-	if b.kind == recall.OperationCancel {
+	if b.kind == recall.OperationCancel && !b.silent {
 		o.log(nil, nil, recall.Event{
-			State: recall.EventCancelled, At: b.req.Now, Operation: operationID(op.id), Count: op.Count, Requested: op.Requested,
+			State: recall.EventCancelled, At: b.req.Now, Operation: operationID(op.id),
+			Count: op.Count + b.elsewhere.Cancelled, Requested: op.Requested + b.elsewhere.Requested,
 		}, 0)
 	}
 	u.wake = true

@@ -52,7 +52,7 @@ func (u *unit) cancel(req *recall.CancelRequest) error {
 
 // request queues that a message in flight is not tried again, with a record of that.
 func (u *unit) request(b *batch, req *recall.CancelRequest, m *recall.Message, id [16]byte) {
-	op := operation{id: u.e.newOperation(req.Now), undo: u.e.undoUntil(req.Now), Operation: recall.Operation{
+	op := operation{id: u.e.numbers.newOperation(req.Now), undo: u.e.undoUntil(req.Now), Operation: recall.Operation{
 		Kind: recall.OperationCancel, At: req.Now, Filter: recall.Filter{IDs: []recall.MessageID{req.ID}}.String(), Reason: req.Reason,
 		Policy: recall.Sticky, Requested: 1,
 	}}

@@ -39,13 +39,18 @@ func scanDead(row pgx.CollectableRow) (d recall.DeadLetter, err error) {
 	return d, err
 }
 
-// takeNumbers queues that numbers for dead letters are taken.
-func (o *outcomes) takeNumbers(b *batch, n int) {
+// takeNumbers queues that numbers for dead letters are taken, at a time.
+func (o *outcomes) takeNumbers(b *batch, n int, ms int64) {
+	numbers := o.u.e.numbers
+	step, first := numbers.deadStep(o.u.e.shard, ms)
+	o.step = step
 	b.read(func(rows pgx.Rows) error {
 		err := rows.Scan(&o.died)
-		o.died -= int64(n)
+		numbers.sawDead(o.died)
+		o.died -= step * int64(n)
 		return err
-	}, `UPDATE @counters SET n = n + $2 WHERE shard = $1 AND name = '`+counterDead+`' RETURNING n`, n)
+	}, `UPDATE @counters SET n = GREATEST(n + $2, $3) WHERE shard = $1 AND name = '`+counterDead+`' RETURNING n`,
+		step*int64(n), first+step*int64(n-1))
 }
 
 // bury queues that the message is a dead letter, and returns the id of that. A number
@@ -59,7 +64,7 @@ func (o *outcomes) bury(n *ending) (recall.DeadLetterID, error) {
 	if err != nil {
 		return "", err
 	}
-	o.died++
+	o.died += o.step
 	m, size := &n.m, sizeOf(&n.m)
 	if r := n.f.Response; r != nil {
 		size += len(r.Body) + sizeOfHeader(r.Header)
@@ -168,27 +173,37 @@ func (e *Engine) RetryDeadWith(
 	if err != nil {
 		return nil, err
 	}
+	_, receipts, err = e.redrive(ctx, ids, changed, now)
+	return receipts, err
+}
+
+// redrive publishes dead letters as what they were changed to. It returns which, and the
+// receipts in the same order.
+func (e *Engine) redrive(
+	ctx context.Context, ids []recall.DeadLetterID, changed map[recall.DeadLetterID]recall.Message, now time.Time,
+) (taken []recall.DeadLetterID, receipts []recall.Receipt, err error) {
 	err = e.do(ctx, func(u *unit) error {
 		if err := u.lockPublishing(now); err != nil {
 			return err
 		}
-		taken, err := u.unbury(ids)
+		all, err := u.unbury(ids)
 		if err != nil {
 			return err
 		}
+		taken = nil
 		var msgs []recall.Message
-		for _, id := range taken {
+		for _, id := range all {
 			if m, ok := changed[id]; ok {
-				msgs = append(msgs, m)
+				taken, msgs = append(taken, id), append(msgs, m)
 			}
 		}
 		receipts, err = u.insert(msgs, now)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return receipts, nil
+	return taken, receipts, nil
 }
 
 // redriven returns what dead letters are to be published as.

@@ -40,9 +40,14 @@
 // Other processes learn by polling, every Options.PollInterval, that there may be
 // something to claim.
 //
+// # Several shards
+//
+// [OpenShards] spreads a queue over shards, on one or several databases: see [Sharded],
+// which says what that changes.
+//
 // # What is not there yet
 //
-// A queue has one shard. There is no notification, only polling. Failovers of the
+// There is no notification, only polling. Failovers of the
 // server are not tested; connections lost during a commit and processes that are killed
 // are. Changes of topics and schedules by another process are seen after the broker is
 // opened again. [recall.Broker.Backup] is not supported: use the backups of the

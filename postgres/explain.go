@@ -42,10 +42,12 @@ func (e *Engine) steps(ctx context.Context, f recall.Filter, now time.Time) ([]s
 // one for a walk. Beyond that it does not matter which it is called.
 const decisive = 10_000
 
+// fieldAndTime are how many candidates a filter with one field has.
+const fieldAndTime = 2
+
 // narrowest is the name of the index of a walk. Where the filter has one field it is
 // that one, as what has a value is never more than all.
 func (e *Engine) narrowest(ctx context.Context, q querier, f recall.Filter) (string, error) {
-	const fieldAndTime = 2
 	parts := candidatesOf(&f)
 	if len(parts) <= fieldAndTime {
 		return parts[0].name, nil

@@ -178,8 +178,7 @@ func (o *outcomes) lock(list []*ending, skip bool) error {
 		}
 	}
 	if publishes {
-		now := toMS(list[0].f.Now)
-		b.add(takeNumbers, 0, now, now)
+		b.add(takeNumbers, o.u.numbersFor(0, list[0].f.Now, list[0].f.Now)...)
 	}
 	locking := ` FOR UPDATE OF m`
 	if skip {
@@ -188,7 +187,7 @@ func (o *outcomes) lock(list []*ending, skip bool) error {
 	b.read(func(row pgx.Rows) error { return scanEnding(row, byID) }, lockLeased+locking, ids, epochs, numbers)
 	if dead != nil {
 		b.read(func(row pgx.Rows) error { return scanPayload(row, byID) }, readPayloads, deadOf(list))
-		o.takeNumbers(b, len(deadOf(list)))
+		o.takeNumbers(b, len(deadOf(list)), toMS(dead.f.Now))
 	}
 	if retried != nil {
 		b.read(scanStanding(&o.standing), activeStanding, toMS(retried.f.Now))

@@ -138,11 +138,18 @@ func (u *unit) insert(msgs []recall.Message, now time.Time) ([]recall.Receipt, e
 
 // lockPublishing makes this transaction the one that publishes.
 func (u *unit) lockPublishing(now time.Time) error {
-	_, err := u.exec(takeNumbers, 0, toMS(now), toMS(now))
+	_, err := u.exec(takeNumbers, u.numbersFor(0, now, now)...)
 	return err
 }
 
-// takeNumbers makes a transaction the one that publishes, and takes $2 numbers. $3 is
-// the latest time of a publication, and $4 the earliest.
-const takeNumbers = `UPDATE @counters SET n = n + $2, ms = GREATEST(ms, $3), clamp = GREATEST(clamp, ms - $4)
+// takeNumbers makes a transaction the one that publishes, and takes $2 numbers behind $5.
+// $3 is the latest time of a publication, and $4 the earliest; $6 is a time that was given
+// out.
+const takeNumbers = `UPDATE @counters SET n = GREATEST(n, $5) + $2, ms = GREATEST(ms, $3, $6), clamp = GREATEST(clamp, ms - $4)
 	WHERE shard = $1 AND name = '` + counterMessage + `' RETURNING n, ms`
+
+// numbersFor are the parameters of takeNumbers.
+func (u *unit) numbersFor(n int, latest, earliest time.Time) []any {
+	seen, ms := u.e.numbers.messageFloor()
+	return []any{n, toMS(latest), toMS(earliest), seen, ms}
+}

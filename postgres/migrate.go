@@ -94,3 +94,6 @@ func (e *Engine) addCounters(ctx context.Context, tx pgx.Tx) error {
 
 // sql puts the schema's name before the names of tables.
 func (e *Engine) sql(text string) string { return strings.ReplaceAll(text, "@", e.schema+".") }
+
+// schemaOf is the name of the schema as statements have it.
+func schemaOf(o *Options) string { return pgx.Identifier{o.Schema}.Sanitize() }

@@ -16,8 +16,9 @@ type Options struct {
 	// Schema is the name of the schema that holds the tables; "recall" by default.
 	// It is made if it is not there. Letters, digits and underscores, at most 40.
 	Schema string
-	// Shards is over how many shards the queue is spread. It is fixed when the queue
-	// is made; this version knows 1.
+	// Shards is over how many shards the queue is spread, at most 256. It is fixed when
+	// the queue is made. [Open] knows 1, which is its default; [OpenShards] any number
+	// from that of the databases on, which is its default.
 	Shards int
 	// LeaseTime is how long messages of a process that is gone stay in flight; 20
 	// seconds by default, at least 1. A process renews three times in it.
@@ -105,8 +106,8 @@ func (o *Options) check() error {
 	switch {
 	case !schemaName.MatchString(o.Schema):
 		return invalid("Options.Schema", "%q is not letters, digits and underscores", o.Schema)
-	case o.Shards != 1:
-		return invalid("Options.Shards", "this version knows 1, not %d", o.Shards)
+	case o.Shards < 1 || o.Shards > maxShards:
+		return invalid("Options.Shards", "%d is not between 1 and %d", o.Shards, maxShards)
 	case o.LeaseTime < time.Second:
 		return invalid("Options.LeaseTime", "%v is less than a second", o.LeaseTime)
 	case o.PollInterval < 0 || o.ChunkSize < 0 || o.MaxGuarded < 0 || o.UndoWindow < 0 || o.DeduplicationWindow < 0 ||

@@ -14,6 +14,7 @@ type outcomes struct {
 	rooms    *rooms
 	standing []*standing
 	died     int64 // the number of the newest dead letter
+	step     int64 // from one of these numbers to the next
 	ord      int   // of events
 
 	removed  [][16]byte

@@ -97,7 +97,7 @@ func (u *unit) takeBack(cond string, o recall.Outcome, arg any) (n int, err erro
 	out := newOutcomes(u)
 	if dying > 0 {
 		b := u.batch()
-		out.takeNumbers(b, dying)
+		out.takeNumbers(b, dying, toMS(u.e.clock.Now()))
 		if err := b.send(); err != nil {
 			return 0, err
 		}

@@ -28,6 +28,10 @@ func (e *Engine) Restore(ctx context.Context, id recall.OperationID, now time.Ti
 	if !ok {
 		return res, recall.ErrNotFound
 	}
+	return e.restore(ctx, op, now)
+}
+
+func (e *Engine) restore(ctx context.Context, op [16]byte, now time.Time) (res recall.RestoreResult, err error) {
 	for {
 		ended, outcome := e.ended(), undone
 		err := e.do(ctx, func(u *unit) error {

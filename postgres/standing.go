@@ -83,16 +83,23 @@ func countStanding(b *batch, list []*standing) {
 // CancelFuture implements [recall.Stander]. It takes its place among publications:
 // what is published after it returns meets it.
 func (e *Engine) CancelFuture(ctx context.Context, f recall.Filter, until time.Time, reason string, now time.Time) (recall.OperationID, error) {
-	if err := e.enter(ctx); err != nil {
+	id := e.numbers.newOperation(now)
+	if err := e.cancelFuture(ctx, id, f, until, reason, now); err != nil {
 		return "", err
+	}
+	return operationID(id), nil
+}
+
+func (e *Engine) cancelFuture(ctx context.Context, id [16]byte, f recall.Filter, until time.Time, reason string, now time.Time) error {
+	if err := e.enter(ctx); err != nil {
+		return err
 	}
 	defer e.leave()
 	text, err := json.Marshal(f)
 	if err != nil {
-		return "", invalid("Filter", "it cannot be kept: %v", err)
+		return invalid("Filter", "it cannot be kept: %v", err)
 	}
-	id := e.newOperation(now)
-	err = e.do(ctx, func(u *unit) error {
+	return e.do(ctx, func(u *unit) error {
 		if err := u.lockPublishing(now); err != nil {
 			return err
 		}
@@ -103,10 +110,6 @@ func (e *Engine) CancelFuture(ctx context.Context, f recall.Filter, until time.T
 		op.add(b, text)
 		return b.send()
 	})
-	if err != nil {
-		return "", err
-	}
-	return operationID(id), nil
 }
 
 // StandingCancellations implements [recall.Stander].
