@@ -30,3 +30,10 @@ func Renew(ctx context.Context, e *Engine) error {
 	e.renew(ctx)
 	return ctx.Err()
 }
+
+// Epoch is that of the leases which an engine gives out, once it has made sure that they
+// are still valid.
+func Epoch(ctx context.Context, e *Engine) (uint64, error) {
+	err := Renew(ctx, e)
+	return e.epoch.Load(), err
+}

@@ -58,6 +58,38 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// TestDetached: what the primary commits after its standby was cut off is lost with it, if
+// it does not wait for the standby, and is not committed, if it does.
+func TestDetached(t *testing.T) {
+	p := WithStandby(t)
+	if err := run(p.words(), "CREATE TABLE t (n int)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Detach(); err != nil {
+		t.Fatal(err)
+	}
+	waits := make(chan error, 1)
+	go func() { waits <- run(p.words(), "INSERT INTO t VALUES (1)") }()
+	if err := p.AwaitWaiting(); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(p.words(), "SET synchronous_commit = local; INSERT INTO t VALUES (2)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.KillPrimary(); err != nil {
+		t.Skip(err)
+	}
+	if err := <-waits; err == nil {
+		t.Error("a commit was answered that the standby does not have")
+	}
+	if err := p.Promote(); err != nil {
+		t.Fatal(err)
+	}
+	if n := one(t, p.words(), "SELECT count(*)::int FROM t"); n != 0 {
+		t.Errorf("%d rows, want none", n)
+	}
+}
+
 // TestRestart: what was committed is there again after a server was ended in a hurry.
 func TestRestart(t *testing.T) {
 	s := Private(t)
