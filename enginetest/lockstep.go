@@ -741,19 +741,19 @@ func (p *pair) compareEvents() {
 	}
 }
 
-// stories reads the events of each message, one to a line.
+// stories reads the events of each message, one to a line. That an attempt began it leaves
+// out unless it has ended: if it was given back at once, an engine may not have noted it.
 func (p *pair) stories(of *fixture, log recall.EventLog, isRef bool) string {
-	lines := map[int][]string{}
+	events := map[int][]recall.Event{}
 	for after := recall.EventID(""); ; {
 		page, err := log.Events(of.ctx, recall.EventFilter{OldestFirst: true}, after, recall.MaxEventPage)
 		of.check(err, "Events")
 		for _, ev := range page.Events {
-			n, op := number(p.xs, ev.Message), p.operation("", ev.Operation)
+			n := number(p.xs, ev.Message)
 			if isRef {
-				n, op = number(p.refIDs, ev.Message), p.operation(ev.Operation, "")
+				n = number(p.refIDs, ev.Message)
 			}
-			lines[n] = append(lines[n], fmt.Sprintf("%s at=%d attempt=%d status=%d %q due=%d operation=%d count=%d requested=%d",
-				ev.State, ev.At.UnixMilli(), ev.Attempt, ev.Status, ev.Reason, millisOf(ev.Due), op, ev.Count, ev.Requested))
+			events[n] = append(events[n], ev)
 		}
 		if page.Next == "" {
 			break
@@ -762,7 +762,18 @@ func (p *pair) stories(of *fixture, log recall.EventLog, isRef bool) string {
 	}
 	var b strings.Builder
 	for n := -1; n < len(p.xs); n++ {
-		fmt.Fprintf(&b, "message %d:\n\t%s\n", n, strings.Join(lines[n], "\n\t"))
+		fmt.Fprintf(&b, "message %d:\n", n)
+		for i, ev := range events[n] {
+			if ev.State == recall.EventActive && (i+1 == len(events[n]) || events[n][i+1].Attempt != ev.Attempt || events[n][i+1].State == ev.State) {
+				continue
+			}
+			op := p.operation("", ev.Operation)
+			if isRef {
+				op = p.operation(ev.Operation, "")
+			}
+			fmt.Fprintf(&b, "\t%s at=%d attempt=%d status=%d %q due=%d operation=%d count=%d requested=%d\n",
+				ev.State, ev.At.UnixMilli(), ev.Attempt, ev.Status, ev.Reason, millisOf(ev.Due), op, ev.Count, ev.Requested)
+		}
 	}
 	return b.String()
 }

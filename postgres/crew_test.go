@@ -149,10 +149,10 @@ func (c *crew) kill() {
 func (c *crew) pause(until func() bool) {
 	c.t.Helper()
 	w := c.workers[rand.IntN(len(c.workers))].cmd.Process
-	if err := w.Signal(syscall.SIGSTOP); err != nil {
-		c.t.Fatal(err)
-	}
 	for !until() {
+		if err := w.Signal(syscall.SIGSTOP); err != nil { // again: somebody else may have it go on
+			c.t.Fatal(err)
+		}
 		c.await(20)
 	}
 	if err := w.Signal(syscall.SIGCONT); err != nil {

@@ -190,20 +190,23 @@ func findAll(t *testing.T, pool *pgxpool.Pool, schema string) (all []enginetest.
 }
 
 func summary(c *enginetest.Case) string {
-	found, verbs, nothing := map[enginetest.Place]int{}, map[string]int{}, 0
+	found, verbs, answered := map[enginetest.Place]int{}, map[string]int{}, map[int64]bool{}
 	for _, f := range c.Found {
 		found[f.Place]++
 	}
 	for _, d := range c.Deeds {
-		switch {
-		case d.Ended == 0:
-		case d.Answer == enginetest.AnswerNothing:
-			nothing++
-		default:
+		if d.Ended > 0 && d.Answer != enginetest.AnswerNothing {
 			verbs[fmt.Sprintf("%s: %s", d.Verb, d.Answer)]++
 		}
+		answered[d.Began] = answered[d.Began] || d.Answer != enginetest.AnswerNothing || d.Verb == enginetest.DeedEnd
 	}
-	return fmt.Sprintf("%v; %d times the outcome was unknown; found %v", verbs, nothing, found)
+	unknown := 0
+	for _, is := range answered {
+		if !is {
+			unknown++
+		}
+	}
+	return fmt.Sprintf("%v; not answered: %d; found %v", verbs, unknown, found)
 }
 
 // checkTables finds rows that have nothing to do with any message, and messages that lack
