@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,14 +24,16 @@ type Engine struct {
 	own    bool // the pool is closed with the engine
 	opts   Options
 	schema string
+	begin  string // a transaction; see unit.options
 	shard  int16
 
 	calls  sync.WaitGroup
-	mu     sync.Mutex // of closed, wake, opTime
+	mu     sync.Mutex // of closed, wake, opTime, opTie, late
 	closed bool
 	wake   chan struct{} // closed, and made anew, when a lease ends here
 	opTime time.Time     // largest time in the id of an operation
 	opTie  uint64
+	late   []*bulk // whose end is still to be written
 	stop   context.CancelFunc
 	loops  sync.WaitGroup
 
@@ -63,6 +66,7 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	}
 	e := &Engine{
 		opts: opts, schema: pgx.Identifier{opts.Schema}.Sanitize(),
+		begin: "begin; SET LOCAL idle_in_transaction_session_timeout = " + strconv.FormatInt(opts.LeaseTime.Milliseconds(), 10),
 		wake: make(chan struct{}), claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1),
 	}
 	switch target := any(target).(type) {

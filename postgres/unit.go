@@ -18,6 +18,7 @@ type unit struct {
 	// end of a lease.
 	claim, maintain, wake bool
 	idle                  bool // it has changed nothing that anybody asks for
+	bounded               bool // it must not stand still
 }
 
 // do runs f in a transaction, again from the start when it failed for a reason that
@@ -31,7 +32,7 @@ func (e *Engine) do(ctx context.Context, f func(u *unit) error) error {
 			return err
 		}
 		defer conn.Release()
-		u = &unit{e: e, ctx: context.WithoutCancel(ctx)}
+		u = &unit{e: e, ctx: context.WithoutCancel(ctx), bounded: true}
 		return u.run(conn, f)
 	})
 	if err == nil {
@@ -40,9 +41,20 @@ func (e *Engine) do(ctx context.Context, f func(u *unit) error) error {
 	return err
 }
 
+// options: a process that stands still in the middle of a transaction holds what it has
+// locked, which others wait for: the right to publish, perhaps. So the server ends a
+// transaction in which nothing happens for as long as a lease holds. A transaction of the
+// program may take its time.
+func (u *unit) options() (o pgx.TxOptions) {
+	if u.bounded {
+		o.BeginQuery = u.e.begin
+	}
+	return o
+}
+
 // run makes one try.
 func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
-	if u.tx, err = conn.Begin(u.ctx); err != nil {
+	if u.tx, err = conn.BeginTx(u.ctx, u.options()); err != nil {
 		return err
 	}
 	defer func() { _ = u.tx.Rollback(u.ctx) }() // it is over, or what went wrong is known
