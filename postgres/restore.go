@@ -40,6 +40,7 @@ func (e *Engine) Restore(ctx context.Context, id recall.OperationID, now time.Ti
 		case outcome == undone:
 			return res, nil
 		}
+		e.endLate(ctx)
 		if err := e.waitFor(ctx, ended); err != nil {
 			return recall.RestoreResult{}, err
 		}
