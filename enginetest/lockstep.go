@@ -689,6 +689,18 @@ func (p *pair) reopen(t *rapid.T) {
 	}
 }
 
+// inOrder puts the beginning of an attempt before the request to cancel it: who notes both
+// in one commit may have them the other way round.
+func inOrder(events []recall.Event) []recall.Event {
+	for i := len(events) - 1; i > 0 && events[i].State == recall.EventActive; i-- {
+		if before := events[i-1]; before.State != recall.EventCancelRequested || before.Attempt != events[i].Attempt {
+			break
+		}
+		events[i-1], events[i] = events[i], events[i-1]
+	}
+	return events
+}
+
 // finishAll ends what is in flight.
 func (p *pair) finishAll() {
 	f := p.x.ending(recall.Release)
@@ -753,7 +765,7 @@ func (p *pair) stories(of *fixture, log recall.EventLog, isRef bool) string {
 			if isRef {
 				n = number(p.refIDs, ev.Message)
 			}
-			events[n] = append(events[n], ev)
+			events[n] = inOrder(append(events[n], ev))
 		}
 		if page.Next == "" {
 			break

@@ -3,20 +3,34 @@ package pgtest
 import (
 	"context"
 	"errors"
+	"os"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
+
+func TestMain(m *testing.M) { os.Exit(Main(m)) }
+
+// connect opens a connection, also with an address for pools.
+func connect(t *testing.T, dsn string) *pgx.Conn {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.ConnectConfig(t.Context(), config.ConnConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
 
 // one reads one number.
 func one(t *testing.T, dsn, question string) (n int) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
-	if err := conn.QueryRow(t.Context(), question).Scan(&n); err != nil {
+	if err := connect(t, dsn).QueryRow(t.Context(), question).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -30,11 +44,7 @@ func TestFailover(t *testing.T) {
 	if err := run(dsn, "CREATE TABLE t AS SELECT generate_series(1, 1000) n"); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
+	conn := connect(t, dsn)
 	switch err := p.KillPrimary(); {
 	case errors.Is(err, errors.ErrUnsupported):
 		t.Skip("this system cannot kill a server with its processes")
