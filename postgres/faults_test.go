@@ -265,3 +265,69 @@ func everywhere(t *testing.T, name string, fault func(stop func()) pgtest.Cut) {
 		})
 	}
 }
+
+// TestStandsStill has a process stand still in the middle of a publication, with what it
+// has locked. The others wait for it no longer than its leases hold; when it goes on, it
+// says what has happened.
+func TestStandsStill(t *testing.T) {
+	dsn, schema := pgtest.Schema(t)
+	proxy, through := pgtest.NewProxy(t, dsn)
+	open := func(dsn string) *postgres.Engine {
+		e, err := postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema, LeaseTime: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = e.Close() })
+		return e
+	}
+	one, two := open(through), open(dsn)
+	if _, err := one.Insert(t.Context(), []recall.Message{message("a")}, base); err != nil { // so that all is prepared
+		t.Fatal(err)
+	}
+	stands, goOn, said := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	pool := newPool(t, dsn)
+	var halt func(n int)
+	halt = func(n int) { // at the first request within a transaction that holds the row
+		proxy.At(n, func() pgtest.Cut {
+			var open bool
+			err := pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction' AND query LIKE '%'||$1||'".counters%')`, schema).Scan(&open)
+			if err != nil || !open {
+				halt(1)
+				return pgtest.CutNever
+			}
+			close(stands)
+			<-goOn
+			return pgtest.CutNever
+		})
+	}
+	halt(1)
+	go func() {
+		_, err := one.Insert(t.Context(), []recall.Message{message("a")}, base)
+		said <- err
+	}()
+	<-stands
+	ctx, stop := context.WithTimeout(t.Context(), patience)
+	defer stop()
+	others := make(chan error, 1)
+	go func() {
+		_, err := two.Insert(ctx, []recall.Message{message("b")}, base)
+		others <- err
+	}()
+	select {
+	case err := <-others:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("nobody can publish while one process stands still")
+	}
+	close(goOn)
+	want := 3
+	if err := <-said; err != nil {
+		t.Log(err)
+		want--
+	}
+	if c, err := two.Count(t.Context(), recall.Filter{}, base); err != nil || c.Pending != want {
+		t.Errorf("%d messages, %v, want %d", c.Pending, err, want)
+	}
+}

@@ -67,7 +67,7 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	e := &Engine{
 		opts: opts, schema: pgx.Identifier{opts.Schema}.Sanitize(),
 		begin: "begin; SET LOCAL idle_in_transaction_session_timeout = " + strconv.FormatInt(opts.LeaseTime.Milliseconds(), 10),
-		wake: make(chan struct{}), claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1),
+		wake:  make(chan struct{}), claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1),
 	}
 	switch target := any(target).(type) {
 	case *pgxpool.Pool:
