@@ -66,6 +66,24 @@ func leasesAreOver(t *testing.T, pool *pgxpool.Pool, schema string) func() bool 
 	}
 }
 
+// TestRestarts has three processes work while their server ends in a hurry and starts again.
+func TestRestarts(t *testing.T) {
+	s := pgtest.Private(t)
+	dsn, schema := pgtest.Pooled(s.DSN()), "recall_restarts"
+	c := newCrew(t, dsn, schema, 3)
+	for range soak(2) {
+		c.await(200)
+		if err := s.Restart(); err != nil {
+			t.Fatal(err)
+		}
+		c.await(100)
+		c.kill()
+	}
+	c.await(200)
+	c.retire()
+	wantNoFaults(t, c, dsn, schema)
+}
+
 // TestFailover has three processes work, one of which is killed now and then, while the
 // primary dies with all its processes and its synchronous standby takes its place. What was
 // committed when the standby could not be reached any more was not answered.
