@@ -38,9 +38,7 @@
 //
 // # What is not there yet
 //
-// A queue has one shard. There is no notification, only polling. Failovers of the
-// server are not tested; connections lost during a commit and processes that are killed
-// are. Changes of topics and schedules by another process are seen after the broker is
+// A queue has one shard. There is no notification, only polling. Changes of topics and schedules by another process are seen after the broker is
 // opened again. There is no bound on the size of what can be undone, and none on the
 // number of deduplication ids (UndoBytes and MaxDeduplicationIDs of recall.Options):
 // only time ends them. [recall.Broker.Backup] is not supported: use the backups of the

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/recallmq/recall"
 )
@@ -36,4 +37,10 @@ func Renew(ctx context.Context, e *Engine) error {
 func Epoch(ctx context.Context, e *Engine) (uint64, error) {
 	err := Renew(ctx, e)
 	return e.epoch.Load(), err
+}
+
+// WithLocal has an engine count the time by another clock than that of package time.
+func WithLocal(o Options, local func() time.Time) *Options {
+	o.local = local
+	return &o
 }

@@ -144,7 +144,7 @@ func newStage(t *testing.T) *stage {
 	t.Helper()
 	dsn, schema := pgtest.Schema(t)
 	proxy, through := pgtest.NewProxy(t, dsn)
-	e, err := postgres.Open(t.Context(), through, &postgres.Options{Schema: schema, LeaseTime: time.Hour, ChunkSize: 2})
+	e, err := postgres.Open(t.Context(), through, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour, ChunkSize: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +273,7 @@ func TestStandsStill(t *testing.T) {
 	dsn, schema := pgtest.Schema(t)
 	proxy, through := pgtest.NewProxy(t, dsn)
 	open := func(dsn string) *postgres.Engine {
-		e, err := postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema, LeaseTime: time.Second})
+		e, err := postgres.Open(t.Context(), dsn, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}

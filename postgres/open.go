@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"strconv"
@@ -26,6 +27,8 @@ type Engine struct {
 	schema string
 	begin  string // a transaction; see unit.options
 	shard  int16
+	log    *slog.Logger
+	clock  *serverClock
 
 	calls  sync.WaitGroup
 	mu     sync.Mutex // of closed, wake, opTime, opTie, late
@@ -41,6 +44,12 @@ type Engine struct {
 	number atomic.Uint64 // of the newest lease
 	counts counts
 	sizes  sizes
+	first  uint64 // the first epoch, the name of this engine where others hear of it
+
+	revisions *revisions
+	asked     chan struct{} // a hint: another process has changed an object
+	told      chan struct{} // a hint: there is something to tell other processes
+	objects   atomic.Bool   // objects have changed since they were told
 
 	claim, maintain chan struct{}
 }
@@ -58,7 +67,8 @@ const (
 //
 // Errors: [recall.ErrInvalid] for options, another number of shards than the queue
 // was made with, or a target that is neither; [recall.ErrVersion] if a newer version
-// made the schema; those of the connection.
+// made the schema; a *[ServerError] for a server that cannot keep a queue, because it is
+// too old, a standby, or would lose what it has acknowledged; those of the connection.
 func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (*Engine, error) {
 	opts, err := o.resolve()
 	if err != nil {
@@ -66,14 +76,16 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	}
 	e := &Engine{
 		opts: opts, schema: pgx.Identifier{opts.Schema}.Sanitize(),
-		begin: "begin; SET LOCAL idle_in_transaction_session_timeout = " + strconv.FormatInt(opts.LeaseTime.Milliseconds(), 10),
-		wake:  make(chan struct{}), claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1),
+		begin: "begin isolation level read committed; SET LOCAL idle_in_transaction_session_timeout = " + strconv.FormatInt(opts.LeaseTime.Milliseconds(), 10),
+		log:   opts.Logger, clock: newServerClock(opts.local), revisions: newRevisions(),
+		asked: make(chan struct{}, 1), told: make(chan struct{}, 1),
+		wake: make(chan struct{}), claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1),
 	}
 	switch target := any(target).(type) {
 	case *pgxpool.Pool:
 		e.pool = target
 	case string:
-		if e.pool, err = pgxpool.New(ctx, target); err != nil {
+		if e.pool, err = newPool(ctx, target); err != nil {
 			return nil, fmt.Errorf("postgres: %w", err)
 		}
 		e.own = true
@@ -85,15 +97,32 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	return e, nil
 }
 
+// newPool makes a pool for the address of a database.
+func newPool(ctx context.Context, dsn string) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	Configure(config)
+	return pgxpool.NewWithConfig(ctx, config)
+}
+
 // begins makes the schema, and registers this engine as an owner of leases.
 func (e *Engine) begins(ctx context.Context) error {
+	if err := e.check(ctx); err != nil {
+		return err
+	}
 	if err := e.migrate(ctx, e.pool, e.opts.Shards); err != nil {
 		return err
 	}
 	if err := e.register(ctx); err != nil {
 		return err
 	}
+	e.first = e.epoch.Load()
 	if err := e.readLatest(ctx); err != nil {
+		return err
+	}
+	if err := e.poll(ctx); err != nil {
 		return err
 	}
 	if err := e.reap(ctx); err != nil {
@@ -103,7 +132,14 @@ func (e *Engine) begins(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	e.loops.Go(func() { every(loops, e.opts.LeaseTime/3, e.renew) })
-	e.loops.Go(func() { every(loops, e.opts.PollInterval, func(context.Context) { hint(e.claim) }) })
+	e.loops.Go(func() { e.pollAgain(loops) })
+	if e.opts.Listen {
+		e.loops.Go(func() { e.listen(loops) })
+		e.loops.Go(func() { e.notify(loops) })
+	}
+	if e.opts.LongTransaction > 0 {
+		e.loops.Go(func() { e.watchForeign(loops) })
+	}
 	hint(e.claim)
 	hint(e.maintain)
 	return nil

@@ -250,7 +250,7 @@ func checkTables(t *testing.T, pool *pgxpool.Pool, schema string) {
 func checkSums(t *testing.T, c *enginetest.Case, dsn, schema string) {
 	t.Helper()
 	ctx := t.Context()
-	e, err := postgres.Open(ctx, dsn, &postgres.Options{Schema: schema, LeaseTime: workerLease})
+	e, err := postgres.Open(ctx, dsn, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: workerLease})
 	if err != nil {
 		t.Fatal(err)
 	}

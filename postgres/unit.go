@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/recallmq/recall"
 )
 
 // unit is one transaction, and what is to be told when it is committed.
@@ -17,8 +19,10 @@ type unit struct {
 	// claim, maintain and wake: there is something to claim, background work, and the
 	// end of a lease.
 	claim, maintain, wake bool
-	idle                  bool // it has changed nothing that anybody asks for
-	bounded               bool // it must not stand still
+	claims                bool                        // it gives out what was promised to nobody
+	idle                  bool                        // it has changed nothing that anybody asks for
+	bounded               bool                        // it must not stand still
+	changed               map[recall.ObjectKind]int64 // by which number objects of a kind were changed
 }
 
 // do runs f in a transaction, again from the start when it failed for a reason that
@@ -45,9 +49,10 @@ func (e *Engine) do(ctx context.Context, f func(u *unit) error) error {
 // locked, which others wait for: the right to publish, perhaps. So the server ends a
 // transaction in which nothing happens for as long as a lease holds. A transaction of the
 // program may take its time.
-func (u *unit) options() (o pgx.TxOptions) {
+func (u *unit) options() pgx.TxOptions {
+	o := pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
 	if u.bounded {
-		o.BeginQuery = u.e.begin
+		o.BeginQuery = u.e.begin // says the same about isolation
 	}
 	return o
 }
@@ -67,8 +72,15 @@ func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
 // tell counts and wakes after the commit.
 func (u *unit) tell() {
 	u.e.counts.add(u.ends)
+	for kind, n := range u.changed {
+		u.e.revisions.made(kind, n)
+	}
+	if len(u.changed) > 0 {
+		u.e.objects.Store(true)
+	}
 	if u.claim {
 		hint(u.e.claim)
+		hint(u.e.told)
 	}
 	if u.maintain {
 		hint(u.e.maintain)

@@ -98,7 +98,7 @@ func (j *job) run() error {
 func (j *job) open(ctx context.Context) *postgres.Engine {
 	for ctx.Err() == nil {
 		e, err := postgres.Open(ctx, j.DSN, &postgres.Options{
-			Schema: j.Schema, LeaseTime: workerLease, PollInterval: 10 * time.Millisecond, ChunkSize: 7,
+			AllowUnsafe: true, Schema: j.Schema, LeaseTime: workerLease, PollInterval: 10 * time.Millisecond, ChunkSize: 7,
 		})
 		if err == nil {
 			return e
