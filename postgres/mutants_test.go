@@ -46,8 +46,8 @@ var mutants = []mutanttest.Mutant{
 	{
 		Name: "make a transaction again whose commit was not answered",
 		File: "postgres/commit.go",
-		Old:  "case err == nil && tag.RowsAffected() == 0:",
-		New:  "case err == nil && tag.RowsAffected() == 7:",
+		Old:  "there := err == nil && tag.RowsAffected() == 0",
+		New:  "there := err == nil && tag.RowsAffected() == 7",
 		Pkg:  "./postgres", Run: "TestCutCommit",
 	},
 	{
@@ -88,7 +88,7 @@ var mutants = []mutanttest.Mutant{
 	{
 		Name: "have everybody wait for who stands still",
 		File: "postgres/unit.go",
-		Old:  "		o.BeginQuery = u.e.begin\n",
+		Old:  "		o.BeginQuery = u.e.begin // says the same about isolation\n",
 		New:  "		_ = u.e.begin\n",
 		Pkg:  "./postgres", Run: "TestStandsStill",
 	},
