@@ -290,7 +290,7 @@ func TestStandsStill(t *testing.T) {
 	halt = func(n int) { // at the first request within a transaction that holds the row
 		proxy.At(n, func() pgtest.Cut {
 			var open bool
-			err := pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction' AND query LIKE '%'||$1||'".counters%')`, schema).Scan(&open)
+			err := pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction' AND backend_xid IS NOT NULL AND query LIKE '%'||$1||'%')`, schema).Scan(&open)
 			if err != nil || !open {
 				halt(1)
 				return pgtest.CutNever

@@ -32,15 +32,15 @@ var mutants = []mutanttest.Mutant{
 	{
 		Name: "walk in any order",
 		File: "postgres/bulk.go",
-		Old:  "		ORDER BY m.id LIMIT `+strconv.Itoa(limit)",
-		New:  "		ORDER BY m.id DESC LIMIT `+strconv.Itoa(limit)",
+		Old:  "		ORDER BY m.id LIMIT ` + strconv.Itoa(limit)",
+		New:  "		ORDER BY m.id DESC LIMIT ` + strconv.Itoa(limit)",
 		Pkg:  "./postgres", Run: "TestWalkMeetsClaim",
 	},
 	{
 		Name: "let any lease end an attempt",
 		File: "postgres/finish.go",
-		Old:  "AND m.state = 1 AND m.epoch = $3 AND m.number = $4 FOR UPDATE OF m`",
-		New:  "AND m.state = 1 AND $3::bigint <> 0 AND $4::bigint <> 0 FOR UPDATE OF m`",
+		Old:  "AND m.state = 1 AND m.epoch = x.epoch AND m.number = x.number ORDER BY m.id`",
+		New:  "AND m.state = 1 AND x.epoch <> 0 AND x.number <> 0 ORDER BY m.id`",
 		Pkg:  "./postgres", Run: "TestTwoOwners",
 	},
 	{
@@ -49,6 +49,34 @@ var mutants = []mutanttest.Mutant{
 		Old:  "there := err == nil && tag.RowsAffected() == 0",
 		New:  "there := err == nil && tag.RowsAffected() == 7",
 		Pkg:  "./postgres", Run: "TestCutCommit",
+	},
+	{
+		Name: "walk on into what a transaction publishes meanwhile",
+		File: "postgres/bulk.go",
+		Old:  "OR m.seq < 0 AND m.seq >= -",
+		New:  "OR m.seq <= 0 AND m.seq >= -",
+		Pkg:  "./postgres", Run: "TestWalkBesideOpenTransaction",
+	},
+	{
+		Name: "number a message twice",
+		File: "postgres/apart.go",
+		Old:  "WHERE shard = $1 AND seq = 0 ORDER BY id FOR UPDATE) l",
+		New:  "WHERE shard = $1 AND seq < 0 ORDER BY id FOR UPDATE) l",
+		Pkg:  "./postgres", Run: "TestWalkBesideOpenTransaction",
+	},
+	{
+		Name: "end every call that shared with one that was refused",
+		File: "postgres/arrive.go",
+		Old:  "			continue\n",
+		New:  "			return p.refused\n",
+		Pkg:  "./postgres", Run: "TestSharedTransaction",
+	},
+	{
+		Name: "call a lease lost whose message is locked",
+		File: "postgres/finish.go",
+		Old:  "			c.again = true",
+		New:  "			return recall.ErrLeaseLost",
+		Pkg:  "./postgres", Run: "TestSharedFinish",
 	},
 	{
 		Name: "count a guard in a transaction of its own",
@@ -60,8 +88,8 @@ var mutants = []mutanttest.Mutant{
 	{
 		Name: "commit without the key by which the outcome is found out",
 		File: "postgres/commit.go",
-		Old:  "	if _, err := u.exec(`INSERT INTO @calls (shard, call, at_us) VALUES ($1, $2, `+clockUS+`)`, call); err != nil {",
-		New:  "	if _, err := u.exec(`SELECT FROM @calls WHERE shard = $1 AND call = $2`, call); err != nil {",
+		Old:  "const insertCall = `INSERT INTO @calls (shard, call, at_us) VALUES ($1, $2, ` + clockUS + `)`",
+		New:  "const insertCall = `SELECT FROM @calls WHERE shard = $1 AND call = $2`",
 		Pkg:  "./postgres", Run: "TestCutCommit",
 	},
 	{
@@ -81,15 +109,15 @@ var mutants = []mutanttest.Mutant{
 	{
 		Name: "call a call off that is cut off, though it was committed",
 		File: "postgres/commit.go",
-		Old:  "	return u.e.outcome(u.ctx, call, err)\n",
+		Old:  "	return u.e.outcome(u.ctx, *u.call, err)\n",
 		New:  "	return err\n",
 		Pkg:  "./postgres", Run: "TestCutEverywhere",
 	},
 	{
 		Name: "have everybody wait for who stands still",
 		File: "postgres/unit.go",
-		Old:  "		o.BeginQuery = u.e.begin // says the same about isolation\n",
-		New:  "		_ = u.e.begin\n",
+		Old:  "		tx.first = u.e.bound\n",
+		New:  "		_ = u.e.bound\n",
 		Pkg:  "./postgres", Run: "TestStandsStill",
 	},
 	{
@@ -102,8 +130,8 @@ var mutants = []mutanttest.Mutant{
 	{
 		Name: "walk over what was published after the call began",
 		File: "postgres/bulk.go",
-		Old:  "	w.and(\"m.seq <= ?\", b.asOf)\n",
-		New:  "	w.and(\"m.seq <> -?\", b.asOf)\n",
+		Old:  "	w.bounded(b.asOf, b.late, b.within)\n",
+		New:  "	w.bounded(1<<62, b.late, b.within)\n",
 		Pkg:  "./postgres", Run: "TestEngine/(CancelMatching|Wait|Linearizable)",
 	},
 	{

@@ -12,7 +12,7 @@ import (
 var (
 	// transient: the same transaction may do now. Serialisation failure, deadlock,
 	// a lock that was not there in time, and a process that has stood still; see
-	// unit.options.
+	// lazyTx.
 	transient = []string{"40001", "40P01", "55P03", "25P03", codeNotCommitted}
 	// duplicate: another process has made the same thing at the same time. Unique
 	// violation, duplicate schema, table, and object.

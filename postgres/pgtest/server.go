@@ -200,10 +200,13 @@ func (s *Server) end(how os.Signal) {
 	s.cmd = nil
 }
 
+// Kill ends the server as it ends in an emergency. Restart has it back.
+func (s *Server) Kill() { s.end(syscall.SIGQUIT) }
+
 // Restart ends the server as it ends in an emergency, without a checkpoint, and starts it
 // again on what it has written. Whoever is connected loses the connection.
 func (s *Server) Restart() error {
-	s.end(syscall.SIGQUIT)
+	s.Kill()
 	return s.start()
 }
 
