@@ -206,7 +206,7 @@ func TestDeduplicationBesideOpenTransaction(t *testing.T) {
 				answers <- answer{r, err}
 			}()
 		}
-		awaitBlocked(t, a.pool, tx)
+		awaitBlocked(t, a.pool, tx, func() bool { return false })
 		for range 5 {
 			a.publish(nil, recall.Message{DeduplicationID: ""})
 		}

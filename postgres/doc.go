@@ -47,9 +47,8 @@
 //
 // # What is not there yet
 //
-// There is no notification, only polling. Failovers of the
-// server are not tested; connections lost during a commit and processes that are killed
-// are. Changes of topics and schedules by another process are seen after the broker is
+// There is no notification, only polling. Changes of topics and schedules by another
+// process are seen after the broker is
 // opened again. [recall.Broker.Backup] is not supported: use the backups of the
 // database.
 package postgres

@@ -60,7 +60,7 @@ func TestSharedTransaction(t *testing.T) {
 			}
 		})
 	}
-	awaitBlocked(t, pool, tx)
+	awaitBlocked(t, pool, tx, func() bool { return false })
 	cancel()
 	if err := tx.Rollback(ctx); err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestSharedFinish(t *testing.T) {
 	if t.Failed() { // then nobody may be waiting
 		return
 	}
-	awaitBlocked(t, pool, tx)
+	awaitBlocked(t, pool, tx, func() bool { return false })
 	if err := tx.Rollback(ctx); err != nil {
 		t.Fatal(err)
 	}
