@@ -767,7 +767,7 @@ func stuckPrimary(t *testing.T, c *cluster, schema string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(context.Background())
+	defer func() { _ = tx.Rollback(context.Background()) }() // it is over, or the test has failed
 	leases := 0
 	for until := time.Now().Add(patience); leases < 2*shards/primaries; {
 		res, err := s.Claim(ctx, recall.ClaimRequest{Now: base, Max: 100})
