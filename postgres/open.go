@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"sync"
@@ -50,12 +49,13 @@ const (
 )
 
 // Open opens the queue in a database, making it if there is none. The target is a
-// DSN, as pgx reads it, or a [*pgxpool.Pool], which stays the caller's. The role
-// needs to be able to create the schema, or to own it.
+// DSN, as pgx reads it, or a [*pgxpool.Pool], which stays the caller's. A DSN may also
+// name the schema: postgres://host/database?schema=shop. The role needs to be able to
+// create the schema, or to own it.
 //
 // Errors: [recall.ErrInvalid] for options, another number of shards than the queue
-// was made with, or a target that is neither; [recall.ErrVersion] if a newer version
-// made the schema; those of the connection.
+// was made with, or a DSN that cannot be read; [recall.ErrVersion] if a newer version
+// made the schema; those of the connection. None of them has a password in it.
 func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (*Engine, error) {
 	opts, err := o.resolve()
 	if err != nil {
@@ -69,10 +69,9 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	case *pgxpool.Pool:
 		e.pool = target
 	case string:
-		if e.pool, err = pgxpool.New(ctx, target); err != nil {
-			return nil, fmt.Errorf("postgres: %w", err)
+		if err := e.connect(ctx, target, o); err != nil {
+			return nil, err
 		}
-		e.own = true
 	}
 	if err := e.begins(ctx); err != nil {
 		e.closePool()
