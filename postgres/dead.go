@@ -46,30 +46,38 @@ func (n *ending) bury() (recall.DeadLetterID, error) {
 	if err != nil {
 		return "", err
 	}
-	text, err := specOf(&n.m)
-	if err != nil {
+	if err := insertDead(n.out, number, n.id, &n.m, &n.f); err != nil {
 		return "", err
 	}
-	answer, err := responseOf(n.f.Response)
+	n.remove()
+	n.u.ends.died++
+	n.u.maintain = true
+	return deadID(toMS(n.f.Now), number), nil
+}
+
+// insertDead queues the row of a dead letter.
+func insertDead(out *batch, number int64, id [16]byte, m *recall.Message, f *recall.Finish) error {
+	text, err := specOf(m)
 	if err != nil {
-		return "", err
+		return err
 	}
-	m, size := &n.m, sizeOf(&n.m)
-	if r := n.f.Response; r != nil {
+	answer, err := responseOf(f.Response)
+	if err != nil {
+		return err
+	}
+	size := sizeOf(m)
+	if r := f.Response; r != nil {
 		size += len(r.Body) + sizeOfHeader(r.Header)
 	}
 	body := m.Body
 	if body == nil {
 		body = []byte{}
 	}
-	n.out.add(`INSERT INTO @dead (shard, n, died_ms, id, due_ms, created_ms, attempts, priority, `+attributeColumns+`, spec, body, reason, response, size)
+	out.add(`INSERT INTO @dead (shard, n, died_ms, id, due_ms, created_ms, attempts, priority, `+attributeColumns+`, spec, body, reason, response, size)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)`,
-		append(append([]any{number, toMS(n.f.Now), n.id, toMS(m.DueAt), toMS(m.CreatedAt), m.Attempts, m.Priority}, attributesOf(m)...),
-			text, body, storableText(n.f.Reason), answer, size)...)
-	n.remove()
-	n.u.ends.died++
-	n.u.maintain = true
-	return deadID(toMS(n.f.Now), number), nil
+		append(append([]any{number, toMS(f.Now), id, toMS(m.DueAt), toMS(m.CreatedAt), m.Attempts, m.Priority}, attributesOf(m)...),
+			text, body, storableText(f.Reason), answer, size)...)
+	return nil
 }
 
 // deadMatches are the dead letters that f finds behind one. A dead letter has no
