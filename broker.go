@@ -129,7 +129,8 @@ type Options struct {
 	// the same ids in each run. It must be safe for concurrent use and not fail.
 	// Default crypto/rand.
 	Random io.Reader
-	// Clock is the source of time. Default package time.
+	// Clock is the source of time. Default package time, or the clock of the engine
+	// that New is given, if it is [Clocked].
 	Clock Clock
 	// Logger receives what people should know. Default slog.Default.
 	Logger *slog.Logger
@@ -260,6 +261,7 @@ func (o *Options) validate() error {
 //  6. A bulk cancellation of any size is one commit: all of it or nothing.
 type Broker struct {
 	engine Engine
+	shared SharedKeeper // the engine, if others change its objects, too; else nil
 	opts   *Options
 	clock  Clock
 	log    *slog.Logger
@@ -321,6 +323,9 @@ func New(engine Engine, opts *Options) (*Broker, error) {
 	if engine == nil {
 		return nil, invalid("engine", "it is nil")
 	}
+	if c, ok := engine.(Clocked); ok && (opts == nil || opts.Clock == nil) {
+		o.Clock = c.Clock()
+	}
 	return start(engine, o), nil
 }
 
@@ -334,6 +339,7 @@ func (b *Broker) Options() Options {
 
 func start(engine Engine, o *Options) *Broker {
 	b := &Broker{engine: engine, opts: o, clock: o.Clock}
+	b.shared, _ = engine.(SharedKeeper)
 	b.log, b.errors = countErrors(o.Logger)
 	b.upkeepRate.Store(int64(o.UpkeepRate))
 	b.outcomes.broker = b

@@ -32,6 +32,19 @@ type AlarmClock interface {
 	At(t time.Time, f func()) (stop func() bool)
 }
 
+// OffsetClock is a [Clock] that runs at the pace of package time and shows another
+// time: that of a server. Contexts of attempts have deadlines by the clock of this
+// machine then, which package net goes by.
+type OffsetClock interface {
+	Clock
+	// Offset returns how far Now is ahead of time.Now.
+	Offset() time.Duration
+}
+
+// Clocked is an [Engine] that has a clock: one that all its processes share, because
+// theirs may differ. [New] goes by it if Options.Clock is not set.
+type Clocked interface{ Clock() Clock }
+
 type systemClock struct{}
 
 func (systemClock) Now() time.Time { return time.Now() }
@@ -116,7 +129,8 @@ func (a *alarm) off() {
 // withTimeout is context.WithTimeout on a Clock: the deadline is visible and
 // passing it makes Err return context.DeadlineExceeded.
 func withTimeout(parent context.Context, c Clock, d time.Duration) (context.Context, context.CancelFunc) {
-	if _, ok := c.(systemClock); ok {
+	switch c.(type) {
+	case systemClock, OffsetClock:
 		return context.WithTimeout(parent, d)
 	}
 	inner, cancel := context.WithCancelCause(parent)

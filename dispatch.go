@@ -359,7 +359,10 @@ func (d *outcomes) logEnd(m *Message, f Finish, cancelled bool, took time.Durati
 }
 
 // lost tells whether the engine will do nothing more until it is opened again.
-func lost(err error) bool { return errors.Is(err, ErrFailed) || errors.Is(err, ErrClosed) }
+func lost(err error) bool {
+	var unknown *UnknownError
+	return (errors.Is(err, ErrFailed) || errors.Is(err, ErrClosed)) && !errors.As(err, &unknown)
+}
 
 func (d *outcomes) logLost(err error) {
 	d.engineLost.Do(func() {

@@ -36,7 +36,8 @@ func referenceHarness(*testing.T) enginetest.Harness {
 			r = r.Reopen()
 			return r, nil
 		},
-		Check: func() error { return r.Check() },
+		Another: func() (recall.Engine, error) { return sharedEngine{r}, nil },
+		Check:   func() error { return r.Check() },
 	}
 }
 

@@ -57,9 +57,28 @@ var (
 	ErrFull = store.ErrFull
 	// ErrFailed is returned after a commit has failed. The outcome of the call
 	// that met it is unknown until the file is opened again; every later
-	// change is refused with it.
+	// change is refused with it. A *[UnknownError] matches it, too.
 	ErrFailed = store.ErrFailed
 )
+
+// UnknownError says that it is not known whether a change has been made, by an engine
+// that goes on: on a database, where a connection was lost at the wrong moment or the
+// change may be undone by a failover. Whoever made it looks, or makes it again with a
+// deduplication id. It matches [ErrFailed].
+type UnknownError struct {
+	Err error // what has happened
+}
+
+// Error implements error.
+func (e *UnknownError) Error() string {
+	return fmt.Sprintf("recall: it is not known whether the change was made: %v", e.Err)
+}
+
+// Is reports whether target is [ErrFailed].
+func (e *UnknownError) Is(target error) bool { return target == ErrFailed }
+
+// Unwrap returns what has happened.
+func (e *UnknownError) Unwrap() error { return e.Err }
 
 // InvalidError says which argument was refused and why. It matches [ErrInvalid].
 type InvalidError struct {

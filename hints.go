@@ -29,6 +29,7 @@ func (h *hintSpreader) loop() {
 		case <-claimable:
 			hint(h.dispatch)
 			h.broker.consumers.hinted()
+			h.broker.objectsHinted()
 		}
 	}
 }

@@ -16,24 +16,31 @@ type kept[V any] struct {
 	// is not held across code of the program, and never taken in a transaction:
 	// who holds it may be waiting for that to end.
 	turn sync.RWMutex
+	// reading is held by who reads all of them.
+	reading sync.Mutex
 
-	mu     sync.RWMutex
-	filled bool
-	values map[string]V
-	faults map[string]error // of the objects that make no sense
+	mu       sync.RWMutex
+	filled   bool
+	revision uint64 // what the engine's was when they were read
+	reads    int    // how often they were
+	values   map[string]V
+	faults   map[string]error // of the objects that make no sense
+	changed  map[string]bool  // here, since somebody has begun to read them; else nil
 }
 
-// fill reads the objects when they are first needed. Everybody calls it before
-// taking the turn, so nobody who waits for a commit holds that while it runs.
-func (k *kept[V]) fill(read func() ([]Object, error), decode func(Object) (V, error)) error {
-	if k.isFilled() {
+// fill reads the objects when they are first needed, and when their revision is
+// another one than it was. Everybody calls it before taking the turn.
+func (k *kept[V]) fill(revision func() uint64, read func() ([]Object, error), decode func(Object) (V, error)) error {
+	if k.isFilled(revision()) {
 		return nil
 	}
-	k.turn.Lock()
-	defer k.turn.Unlock()
-	if k.isFilled() {
+	k.reading.Lock()
+	defer k.reading.Unlock()
+	as := revision() // before they are read: what is changed meanwhile is another one
+	if k.isFilled(as) {
 		return nil
 	}
+	k.watch()
 	list, err := read()
 	if err != nil {
 		return err
@@ -41,15 +48,37 @@ func (k *kept[V]) fill(read func() ([]Object, error), decode func(Object) (V, er
 	values, faults := map[string]V{}, map[string]error{}
 	for _, o := range list {
 		if v, err := decode(o); err != nil {
-			faults[o.Name] = fmt.Errorf("object %q: %w", clip(o.Name), err)
+			faults[o.Name] = faultOf(o.Name, err)
 		} else {
 			values[o.Name] = v
 		}
 	}
+	k.replace(values, faults, as)
+	return nil
+}
+
+func faultOf(name string, err error) error { return fmt.Errorf("object %q: %w", clip(name), err) }
+
+// watch has what is changed here noted.
+func (k *kept[V]) watch() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.filled, k.values, k.faults = true, values, faults
-	return nil
+	k.changed = map[string]bool{}
+}
+
+// replace takes what was read, but for what was changed here since the watch.
+func (k *kept[V]) replace(values map[string]V, faults map[string]error, revision uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for name := range k.changed {
+		delete(values, name)
+		delete(faults, name)
+		if v, ok := k.values[name]; ok {
+			values[name] = v
+		}
+	}
+	k.filled, k.revision, k.values, k.faults, k.changed = true, revision, values, faults, nil
+	k.reads++
 }
 
 // outdate has the objects read again before they are used next.
@@ -59,10 +88,17 @@ func (k *kept[V]) outdate() {
 	k.filled = false
 }
 
-func (k *kept[V]) isFilled() bool {
+func (k *kept[V]) isFilled(revision uint64) bool {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	return k.filled
+	return k.filled && k.revision == revision
+}
+
+// timesRead is how often they were read; 0: they are not known yet.
+func (k *kept[V]) timesRead() int {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.reads
 }
 
 // find returns an object, whether there is one, and why it cannot be used.
@@ -112,16 +148,45 @@ func (k *kept[V]) size() int {
 	return len(k.values) + len(k.faults)
 }
 
-func (k *kept[V]) remember(name string, v V) {
+// remember notes what an object is, durably, and since the objects had been read so
+// many times. If they were read again, that may have brought what is newer.
+func (k *kept[V]) remember(name string, v V, reads int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.noteLocked(name, reads)
 	k.values[name] = v
+}
+
+// forget is remember for an object that is gone.
+func (k *kept[V]) forget(name string, reads int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.noteLocked(name, reads)
+	delete(k.values, name)
+}
+
+func (k *kept[V]) noteLocked(name string, reads int) {
+	if k.reads != reads {
+		k.filled = false
+	}
+	if k.changed != nil {
+		k.changed[name] = true
+	}
 	delete(k.faults, name)
 }
 
-func (k *kept[V]) forget(name string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.values, name)
-	delete(k.faults, name)
+// current is an object as a change finds it.
+type current[V any] struct {
+	value V
+	found bool
+	fault error    // why it cannot be used
+	was   []Object // what it has to be still when the change is made; nil: nobody else changes it
+	reads int      // how often they were read before
+}
+
+// known returns an object that nobody else changes.
+func (k *kept[V]) known(name string) (c current[V]) {
+	c.reads = k.timesRead()
+	c.value, c.found, c.fault = k.find(name)
+	return c
 }

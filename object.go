@@ -42,6 +42,21 @@ type Keeper interface {
 	Apply(ctx context.Context, c Change) ([]Receipt, error)
 }
 
+// SharedKeeper is a [Keeper] whose objects other brokers change, too: those of other
+// processes on the same storage. The broker then reads an object again before it
+// changes it, changes it only if it is still the same, and reads topics and schedules
+// again when Revision says so.
+type SharedKeeper interface {
+	Keeper
+	// Object returns one object as it is now. Its Value is nil if there is none.
+	Object(ctx context.Context, kind ObjectKind, name string) (Object, error)
+	// Revision, of topics or of schedules, is a number that another one has followed
+	// soon after somebody else changed one of the kind; then Hints.Claim is hinted,
+	// too. Changes by this engine need not count, and those of ObjectScheduleTime do
+	// not. It looks at memory only.
+	Revision(kind ObjectKind) uint64
+}
+
 // Change is what [Keeper.Apply] makes one.
 type Change struct {
 	Objects  []Object

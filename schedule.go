@@ -125,23 +125,35 @@ func (b *Broker) SetSchedule(ctx context.Context, s Schedule) (Schedule, error) 
 	defer b.end()
 	b.schedules.turn.Lock()
 	defer b.schedules.turn.Unlock()
+	if s.ID == "" {
+		if s.ID, err = newScheduleID(b.clock.Now(), b.opts.Random); err != nil {
+			return Schedule{}, err
+		}
+	}
+	var out Schedule
+	err = b.untilUnchanged(ctx, func() error {
+		out, err = b.trySchedule(ctx, k, s, line)
+		return err
+	})
+	return out, err
+}
+
+func (b *Broker) trySchedule(ctx context.Context, k Keeper, s Schedule, line *cron.Line) (Schedule, error) {
 	now := milliseconds(b.clock.Now())
 	if _, err := b.scheduled(&s, now); err != nil {
 		return Schedule{}, inMessage(err)
 	}
-	if s.ID == "" {
-		if s.ID, err = newScheduleID(now, b.opts.Random); err != nil {
-			return Schedule{}, err
-		}
+	old, err := b.currentSchedule(ctx, s.ID)
+	if err != nil {
+		return Schedule{}, err
 	}
-	old, found, fault := b.schedules.find(s.ID)
-	if !found && b.schedules.size() >= MaxSchedules {
+	if !old.found && b.schedules.size() >= MaxSchedules {
 		return Schedule{}, invalid("Schedule", "there are %d schedules already", MaxSchedules)
 	}
-	if fault != nil {
-		old = nil
+	if old.fault != nil {
+		old.value = nil
 	}
-	return b.storeSchedule(ctx, k, newSchedule(s, line, old, now), now, true)
+	return b.storeSchedule(ctx, k, newSchedule(s, line, old.value, now), old, now)
 }
 
 // Schedule returns a schedule. Errors: [ErrNoSchedule], [ErrInvalid],
@@ -154,11 +166,11 @@ func (b *Broker) Schedule(ctx context.Context, id string) (Schedule, error) {
 		return Schedule{}, err
 	}
 	defer b.end()
-	s, err := b.findSchedule(id)
+	s, err := b.findSchedule(ctx, id)
 	if err != nil {
 		return Schedule{}, err
 	}
-	return s.shown()
+	return s.value.shown()
 }
 
 // Schedules returns all schedules in the order of their ids. Those that cannot be
@@ -171,6 +183,12 @@ func (b *Broker) Schedules(ctx context.Context) ([]Schedule, error) {
 		return nil, err
 	}
 	defer b.end()
+	if b.shared != nil { // the times change without a revision
+		b.schedules.outdate()
+		if err := b.fillSchedules(ctx, b.shared); err != nil {
+			return nil, err
+		}
+	}
 	list, fault := b.schedules.all()
 	out := make([]Schedule, len(list))
 	for i, s := range list {
@@ -187,14 +205,18 @@ func (b *Broker) Schedules(ctx context.Context) ([]Schedule, error) {
 // [ErrNoSchedule], and those of [Broker.SetSchedule]. Safe for concurrent use.
 func (b *Broker) DeleteSchedule(ctx context.Context, id string) error {
 	return b.changeSchedule(ctx, id, func(k Keeper) error {
-		if _, found, _ := b.schedules.find(id); !found {
+		have, err := b.currentSchedule(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !have.found {
 			return noSchedule(id)
 		}
-		_, err := k.Apply(ctx, Change{
+		_, err = k.Apply(ctx, Change{
 			Objects: []Object{{Kind: ObjectSchedule, Name: id}, {Kind: ObjectScheduleTime, Name: id}}, Now: b.clock.Now(),
 		})
 		if err == nil {
-			b.schedules.forget(id)
+			b.schedules.forget(id, have.reads)
 		}
 		return err
 	})
@@ -215,23 +237,24 @@ func (b *Broker) ResumeSchedule(ctx context.Context, id string) error {
 
 func (b *Broker) pauseSchedule(ctx context.Context, id string, paused bool) error {
 	return b.changeSchedule(ctx, id, func(k Keeper) error {
-		old, err := b.findSchedule(id)
-		if err != nil || old.stored.Paused == paused {
+		old, err := b.findSchedule(ctx, id)
+		if err != nil || old.value.stored.Paused == paused {
 			return err
 		}
 		now := milliseconds(b.clock.Now())
-		s := *old
-		s.stored.Paused, s.stored.Updated = paused, now.UnixMilli()
+		s := *old.value
+		s.stored.Paused, s.stored.Updated = paused, s.updated(now)
 		s.next, s.owed = time.Time{}, time.Time{}
 		if !paused {
 			s.next = s.after(now)
 		}
-		_, err = b.storeSchedule(ctx, k, &s, now, true)
+		_, err = b.storeSchedule(ctx, k, &s, old, now)
 		return err
 	})
 }
 
-// changeSchedule calls change while nothing else changes a schedule.
+// changeSchedule calls change while nothing else here changes a schedule, again when
+// another process has.
 func (b *Broker) changeSchedule(ctx context.Context, id string, change func(Keeper) error) error {
 	if err := checkScheduleID(id); err != nil {
 		return err
@@ -243,7 +266,7 @@ func (b *Broker) changeSchedule(ctx context.Context, id string, change func(Keep
 	defer b.end()
 	b.schedules.turn.Lock()
 	defer b.schedules.turn.Unlock()
-	return change(k)
+	return b.untilUnchanged(ctx, func() error { return change(k) })
 }
 
 // check checks what the program set, but for the message.
@@ -320,10 +343,16 @@ func (b *Broker) beginSchedules(ctx context.Context) (Keeper, error) {
 	return k, nil
 }
 
-func (b *Broker) findSchedule(id string) (*schedule, error) {
-	s, found, err := b.schedules.find(id)
-	if err == nil && !found {
-		err = noSchedule(id)
+// findSchedule returns a schedule as it is now, if it can be used.
+func (b *Broker) findSchedule(ctx context.Context, id string) (current[*schedule], error) {
+	s, err := b.currentSchedule(ctx, id)
+	switch {
+	case err != nil:
+		return s, err
+	case s.fault != nil:
+		return s, s.fault
+	case !s.found:
+		return s, noSchedule(id)
 	}
-	return s, err
+	return s, nil
 }

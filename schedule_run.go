@@ -17,8 +17,9 @@ type scheduler struct {
 	wake    chan struct{} // one hint: a schedule was changed
 	done    chan struct{}
 	lookout lookout
-	alarm   *alarm // owned by run
-	told    bool   // of the schedules that cannot be followed
+	alarm   *alarm            // owned by run
+	reads   int               // how often the schedules were read when told was made
+	told    map[string]string // what people know of the schedules that cannot be followed
 }
 
 // startScheduler returns nil if the engine keeps no objects.
@@ -115,26 +116,34 @@ func (s *scheduler) publishDue(ctx context.Context) (next time.Time, err error) 
 	return next, ctx.Err()
 }
 
-// fill reads the schedules at first, and tells people about those that this
-// machine cannot follow.
+// fill reads the schedules when they are not known, and tells people about those that
+// this machine cannot follow.
 func (s *scheduler) fill(ctx context.Context) error {
 	b := s.broker
-	if s.told {
-		return nil
-	}
 	if err := b.fillTopics(ctx, s.keeper); err != nil {
 		return err
 	}
 	if err := b.fillSchedules(ctx, s.keeper); err != nil {
 		return err
 	}
-	b.schedules.each(func(_ string, _ *schedule, fault error) {
-		if fault != nil {
-			b.log.Error("recall: a schedule cannot be followed", "error", fault)
+	if reads := b.schedules.timesRead(); reads != s.reads {
+		s.reads = reads
+		s.tell()
+	}
+	return nil
+}
+
+func (s *scheduler) tell() {
+	told := map[string]string{}
+	s.broker.schedules.each(func(name string, _ *schedule, fault error) {
+		if fault == nil {
+			return
+		}
+		if told[name] = fault.Error(); s.told[name] != told[name] {
+			s.broker.log.Error("recall: a schedule cannot be followed", "error", fault)
 		}
 	})
-	s.told = true
-	return nil
+	s.told = told
 }
 
 // look returns the schedules that are due, earliest first, and the next time
@@ -162,7 +171,7 @@ func (s *scheduler) publish(ctx context.Context, id string) error {
 	b := s.broker
 	b.schedules.turn.Lock()
 	defer b.schedules.turn.Unlock()
-	now := milliseconds(b.clock.Now())
+	now, reads := milliseconds(b.clock.Now()), b.schedules.timesRead()
 	one := b.dueSchedule(id, now)
 	if one == nil { // changed meanwhile
 		return nil
@@ -171,8 +180,7 @@ func (s *scheduler) publish(ctx context.Context, id string) error {
 	publish := then.meet(now)
 	if !publish {
 		b.log.Info("recall: a schedule has missed its time", "schedule", id, "due", then.last)
-		_, err := b.storeSchedule(ctx, s.keeper, &then, now, false)
-		return s.unlessChanged(err)
+		return s.unlessChanged(ctx, id, b.storeTime(ctx, s.keeper, &then, reads, now))
 	}
 	b.topics.turn.RLock()
 	defer b.topics.turn.RUnlock()
@@ -182,33 +190,30 @@ func (s *scheduler) publish(ctx context.Context, id string) error {
 	}
 	msgs, err := b.scheduled(&whole, now)
 	if err == nil {
-		_, err = b.storeSchedule(ctx, s.keeper, &then, now, false, msgs...)
+		err = b.storeTime(ctx, s.keeper, &then, reads, now, msgs...)
 	}
-	if err = s.unlessChanged(err); err == nil {
+	if err = s.unlessChanged(ctx, id, err); err == nil {
 		return nil
 	}
 	if !unpublishable(err) {
 		owing := *one
 		owing.limited, owing.owed = then.limited, then.last
-		b.schedules.remember(id, &owing)
+		b.schedules.remember(id, &owing, reads)
 		return err
 	}
 	b.log.Warn("recall: a schedule is passed over, its message cannot be published",
 		"schedule", id, "due", then.last, "error", err)
 	then.reason = err.Error()
-	_, err = b.storeSchedule(ctx, s.keeper, &then, now, false)
-	return s.unlessChanged(err)
+	return s.unlessChanged(ctx, id, b.storeTime(ctx, s.keeper, &then, reads, now))
 }
 
-// unlessChanged has the schedules read again, in place of an error, if somebody else
-// has changed one: another process on the same queue.
-func (s *scheduler) unlessChanged(err error) error {
+// unlessChanged has a schedule read again, in place of an error, if somebody else has
+// changed it: another process on the same queue.
+func (s *scheduler) unlessChanged(ctx context.Context, id string, err error) error {
 	if !errors.Is(err, ErrObjectChanged) {
 		return err
 	}
-	s.broker.schedules.outdate()
-	s.told = false
-	return nil
+	return s.broker.readAgain(ctx, id)
 }
 
 // dueSchedule returns a schedule if it is due, else nil.

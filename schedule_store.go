@@ -1,10 +1,12 @@
 package recall
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/recallmq/recall/internal/cron"
@@ -38,6 +40,7 @@ type storedSchedule struct {
 
 type storedTime struct {
 	Next   int64  `json:"next,omitempty"`
+	Of     int64  `json:"of,omitempty"` // storedSchedule.Updated of the line that it follows from
 	Last   int64  `json:"last,omitempty"`
 	Reason string `json:"reason,omitempty"`
 }
@@ -50,6 +53,7 @@ func newSchedule(s Schedule, line *cron.Line, old *schedule, now time.Time) *sch
 	}}
 	if old != nil {
 		n.stored.Created = old.stored.Created
+		n.stored.Updated = old.updated(now)
 		n.last, n.reason = old.last, old.reason
 		if old.stored.Cron == s.Cron {
 			n.stored.Since = old.stored.Since
@@ -64,6 +68,10 @@ func newSchedule(s Schedule, line *cron.Line, old *schedule, now time.Time) *sch
 	}
 	return n
 }
+
+// updated is when a change at now makes s another one: it tells s from what it was, so
+// it is not the same twice.
+func (s *schedule) updated(now time.Time) int64 { return max(now.UnixMilli(), s.stored.Updated+1) }
 
 // after returns the first time after t and after the last one.
 func (s *schedule) after(t time.Time) time.Time {
@@ -93,53 +101,135 @@ func (s *schedule) whole() (Schedule, error) {
 	}, nil
 }
 
-// storeSchedule makes s durable with the messages of its time, then the truth.
-// When it is whole, not only its time, whoever publishes is woken.
-func (b *Broker) storeSchedule(
-	ctx context.Context, k Keeper, s *schedule, now time.Time, whole bool, msgs ...Message,
-) (Schedule, error) {
-	at := encodeJSON(storedTime{Next: unixMilli(s.next), Last: unixMilli(s.last), Reason: s.reason})
-	c := Change{Objects: []Object{{Kind: ObjectScheduleTime, Name: s.id, Value: at}}, Messages: msgs, Now: now}
-	if whole {
-		c.Objects = append(c.Objects, Object{Kind: ObjectSchedule, Name: s.id, Value: encodeJSON(s.stored)})
-	} else { // another process on the same queue may have met the time
-		c.If = []Object{{Kind: ObjectScheduleTime, Name: s.id, Value: s.at}}
-	}
-	if err := b.applySchedule(ctx, k, c); err != nil {
+// storeSchedule makes s durable, which was changed as a whole, then the truth, and
+// wakes whoever publishes.
+func (b *Broker) storeSchedule(ctx context.Context, k Keeper, s *schedule, have current[*schedule], now time.Time) (Schedule, error) {
+	o := Object{Kind: ObjectSchedule, Name: s.id, Value: encodeJSON(s.stored)}
+	if err := b.applySchedule(ctx, k, s, Change{Objects: []Object{o}, If: have.was, Now: now}); err != nil {
 		return Schedule{}, err
 	}
-	s.at = at
-	b.schedules.remember(s.id, s)
-	if whole && b.scheduler != nil {
+	b.schedules.remember(s.id, s, have.reads)
+	if b.scheduler != nil {
 		b.scheduler.hint()
 	}
 	return s.shown()
 }
 
-func (b *Broker) applySchedule(ctx context.Context, k Keeper, c Change) error {
+// storeTime makes durable that s has met a time, with the messages of it, unless
+// another process on the same queue has met it, or changed the schedule.
+func (b *Broker) storeTime(ctx context.Context, k Keeper, s *schedule, reads int, now time.Time, msgs ...Message) error {
+	c := Change{If: []Object{{Kind: ObjectScheduleTime, Name: s.id, Value: s.at}}, Messages: msgs, Now: now}
+	if err := b.applySchedule(ctx, k, s, c); err != nil {
+		return err
+	}
+	b.schedules.remember(s.id, s, reads)
+	return nil
+}
+
+// applySchedule makes a change with the time of s.
+func (b *Broker) applySchedule(ctx context.Context, k Keeper, s *schedule, c Change) error {
+	at := encodeJSON(storedTime{Next: unixMilli(s.next), Of: s.stored.Updated, Last: unixMilli(s.last), Reason: s.reason})
+	c.Objects = append(c.Objects, Object{Kind: ObjectScheduleTime, Name: s.id, Value: at})
 	var done func([]Receipt, error)
 	if len(c.Messages) > 0 {
 		done = b.observePublish(ctx, c.Messages)
 	}
 	receipts, err := k.Apply(ctx, c)
 	b.observePublished(done, receipts, err)
+	if err == nil {
+		s.at = at
+	}
 	return err
 }
 
 func (b *Broker) fillSchedules(ctx context.Context, k Keeper) error {
 	times := map[string]Object{}
-	return b.schedules.fill(func() ([]Object, error) {
-		list, err := k.Objects(ctx, ObjectScheduleTime)
-		if err != nil {
-			return nil, err
+	return b.schedules.fill(b.revision(ObjectSchedule), func() (list []Object, err error) {
+		list, times, err = b.readSchedules(ctx, k)
+		return list, err
+	}, func(o Object) (*schedule, error) {
+		s, err := decodeSchedule(o, times[o.Name].Value)
+		if err == nil {
+			s.keep(b.schedules.known(o.Name).value)
 		}
-		for _, o := range list {
+		return s, err
+	})
+}
+
+// readSchedules returns the schedules and their times. What another process makes in
+// between has no time yet, so then they are read again.
+func (b *Broker) readSchedules(ctx context.Context, k Keeper) (list []Object, times map[string]Object, err error) {
+	for range mostTries {
+		times = map[string]Object{}
+		all, err := k.Objects(ctx, ObjectScheduleTime)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, o := range all {
 			times[o.Name] = o
 		}
-		return k.Objects(ctx, ObjectSchedule)
-	}, func(o Object) (*schedule, error) {
-		return decodeSchedule(o, times[o.Name].Value)
-	})
+		if list, err = k.Objects(ctx, ObjectSchedule); err != nil {
+			return nil, nil, err
+		}
+		if b.shared == nil || !slices.ContainsFunc(list, func(o Object) bool { return times[o.Name].Value == nil }) {
+			break
+		}
+	}
+	return list, times, nil
+}
+
+// keep takes over what only this process knows of a schedule, if it is the same.
+func (s *schedule) keep(old *schedule) {
+	if old != nil && old.stored.Updated == s.stored.Updated && bytes.Equal(old.at, s.at) {
+		s.limited, s.owed = old.limited, old.owed
+	}
+}
+
+// currentSchedule returns a schedule as it is now.
+func (b *Broker) currentSchedule(ctx context.Context, id string) (c current[*schedule], err error) {
+	c = b.schedules.known(id)
+	if b.shared == nil {
+		return c, nil
+	}
+	for _, kind := range []ObjectKind{ObjectScheduleTime, ObjectSchedule} {
+		o, err := b.shared.Object(ctx, kind, id)
+		if err != nil {
+			return c, err
+		}
+		c.was = append(c.was, o)
+	}
+	at, o, old := c.was[0], c.was[1], c.value
+	c.value, c.found, c.fault = nil, o.Value != nil, nil
+	if !c.found {
+		return c, nil
+	}
+	if c.value, err = decodeSchedule(o, at.Value); err != nil {
+		c.fault = faultOf(id, err)
+		return c, nil
+	}
+	c.value.keep(old)
+	return c, nil
+}
+
+// readAgain has a schedule known as it is now: another process has met its time, or
+// changed it.
+func (b *Broker) readAgain(ctx context.Context, id string) error {
+	if b.shared == nil {
+		b.schedules.outdate()
+		return nil
+	}
+	c, err := b.currentSchedule(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case c.fault != nil:
+		b.schedules.outdate()
+	case !c.found:
+		b.schedules.forget(id, c.reads)
+	default:
+		b.schedules.remember(id, c.value, c.reads)
+	}
+	return nil
 }
 
 // decodeSchedule is the way back. A schedule whose zone this machine does not

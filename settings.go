@@ -44,6 +44,10 @@ const mostTries = 10
 
 // objectValue returns the value of one object, nil if there is none.
 func objectValue(ctx context.Context, k Keeper, kind ObjectKind, name string) ([]byte, error) {
+	if s, ok := k.(SharedKeeper); ok {
+		o, err := s.Object(ctx, kind, name)
+		return o.Value, err
+	}
 	list, err := k.Objects(ctx, kind)
 	for _, o := range list {
 		if o.Name == name {

@@ -136,11 +136,16 @@ func (b *Broker) Topic(ctx context.Context, name string) (Topic, error) {
 		return Topic{}, err
 	}
 	defer b.end()
-	t, err := b.findTopic(name)
-	if err != nil {
+	t, err := b.currentTopic(ctx, name)
+	switch {
+	case err != nil:
 		return Topic{}, err
+	case t.fault != nil:
+		return Topic{}, t.fault
+	case !t.found:
+		return Topic{}, noTopic(name)
 	}
-	return t.clone(), nil
+	return t.value.clone(), nil
 }
 
 // Topics returns all topics in the order of their names; those that are damaged
@@ -212,8 +217,11 @@ func (tx *Tx) PublishTopic(topic string, m Message) ([]TopicReceipt, error) {
 	if !ok {
 		return nil, ErrUnsupported
 	}
-	if err := tx.b.fillTopics(tx.ctx, k); err != nil {
-		return nil, err
+	// Not again: Update has done that, and others wait for this transaction.
+	if tx.b.topics.timesRead() == 0 {
+		if err := tx.b.fillTopics(tx.ctx, k); err != nil {
+			return nil, err
+		}
 	}
 	t, err := tx.b.findTopic(topic)
 	if err != nil {
@@ -340,7 +348,7 @@ func (b *Broker) beginTopics(ctx context.Context) (Keeper, error) {
 }
 
 func (b *Broker) fillTopics(ctx context.Context, k Keeper) error {
-	return b.topics.fill(func() ([]Object, error) { return k.Objects(ctx, ObjectTopic) }, decodeTopic)
+	return b.topics.fill(b.revision(ObjectTopic), func() ([]Object, error) { return k.Objects(ctx, ObjectTopic) }, decodeTopic)
 }
 
 func (b *Broker) findTopic(name string) (*Topic, error) {
@@ -351,10 +359,9 @@ func (b *Broker) findTopic(name string) (*Topic, error) {
 	return t, err
 }
 
-// changeTopic makes a change of a copy the truth.
-func (b *Broker) changeTopic(
-	ctx context.Context, name string, change func(t *Topic, found bool, fault error) error,
-) (Topic, error) {
+// changeTopic makes a change of a copy the truth. Where others change topics, too, it
+// is made of what they have left.
+func (b *Broker) changeTopic(ctx context.Context, name string, change topicChange) (t Topic, err error) {
 	k, err := b.beginTopics(ctx)
 	if err != nil {
 		return Topic{}, err
@@ -362,33 +369,67 @@ func (b *Broker) changeTopic(
 	defer b.end()
 	b.topics.turn.Lock()
 	defer b.topics.turn.Unlock()
+	err = b.untilUnchanged(ctx, func() error {
+		t, err = b.tryTopic(ctx, k, name, change)
+		return err
+	})
+	return t, err
+}
+
+// topicChange changes a topic that was found, or not, or cannot be used.
+type topicChange func(t *Topic, found bool, fault error) error
+
+func (b *Broker) tryTopic(ctx context.Context, k Keeper, name string, change topicChange) (Topic, error) {
 	now := milliseconds(b.clock.Now())
 	t := Topic{Name: name, CreatedAt: now}
-	old, found, fault := b.topics.find(name)
-	if found && fault == nil {
-		t = old.clone()
+	have, err := b.currentTopic(ctx, name)
+	if err != nil {
+		return Topic{}, err
 	}
-	if err := change(&t, found, fault); err != nil {
+	if have.found && have.fault == nil {
+		t = have.value.clone()
+	}
+	if err := change(&t, have.found, have.fault); err != nil {
 		return Topic{}, err
 	}
 	t.UpdatedAt = now
-	return t, b.storeTopic(ctx, k, &t, now)
+	return t, b.storeTopic(ctx, k, &t, have, now)
 }
 
-func (b *Broker) storeTopic(ctx context.Context, k Keeper, t *Topic, now time.Time) error {
+// currentTopic returns a topic as it is now.
+func (b *Broker) currentTopic(ctx context.Context, name string) (c current[*Topic], err error) {
+	c = b.topics.known(name)
+	if b.shared == nil {
+		return c, nil
+	}
+	o, err := b.shared.Object(ctx, ObjectTopic, name)
+	if err != nil {
+		return c, err
+	}
+	c.was = []Object{o}
+	c.value, c.found, c.fault = nil, o.Value != nil, nil
+	if c.found {
+		if c.value, err = decodeTopic(o); err != nil {
+			c.fault = faultOf(name, err)
+		}
+	}
+	return c, nil
+}
+
+func (b *Broker) storeTopic(ctx context.Context, k Keeper, t *Topic, have current[*Topic], now time.Time) error {
 	o := Object{Kind: ObjectTopic, Name: t.Name}
 	if len(t.Endpoints) > 0 {
 		o.Value = encodeTopic(t)
 	}
-	if _, err := k.Apply(ctx, Change{Objects: []Object{o}, Now: now}); err != nil {
+	if _, err := k.Apply(ctx, Change{Objects: []Object{o}, If: have.was, Now: now}); err != nil {
 		return err
 	}
 	if o.Value == nil {
-		b.topics.forget(t.Name)
+		b.topics.forget(t.Name, have.reads)
 		return nil
 	}
 	kept := t.clone()
-	b.topics.remember(t.Name, &kept)
+	b.topics.remember(t.Name, &kept, have.reads)
 	return nil
 }
 

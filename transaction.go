@@ -41,6 +41,9 @@ func (b *Broker) Update(ctx context.Context, fn func(tx *Tx) error) error {
 		return err
 	}
 	defer b.end()
+	if err := b.readTopicsBefore(ctx); err != nil {
+		return err
+	}
 	return u.Update(ctx, func(e EngineTx) error {
 		tx := &Tx{b: b, engine: e, now: b.clock.Now(), ctx: context.WithValue(ctx, txKey{b}, true)}
 		defer tx.close()
@@ -61,6 +64,9 @@ func (b *Broker) Within(ctx context.Context, e EngineTx, fn func(tx *Tx) error) 
 		return err
 	}
 	defer b.end()
+	if err := b.readTopicsBefore(ctx); err != nil {
+		return err
+	}
 	tx := &Tx{b: b, engine: e, now: b.clock.Now(), ctx: context.WithValue(ctx, txKey{b}, true)}
 	defer func() { tx.closed = true }()
 	return fn(tx)

@@ -44,6 +44,7 @@ type Reference struct {
 
 	operations []*operation // oldest first
 	objects    map[objectName][]byte
+	revisions  map[recall.ObjectKind]uint64
 	flows      map[string]*flowUse
 	reserved   map[string]reservation // by deduplication id
 	events     []recall.Event         // in the order in which they were logged
@@ -75,14 +76,15 @@ func (r *Reference) matches(e *entry, f recall.Filter, now time.Time) bool {
 // NewReference returns an empty reference engine.
 func NewReference() *Reference {
 	return &Reference{
-		byID:     map[recall.MessageID]*entry{},
-		objects:  map[objectName][]byte{},
-		flows:    map[string]*flowUse{},
-		reserved: map[string]reservation{},
-		token:    recall.LeaseToken{Epoch: rand.Uint64()},
-		changed:  make(chan struct{}),
-		claim:    make(chan struct{}, 1),
-		maintain: make(chan struct{}, 1),
+		byID:      map[recall.MessageID]*entry{},
+		objects:   map[objectName][]byte{},
+		revisions: map[recall.ObjectKind]uint64{},
+		flows:     map[string]*flowUse{},
+		reserved:  map[string]reservation{},
+		token:     recall.LeaseToken{Epoch: rand.Uint64()},
+		changed:   make(chan struct{}),
+		claim:     make(chan struct{}, 1),
+		maintain:  make(chan struct{}, 1),
 	}
 }
 
@@ -112,6 +114,7 @@ func (r *Reference) Reopen() *Reference {
 	for key, use := range r.flows {
 		n.flows[key] = &flowUse{start: use.start, used: use.used}
 	}
+	n.revisions = maps.Clone(r.revisions)
 	n.objects, n.reserved = maps.Clone(r.objects), maps.Clone(r.reserved)
 	n.events = r.events
 	n.seq, n.created, n.deaths, n.ops, n.opTime = r.seq, r.created, r.deaths, r.ops, r.opTime

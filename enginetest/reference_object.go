@@ -45,6 +45,7 @@ func (r *Reference) Apply(ctx context.Context, c recall.Change) ([]recall.Receip
 	}
 	for _, o := range c.Objects {
 		at := objectName{o.Kind, o.Name}
+		r.revisions[o.Kind]++
 		if o.Value == nil {
 			delete(r.objects, at)
 		} else {
@@ -54,6 +55,22 @@ func (r *Reference) Apply(ctx context.Context, c recall.Change) ([]recall.Receip
 	r.commits++
 	hint(r.claim)
 	return r.insert(c.Messages, c.Now), nil
+}
+
+// Object implements [recall.SharedKeeper]: several brokers may be on one reference.
+func (r *Reference) Object(ctx context.Context, kind recall.ObjectKind, name string) (recall.Object, error) {
+	if err := r.begin(ctx); err != nil {
+		return recall.Object{}, err
+	}
+	defer r.mu.Unlock()
+	return recall.Object{Kind: kind, Name: name, Value: bytes.Clone(r.objects[objectName{kind, name}])}, nil
+}
+
+// Revision implements [recall.SharedKeeper].
+func (r *Reference) Revision(kind recall.ObjectKind) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.revisions[kind]
 }
 
 // keepsQueue tells whether o would delete a queue that has messages. Those whose

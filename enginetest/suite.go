@@ -25,6 +25,9 @@ type Harness struct {
 	// Crash, if set, is Reopen of a crash that may come in the middle of calls,
 	// and does not wait until what was queued is durable.
 	Crash func(now time.Time) (recall.Engine, error)
+	// Another, if set, opens one more engine on what the one that was handed out last
+	// works on, as another process would. The suite closes it.
+	Another func() (recall.Engine, error)
 	// Stall, if set, keeps everything from becoming durable until Crash: calls
 	// that wait for that hang, all others go on.
 	Stall func()
@@ -70,6 +73,7 @@ func run(t *testing.T, open func(t *testing.T) Harness, begin func(*testing.T)) 
 		{"DeadLetter", deadTests},
 		{"DeadMatching", deadMatchingTests},
 		{"Object", objectTests},
+		{"Shared", sharedTests},
 		{"Queue", queueTests},
 		{"Flow", flowTests},
 		{"Priority", priorityTests},

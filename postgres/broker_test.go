@@ -18,7 +18,7 @@ const patience = 10 * time.Minute
 // newBroker is a broker of a process of its own, as far as the database can tell.
 func newBroker(t *testing.T, dsn, schema string) *recall.Broker {
 	t.Helper()
-	e, err := postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema, LeaseTime: time.Hour, PollInterval: 5 * time.Millisecond})
+	e, err := postgres.Open(t.Context(), dsn, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour, PollInterval: 5 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ func (e *Engine) Claim(ctx context.Context, req recall.ClaimRequest) (res recall
 	}
 	defer e.leave()
 	err = e.do(ctx, func(u *unit) error {
+		u.claims = true
 		c := &claim{u: u, now: toMS(req.Now), most: max(0, req.Max), wanted: slices.Clone(req.Handlers), epoch: e.epoch.Load(), next: never}
 		if !req.Only {
 			c.wanted = append(c.wanted, "")

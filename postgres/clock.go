@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// This file is where the package looks at a clock of its own, and only to wait. What
-// is due is decided by the time that a call is given, and how long a lease holds by
-// the clock of the database.
+// This file is where the package looks at a clock of its own, and only to wait, and to
+// count what has passed since the database said what time it is. What is due is decided
+// by the time that a call is given, and how long a lease holds by the clock of the
+// database.
 
 // firstPause is how long a transaction waits at most before it is made a second time.
 const firstPause = time.Millisecond
@@ -43,5 +44,21 @@ func stopwatch() func() time.Duration {
 	return func() time.Duration { return time.Since(start) }
 }
 
-// wallTime is for the records of what happens without a call that says the time.
-func wallTime() time.Time { return time.Now() }
+// localTime is what [serverClock] counts by. It has a monotonic reading.
+func localTime() time.Time { return time.Now() }
+
+func afterFunc(d time.Duration, f func()) (stop func() bool) { return time.AfterFunc(d, f).Stop }
+
+// wait returns when there is a hint, or d has passed. It reports whether ctx lets it go
+// on.
+func wait(ctx context.Context, d time.Duration, hinted <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+	case <-hinted:
+	}
+	return true
+}

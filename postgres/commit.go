@@ -34,7 +34,14 @@ func (u *unit) commit() error {
 	if _, err := u.exec(`INSERT INTO @calls (shard, call, at_us) VALUES ($1, $2, `+clockUS+`)`, call); err != nil {
 		return err
 	}
-	err := u.tx.Commit(u.ctx)
+	err := commitWatched(u.ctx, u.tx)
+	var unknown *recall.UnknownError
+	if errors.As(err, &unknown) {
+		if u.claims { // what it gives out was promised to nobody
+			return nil
+		}
+		return err
+	}
 	var refused *pgconn.PgError
 	if err == nil || errors.As(err, &refused) && refused.Code[:2] != "08" && refused.Code[:2] != "57" || errors.Is(err, pgx.ErrTxCommitRollback) {
 		return err
@@ -48,17 +55,42 @@ func (e *Engine) outcome(ctx context.Context, call [16]byte, cause error) error 
 	defer cancel()
 	for try := 0; ; try++ {
 		tag, err := e.pool.Exec(ctx, e.sql(`INSERT INTO @calls (shard, call, at_us) VALUES ($1, $2, `+clockUS+`) ON CONFLICT DO NOTHING`), e.shard, call)
+		there := err == nil && tag.RowsAffected() == 0
+		if there {
+			err = e.settle(ctx, call)
+		}
+		var unknown *recall.UnknownError
 		switch {
-		case err == nil && tag.RowsAffected() == 0:
-			return nil
+		case there && (err == nil || errors.As(err, &unknown)):
+			return err
 		case err == nil:
 			return fmt.Errorf("postgres: the transaction was not committed: %w", &pgconn.PgError{
 				Severity: "ERROR", Code: codeNotCommitted, Message: cause.Error(),
 			})
 		case e.isClosed() || pause(ctx, try) != nil:
-			return fmt.Errorf("%w: the connection was lost during a commit: %w", recall.ErrFailed, cause)
+			return &recall.UnknownError{Err: fmt.Errorf("the connection was lost during a commit: %w", cause)}
 		}
 	}
+}
+
+// settle returns when a commit that is visible is durable, too: where there is a
+// synchronous standby, its wait for that may have been cut short together with the
+// connection. What is committed after it waits for the standby to have both.
+func (e *Engine) settle(ctx context.Context, call [16]byte) error {
+	conn, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(ctx) }() // it is over, or what went wrong is known
+	if _, err := tx.Exec(ctx, e.sql(`UPDATE @calls SET at_us = `+clockUS+` WHERE shard = $1 AND call = $2`), e.shard, call); err != nil {
+		return err
+	}
+	return commitWatched(ctx, tx)
 }
 
 // dropCalls removes keys that nobody asks for any more.

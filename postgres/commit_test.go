@@ -15,7 +15,7 @@ func cutEngine(t *testing.T) (*postgres.Engine, *pgtest.Proxy) {
 	t.Helper()
 	dsn, schema := pgtest.Schema(t)
 	proxy, through := pgtest.NewProxy(t, dsn)
-	e, err := postgres.Open(t.Context(), through, &postgres.Options{Schema: schema, LeaseTime: time.Hour})
+	e, err := postgres.Open(t.Context(), through, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,6 +45,7 @@ func (e *Engine) connect(ctx context.Context, dsn string, o *Options) error {
 		}
 		e.schema = pgx.Identifier{schema}.Sanitize()
 	}
+	Configure(config)
 	if e.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return fmt.Errorf("postgres: %w", err)
 	}

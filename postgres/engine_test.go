@@ -19,7 +19,7 @@ func TestEngine(t *testing.T) { enginetest.RunParallel(t, harness) }
 func harness(t *testing.T) enginetest.Harness {
 	dsn, schema := pgtest.Schema(t)
 	open := func() (*postgres.Engine, error) {
-		return postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema, LeaseTime: time.Hour, PollInterval: 20 * time.Millisecond, ChunkSize: 100})
+		return postgres.Open(t.Context(), dsn, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour, PollInterval: 20 * time.Millisecond, ChunkSize: 100})
 	}
 	e, err := open()
 	if err != nil {
@@ -40,5 +40,6 @@ func harness(t *testing.T) enginetest.Harness {
 			e, err = open()
 			return e, err
 		},
+		Another: func() (recall.Engine, error) { return open() },
 	}
 }

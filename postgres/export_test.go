@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/recallmq/recall"
 )
@@ -29,4 +30,10 @@ func Crash(ctx context.Context, e *Engine) error {
 func Renew(ctx context.Context, e *Engine) error {
 	e.renew(ctx)
 	return ctx.Err()
+}
+
+// WithLocal has an engine count the time by another clock than that of package time.
+func WithLocal(o Options, local func() time.Time) *Options {
+	o.local = local
+	return &o
 }

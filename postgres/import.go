@@ -74,6 +74,7 @@ func (i *importing) newest() time.Time {
 
 // objects queues those that are not there.
 func (i *importing) objects() error {
+	var put []recall.Object
 	for k := range i.batch.Objects {
 		o := &i.batch.Objects[k]
 		there, err := i.u.get(`SELECT FROM @objects WHERE shard = $1 AND kind = $2 AND name = $3`, []any{o.Kind, o.Name})
@@ -86,9 +87,10 @@ func (i *importing) objects() error {
 		if err := i.u.put(i.out, o); err != nil {
 			return err
 		}
-		i.stored.Objects++
+		put = append(put, *o)
 	}
-	return nil
+	i.stored.Objects = len(put)
+	return i.u.countChanges(put)
 }
 
 // messages queues those that are not there, with numbers from one on.

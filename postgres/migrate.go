@@ -88,7 +88,7 @@ func (e *Engine) prepare(ctx context.Context, pool *pgxpool.Pool, shards int) er
 // addCounters makes the counters that are not there.
 func (e *Engine) addCounters(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Exec(ctx, e.sql(`INSERT INTO @counters (shard, name) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING`),
-		e.shard, []string{counterMessage, counterDead, counterEvent})
+		e.shard, []string{counterMessage, counterDead, counterEvent, counterTopics, counterSchedules})
 	return err
 }
 

@@ -18,7 +18,7 @@ func TestOpenAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 10 {
 			wg.Go(func() {
-				e, err := postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema})
+				e, err := postgres.Open(t.Context(), dsn, &postgres.Options{AllowUnsafe: true, Schema: schema})
 				if err != nil {
 					t.Error(err)
 					return
@@ -33,7 +33,7 @@ func TestOpenAtOnce(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	e, err := postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema})
+	e, err := postgres.Open(t.Context(), dsn, &postgres.Options{AllowUnsafe: true, Schema: schema})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestOpenRefuses(t *testing.T) {
 	dsn, schema := pgtest.Schema(t)
 	pool := newPool(t, dsn)
 	open := func() error {
-		e, err := postgres.Open(t.Context(), pool, &postgres.Options{Schema: schema})
+		e, err := postgres.Open(t.Context(), pool, &postgres.Options{AllowUnsafe: true, Schema: schema})
 		if err == nil {
 			err = e.Close()
 		}

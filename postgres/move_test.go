@@ -168,7 +168,7 @@ func TestMove(t *testing.T) {
 	from, back := movingFile(t), movingFile(t)
 	fillForMove(t, from, n)
 	dsn, schema := pgtest.Schema(t)
-	mid, err := postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema})
+	mid, err := postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema, AllowUnsafe: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,6 +55,9 @@ func (u *unit) apply(c *recall.Change) ([]recall.Receipt, error) {
 		}
 	}
 	u.claim = true
+	if err := u.countChanges(c.Objects); err != nil {
+		return nil, err
+	}
 	if err := b.send(); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"sync"
@@ -23,6 +24,8 @@ type Engine struct {
 	opts   Options
 	schema string
 	shard  int16
+	log    *slog.Logger
+	clock  *serverClock
 
 	calls  sync.WaitGroup
 	mu     sync.Mutex // of closed, wake, opTime
@@ -37,6 +40,12 @@ type Engine struct {
 	number atomic.Uint64 // of the newest lease
 	counts counts
 	sizes  sizes
+	first  uint64 // the first epoch, the name of this engine where others hear of it
+
+	revisions *revisions
+	asked     chan struct{} // a hint: another process has changed an object
+	told      chan struct{} // a hint: there is something to tell other processes
+	objects   atomic.Bool   // objects have changed since they were told
 
 	claim, maintain chan struct{}
 }
@@ -55,7 +64,9 @@ const (
 //
 // Errors: [recall.ErrInvalid] for options, another number of shards than the queue
 // was made with, or a DSN that cannot be read; [recall.ErrVersion] if a newer version
-// made the schema; those of the connection. None of them has a password in it.
+// made the schema; a *[ServerError] for a server that cannot keep a queue, because it is
+// too old, a standby, or would lose what it has acknowledged; those of the connection.
+// None of them has a password in it.
 func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (*Engine, error) {
 	opts, err := o.resolve()
 	if err != nil {
@@ -63,6 +74,8 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	}
 	e := &Engine{
 		opts: opts, schema: pgx.Identifier{opts.Schema}.Sanitize(),
+		log: opts.Logger, clock: newServerClock(opts.local), revisions: newRevisions(),
+		asked: make(chan struct{}, 1), told: make(chan struct{}, 1),
 		wake: make(chan struct{}), claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1),
 	}
 	switch target := any(target).(type) {
@@ -82,13 +95,20 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 
 // begins makes the schema, and registers this engine as an owner of leases.
 func (e *Engine) begins(ctx context.Context) error {
+	if err := e.check(ctx); err != nil {
+		return err
+	}
 	if err := e.migrate(ctx, e.pool, e.opts.Shards); err != nil {
 		return err
 	}
 	if err := e.register(ctx); err != nil {
 		return err
 	}
+	e.first = e.epoch.Load()
 	if err := e.readLatest(ctx); err != nil {
+		return err
+	}
+	if err := e.poll(ctx); err != nil {
 		return err
 	}
 	if err := e.reap(ctx); err != nil {
@@ -98,7 +118,14 @@ func (e *Engine) begins(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	e.loops.Go(func() { every(loops, e.opts.LeaseTime/3, e.renew) })
-	e.loops.Go(func() { every(loops, e.opts.PollInterval, func(context.Context) { hint(e.claim) }) })
+	e.loops.Go(func() { e.pollAgain(loops) })
+	if e.opts.Listen {
+		e.loops.Go(func() { e.listen(loops) })
+		e.loops.Go(func() { e.notify(loops) })
+	}
+	if e.opts.LongTransaction > 0 {
+		e.loops.Go(func() { e.watchForeign(loops) })
+	}
 	hint(e.claim)
 	hint(e.maintain)
 	return nil

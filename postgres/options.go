@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"time"
 
@@ -21,9 +22,25 @@ type Options struct {
 	// LeaseTime is how long messages of a process that is gone stay in flight; 20
 	// seconds by default, at least 1. A process renews three times in it.
 	LeaseTime time.Duration
-	// PollInterval is how often a process asks for what others have published; 250
-	// milliseconds by default.
+	// PollInterval is how often a process asks for what others have published, and
+	// whether they have changed topics or schedules; 250 milliseconds by default.
 	PollInterval time.Duration
+	// Listen has processes tell each other with NOTIFY that there is something to claim,
+	// so that nobody has to wait for the next poll. It takes one more connection, on which
+	// this process listens, and a small transaction after what it publishes, at most one
+	// every 5 milliseconds. Both who publishes and who delivers need it. It is a hint:
+	// what is lost is found by polling. Off by default, as PgBouncer in transaction mode
+	// does not pass notifications on.
+	Listen bool
+	// AllowUnsafe lets a queue be opened on a server that may lose what it has
+	// acknowledged, as fsync or synchronous_commit is off. For tests.
+	AllowUnsafe bool
+	// LongTransaction is how long a transaction of anybody may be open in the database
+	// before there is a warning, at most one a minute; a minute by default. Negative: there
+	// is none.
+	LongTransaction time.Duration
+	// Logger receives what people should know; slog.Default() by default.
+	Logger *slog.Logger
 	// ChunkSize is how many messages a bulk call takes in one transaction; 1,000 by
 	// default.
 	ChunkSize int
@@ -37,6 +54,8 @@ type Options struct {
 	AuditRetention      time.Duration
 	EventRetention      time.Duration
 	MaxEvents           int
+
+	local func() time.Time // that of package time, but in tests
 }
 
 // The defaults of Options.
@@ -46,6 +65,8 @@ const (
 	DefaultPollInterval = 250 * time.Millisecond
 	DefaultChunkSize    = 1000
 	DefaultMaxGuarded   = 100_000
+
+	DefaultLongTransaction = time.Minute
 )
 
 var schemaName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,39}$`)
@@ -66,6 +87,11 @@ func (o *Options) resolve() (Options, error) {
 	r.AuditRetention = cmp.Or(r.AuditRetention, recall.DefaultAuditRetention)
 	r.EventRetention = cmp.Or(r.EventRetention, recall.DefaultEventRetention)
 	r.MaxEvents = cmp.Or(r.MaxEvents, recall.DefaultMaxEvents)
+	r.LongTransaction = cmp.Or(r.LongTransaction, DefaultLongTransaction)
+	r.Logger = cmp.Or(r.Logger, slog.Default())
+	if r.local == nil {
+		r.local = localTime
+	}
 	return r, r.check()
 }
 

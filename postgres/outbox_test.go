@@ -26,7 +26,7 @@ func newPool(t *testing.T, dsn string) *pgxpool.Pool {
 func TestOutbox(t *testing.T) {
 	dsn, schema := pgtest.Schema(t)
 	pool, ctx := newPool(t, dsn), t.Context()
-	e, err := postgres.Open(ctx, pool, &postgres.Options{Schema: schema})
+	e, err := postgres.Open(ctx, pool, &postgres.Options{AllowUnsafe: true, Schema: schema})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ type deed struct {
 // work publishes, delivers and cancels until it is killed.
 func work(ctx context.Context, dsn, schema string) error {
 	e, err := postgres.Open(ctx, dsn, &postgres.Options{
-		Schema: schema, LeaseTime: workerLease, PollInterval: 10 * time.Millisecond, ChunkSize: 7,
+		AllowUnsafe: true, Schema: schema, LeaseTime: workerLease, PollInterval: 10 * time.Millisecond, ChunkSize: 7,
 	})
 	if err != nil {
 		return err
@@ -239,7 +239,7 @@ func TestProcesses(t *testing.T) {
 
 func (h *history) audit(t *testing.T, dsn, schema string) {
 	t.Helper()
-	e, err := postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema, LeaseTime: workerLease})
+	e, err := postgres.Open(t.Context(), dsn, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: workerLease})
 	if err != nil {
 		t.Fatal(err)
 	}

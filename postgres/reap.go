@@ -93,7 +93,7 @@ func (u *unit) takeBack(cond string, o recall.Outcome, arg any) (n int, err erro
 	b, r := u.batch(), newRooms()
 	for _, n := range ends {
 		n.out = b
-		n.f = recall.Finish{Outcome: o, Now: wallTime(), Failure: recall.FailureCrash, Reason: "the process ended during the attempt"}
+		n.f = recall.Finish{Outcome: o, Now: u.e.clock.Now(), Failure: recall.FailureCrash, Reason: "the process ended during the attempt"}
 		if err := n.takeBack(); err != nil {
 			return 0, err
 		}

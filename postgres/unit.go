@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/recallmq/recall"
 )
 
 // unit is one transaction, and what is to be told when it is committed.
@@ -17,7 +19,9 @@ type unit struct {
 	// claim, maintain and wake: there is something to claim, background work, and the
 	// end of a lease.
 	claim, maintain, wake bool
-	idle                  bool // it has changed nothing that anybody asks for
+	claims                bool                        // it gives out what was promised to nobody
+	idle                  bool                        // it has changed nothing that anybody asks for
+	changed               map[recall.ObjectKind]int64 // by which number objects of a kind were changed
 }
 
 // do runs f in a transaction, again from the start when it failed for a reason that
@@ -42,7 +46,7 @@ func (e *Engine) do(ctx context.Context, f func(u *unit) error) error {
 
 // run makes one try.
 func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
-	if u.tx, err = conn.Begin(u.ctx); err != nil {
+	if u.tx, err = conn.BeginTx(u.ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}); err != nil {
 		return err
 	}
 	defer func() { _ = u.tx.Rollback(u.ctx) }() // it is over, or what went wrong is known
@@ -55,8 +59,15 @@ func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
 // tell counts and wakes after the commit.
 func (u *unit) tell() {
 	u.e.counts.add(u.ends)
+	for kind, n := range u.changed {
+		u.e.revisions.made(kind, n)
+	}
+	if len(u.changed) > 0 {
+		u.e.objects.Store(true)
+	}
 	if u.claim {
 		hint(u.e.claim)
+		hint(u.e.told)
 	}
 	if u.maintain {
 		hint(u.e.maintain)

@@ -33,7 +33,7 @@ func awaitBlocked(t *testing.T, pool *pgxpool.Pool, tx pgx.Tx) {
 func TestWalkMeetsClaim(t *testing.T) {
 	dsn, schema := pgtest.Schema(t)
 	pool, ctx := newPool(t, dsn), t.Context()
-	e, err := postgres.Open(ctx, dsn, &postgres.Options{Schema: schema, LeaseTime: time.Hour, ChunkSize: 2})
+	e, err := postgres.Open(ctx, dsn, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour, ChunkSize: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestWalkMeetsClaim(t *testing.T) {
 func TestGuardIsOneTransaction(t *testing.T) {
 	dsn, schema := pgtest.Schema(t)
 	ctx := t.Context()
-	e, err := postgres.Open(ctx, dsn, &postgres.Options{Schema: schema, LeaseTime: time.Hour, ChunkSize: 1, MaxGuarded: 3})
+	e, err := postgres.Open(ctx, dsn, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour, ChunkSize: 1, MaxGuarded: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestTwoOwners(t *testing.T) {
 	dsn, schema := pgtest.Schema(t)
 	ctx := t.Context()
 	open := func() *postgres.Engine {
-		e, err := postgres.Open(ctx, dsn, &postgres.Options{Schema: schema, LeaseTime: time.Hour})
+		e, err := postgres.Open(ctx, dsn, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}

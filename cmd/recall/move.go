@@ -34,6 +34,7 @@ func (m *move) addFlags(cmd *cobra.Command) {
 
 // open opens the queue without a broker: nothing is delivered, and nothing dropped.
 func (m *move) open(ctx context.Context, c *console, mayMake bool) (recall.Engine, error) {
+	log := slog.New(slog.NewTextHandler(c.notes, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	var err error
 	if m.dsn, err = m.address(); err != nil {
 		return nil, err
@@ -46,7 +47,7 @@ func (m *move) open(ctx context.Context, c *console, mayMake bool) (recall.Engin
 		if err != nil {
 			return nil, err
 		}
-		e, err := postgres.Open(ctx, m.dsn, nil)
+		e, err := postgres.Open(ctx, m.dsn, &postgres.Options{AllowUnsafe: m.unsafe, Logger: log})
 		if err != nil {
 			return nil, fmt.Errorf("open %s: %w", name, err)
 		}
@@ -60,7 +61,6 @@ func (m *move) open(ctx context.Context, c *console, mayMake bool) (recall.Engin
 			return nil, err
 		}
 	}
-	log := slog.New(slog.NewTextHandler(c.notes, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	return recall.OpenEngine(m.db, fileOptions(log))
 }
 

@@ -68,7 +68,7 @@ func TestKilledImport(t *testing.T) {
 	dumped := largeQueue(t, dir, n)
 	for name, target := range map[string][]string{
 		"a file":     {"--db", filepath.Join(dir, "to.db")},
-		"PostgreSQL": {"--engine", engineAddress(t)},
+		"PostgreSQL": {"--engine", engineAddress(t), "--engine-unsafe"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kills := 0

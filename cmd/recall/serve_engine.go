@@ -17,12 +17,14 @@ import (
 // shown nowhere.
 type engineFlags struct {
 	dsn, file string
+	unsafe    bool
 	lease     time.Duration // of serve only; 0: the default
 }
 
 func (e *engineFlags) addFlags(cmd *cobra.Command, what string) {
 	cmd.Flags().StringVar(&e.dsn, "engine", "", what)
 	cmd.Flags().StringVar(&e.file, "engine-file", "", "file with the address for --engine, which others on the machine cannot read off the command line")
+	cmd.Flags().BoolVar(&e.unsafe, "engine-unsafe", false, "take a database that may lose what it has acknowledged (fsync or synchronous_commit is off), for tests")
 	exclusive(cmd, "engine", "engine-file")
 	exclusive(cmd, "db", "engine")
 	exclusive(cmd, "db", "engine-file")
@@ -80,7 +82,7 @@ func (u *user) newBroker(o *recall.Options) (*recall.Broker, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), engineOpens)
 	defer cancel()
-	e, err := postgres.Open(ctx, u.engine, &postgres.Options{LeaseTime: u.lease})
+	e, err := postgres.Open(ctx, u.engine, &postgres.Options{LeaseTime: u.lease, AllowUnsafe: u.unsafe, Logger: o.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", u.file, err)
 	}

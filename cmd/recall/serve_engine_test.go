@@ -41,7 +41,7 @@ func engineAddress(t *testing.T) string {
 // startOn runs recall serve on a database, until the test ends.
 func startOn(t *testing.T, address string, args ...string) (p *program, url string) {
 	t.Helper()
-	args = append([]string{"serve", "--token", "secret", "--listen", "127.0.0.1:0", "--allow-private", "--engine-lease", "1s"}, args...)
+	args = append([]string{"serve", "--token", "secret", "--listen", "127.0.0.1:0", "--allow-private", "--engine-lease", "1s", "--engine-unsafe"}, args...)
 	p, err := startProgram(t.TempDir(), append(os.Environ(), "RECALL_ENGINE="+address), args...)
 	if err != nil {
 		t.Fatal(err)

@@ -46,7 +46,7 @@ func (s *serve) chooseUsers() error {
 	}
 	for _, c := range configs {
 		s.users = append(s.users, &user{
-			name: c.Name, file: c.file, engine: c.Engine, lease: s.engine.lease, tokens: c.Tokens, readOnly: c.ReadOnlyTokens,
+			name: c.Name, file: c.file, engine: c.Engine, lease: s.engine.lease, unsafe: s.engine.unsafe, tokens: c.Tokens, readOnly: c.ReadOnlyTokens,
 			keys: qstash.NewKeys(c.CurrentSigningKey, c.NextSigningKey),
 		})
 		if c.CurrentSigningKey == "" {

@@ -18,6 +18,7 @@ type user struct {
 	file             string                      // with an engine, what that is called
 	engine           string                      // address of a queue in PostgreSQL; it may have a password in it
 	lease            time.Duration               // of the engine
+	unsafe           bool                        // it may lose what it has acknowledged
 	ping             func(context.Context) error // nil: it is a file
 	tokens, readOnly []string
 	keys             *qstash.Keys
