@@ -195,7 +195,7 @@ func TestMove(t *testing.T) {
 		}
 	}
 	for name, e := range map[string]recall.Engine{"PostgreSQL": mid, "the other file": back} {
-			got, err := e.Explain(t.Context(), recall.Filter{Labels: []string{"even"}}, moving)
+		got, err := e.Explain(t.Context(), recall.Filter{Labels: []string{"even"}}, moving)
 		if err != nil || got.Scan == 0 {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}

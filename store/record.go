@@ -74,7 +74,7 @@ func AppendRecord(dst []byte, r *Record) []byte {
 	dst = append(dst, recordCodec)
 	dst = append(dst, make([]byte, 16)...)
 	if r.Foreign {
-		dst = appendTagBytes(dst, tagCreated, make([]byte, 8))
+		dst = appendTagBytes(dst, tagCreated, binary.BigEndian.AppendUint64(nil, uint64(r.Created)))
 	}
 	dst = appendTagInt(dst, tagWall, r.Wall)
 	dst = appendTagInt(dst, tagDue, r.Due)
