@@ -182,10 +182,21 @@ func TestMove(t *testing.T) {
 		wantSameDump(t, dumpOf(t, back), want)
 	}
 	for _, f := range []recall.Filter{
-		{Queues: []string{"q3", "q30"}}, {URLs: []string{moved(5).URL}}, {Hosts: []string{"host1.test"}}, {Labels: []string{"l4"}},
-		{Topics: []string{"t"}}, {CallerIPs: []string{"10.0.0.0/8"}}, {FlowKeys: []string{"k5"}}, {MinAttempts: 1}, {Paths: []string{"/p3"}},
-		{States: []recall.State{recall.StateHeld}}, {States: []recall.State{recall.StateRetrying}}, {States: []recall.State{recall.StateQueueBlocked}},
-		{DueAfter: moving}, {From: moving, To: moving}, {Schedules: []string{"s"}},
+		{Queues: []string{"q3", "q30"}},
+		{URLs: []string{moved(5).URL}},
+		{Hosts: []string{"host1.test"}},
+		{Labels: []string{"l4"}},
+		{Topics: []string{"t"}},
+		{CallerIPs: []string{"10.0.0.0/8"}},
+		{FlowKeys: []string{"k5"}},
+		{MinAttempts: 1},
+		{Paths: []string{"/p3"}},
+		{States: []recall.State{recall.StateHeld}},
+		{States: []recall.State{recall.StateRetrying}},
+		{States: []recall.State{recall.StateQueueBlocked}},
+		{DueAfter: moving},
+		{From: moving, To: moving},
+		{Schedules: []string{"s"}},
 	} {
 		want := listed(t, from, f)
 		for name, e := range map[string]recall.Engine{"PostgreSQL": mid, "the other file": back} {

@@ -182,9 +182,20 @@ func TestCommandsOnEngine(t *testing.T) {
 	run(0, "topics", "add", "orders", "https://example.com/a")
 	run(0, "schedules", "set", "daily", "--cron", "0 9 * * *", "https://example.com/daily")
 	for _, test := range []struct{ command, want string }{
-		{"count --label x", "3 pending"}, {"ls --label x", "example.com"}, {"stats", "3"}, {"top --once", "mail"},
-		{"explain --label x", "label"}, {"queues", "mail"}, {"topics", "orders"}, {"schedules", "daily"}, {"dlq", ""}, {"flow", ""},
-		{"events", "created"}, {"hold --label x --yes", "3"}, {"release --label x --yes", "3"}, {"cancellations", "hold"},
+		{"count --label x", "3 pending"},
+		{"ls --label x", "example.com"},
+		{"stats", "3"},
+		{"top --once", "mail"},
+		{"explain --label x", "label"},
+		{"queues", "mail"},
+		{"topics", "orders"},
+		{"schedules", "daily"},
+		{"dlq", ""},
+		{"flow", ""},
+		{"events", "created"},
+		{"hold --label x --yes", "3"},
+		{"release --label x --yes", "3"},
+		{"cancellations", "hold"},
 	} {
 		if out := run(0, strings.Fields(test.command)...); !strings.Contains(out, test.want) {
 			t.Errorf("recall %s: got %q, want %q in it", test.command, out, test.want)
