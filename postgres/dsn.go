@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -28,29 +27,42 @@ func parseDSN(dsn string) (config *pgxpool.Config, schema string, err error) {
 	return config, schema, nil
 }
 
-// connect opens a pool for a DSN. A schema that the options name has to be that of the
-// DSN, if it names one, too.
-func (e *Engine) connect(ctx context.Context, dsn string, o *Options) error {
-	config, schema, err := parseDSN(dsn)
-	if err != nil {
+// takeSchema has options name the schema of a DSN, if that names one. Options that the
+// caller gave have to name the same, or none.
+func (o *Options) takeSchema(dsn string, given *Options) error {
+	_, schema, err := parseDSN(dsn)
+	if err != nil || schema == "" {
 		return err
 	}
-	if schema != "" {
-		if o != nil && o.Schema != "" && o.Schema != schema {
-			return invalid("Options.Schema", "it is %q, and the DSN says %q", o.Schema, schema)
-		}
-		e.opts.Schema = schema
-		if err := e.opts.check(); err != nil {
-			return err
-		}
-		e.schema = pgx.Identifier{schema}.Sanitize()
+	if given != nil && given.Schema != "" && given.Schema != schema {
+		return invalid("Options.Schema", "it is %q, and the DSN says %q", given.Schema, schema)
+	}
+	o.Schema = schema
+	return o.check()
+}
+
+// sameSchema refuses a DSN that names another schema than the options: the shards of a
+// queue have one name for theirs.
+func (o *Options) sameSchema(dsn string) error {
+	_, schema, err := parseDSN(dsn)
+	if err == nil && schema != "" && schema != o.Schema {
+		err = invalid("Options.Schema", "it is %q, and a DSN says %q", o.Schema, schema)
+	}
+	return err
+}
+
+// newPool makes a pool for the address of a database.
+func newPool(ctx context.Context, dsn string) (*pgxpool.Pool, error) {
+	config, _, err := parseDSN(dsn)
+	if err != nil {
+		return nil, err
 	}
 	Configure(config)
-	if e.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
-		return fmt.Errorf("postgres: %w", err)
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	e.own = true
-	return nil
+	return pool, nil
 }
 
 // Ping asks the database for a sign of life. Errors: those of the connection,

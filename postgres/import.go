@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -43,17 +45,14 @@ type importing struct {
 }
 
 func (i *importing) all() error {
-	last, _, err := i.u.lockPublishing(len(i.batch.Messages), i.newest())
-	if err != nil {
+	var last, ms int64
+	n := len(i.batch.Messages)
+	if _, err := i.u.get(takeNumbers, i.u.numbersFor(n, i.newest(), i.batch.Now), &last, &ms); err != nil {
 		return err
 	}
+	i.u.e.numbers.sawMessage(last, ms)
 	i.u.claim = true
-	for _, step := range []func() error{
-		i.objects,
-		func() error { return i.messages(last - uint64(len(i.batch.Messages))) },
-		i.dead,
-		i.mark,
-	} {
+	for _, step := range []func() error{i.objects, func() error { return i.messages(uint64(last) - uint64(n)) }, i.dead, i.mark} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -99,32 +98,50 @@ func (i *importing) messages(seq uint64) error {
 	if err != nil {
 		return err
 	}
-	settings := &arrivals{u: i.u, now: i.batch.Now, out: i.out}
 	var list []*arrival
+	rooms, queues := newRooms(), map[string]bool{}
 	for k := range i.batch.Messages {
-		m := i.batch.Messages[k]
+		m := &i.batch.Messages[k]
 		id, _ := parseMessageID(m.ID) // it was checked
 		if there[id] {
 			continue
 		}
 		there[id] = true
-		seq++
-		list = append(list, &arrival{m: m, id: id, seq: seq})
-		m.Flow = nil // the limit that it once brought is that of the key, or was changed
-		settings.stored = append(settings.stored, &arrival{m: m, id: id, seq: seq})
-	}
-	if err := settings.settings(); err != nil {
-		return err
-	}
-	for _, v := range list {
-		insertMessage(i.out, v)
-		if held := v.m.State == recall.StateHeld; held || v.m.Attempts > 0 {
-			i.out.add(`UPDATE @messages SET attempts = $3, held = $4 WHERE shard = $1 AND id = $2`, v.id, v.m.Attempts, held)
+		v, err := newArrival(m)
+		if err != nil {
+			return err
 		}
+		seq++
+		v.seq, v.id, v.m.Attempts, v.m.State = seq, id, m.Attempts, m.State
+		list = append(list, v)
+		rooms.add(m.Queue, m.Blocks, m.FlowKey)
+		queues[m.Queue] = true
 	}
+	delete(queues, "")
+	storeMessages(i.out, list)
+	i.states(list)
+	makeQueues(i.out, slices.Sorted(maps.Keys(queues)), i.batch.Now)
+	rooms.openQueues(i.out)
+	rooms.makeFlows(i.out) // without the limits that messages once brought
 	i.stored.Messages = len(list)
 	i.u.ends.published += int64(len(list))
 	return nil
+}
+
+// states queues what a new message has not: attempts, and that it is held.
+func (i *importing) states(list []*arrival) {
+	var ids [][16]byte
+	var attempts []int32
+	var held []bool
+	for _, v := range list {
+		if is := v.m.State == recall.StateHeld; is || v.m.Attempts > 0 {
+			ids, attempts, held = append(ids, v.id), append(attempts, int32(v.m.Attempts)), append(held, is)
+		}
+	}
+	if ids != nil {
+		i.out.add(`UPDATE @messages m SET attempts = x.attempts, held = x.held FROM unnest($2::uuid[], $3::int[], $4::bool[]) AS x (id, attempts, held)
+			WHERE m.shard = $1 AND m.id = x.id`, ids, attempts, held)
+	}
 }
 
 // there are the ids of the batch that live messages have, and those that can come back.
@@ -147,17 +164,21 @@ func (i *importing) dead() error {
 		return nil
 	}
 	var last int64
-	_, err := i.u.get(`UPDATE @counters SET n = n + $2 WHERE shard = $1 AND name = '`+counterDead+`' RETURNING n`, []any{len(i.batch.Dead)}, &last)
+	n := int64(len(i.batch.Dead))
+	step, first := i.u.e.numbers.deadStep(i.u.e.shard, toMS(i.batch.Now))
+	_, err := i.u.get(`UPDATE @counters SET n = GREATEST(n + $2, $3) WHERE shard = $1 AND name = '`+counterDead+`' RETURNING n`,
+		[]any{step * n, first + step*(n-1)}, &last)
 	if err != nil {
 		return err
 	}
-	number := last - int64(len(i.batch.Dead))
+	i.u.e.numbers.sawDead(last)
+	number := last - step*n
 	for k := range i.batch.Dead {
 		d := &i.batch.Dead[k]
 		m := d.Message
 		m.Attempts = d.Attempts
 		id, _ := parseMessageID(m.ID)
-		number++
+		number += step
 		if err := insertDead(i.out, number, id, &m, &recall.Finish{Now: d.DiedAt, Reason: d.Reason, Response: d.Response}); err != nil {
 			return err
 		}
