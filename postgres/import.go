@@ -198,7 +198,7 @@ func (i *importing) mark() error {
 	if value == nil {
 		value = []byte{}
 	}
-	i.out.add(`INSERT INTO @buckets (shard, bucket, key, value) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (shard, bucket, key) DO UPDATE SET value = EXCLUDED.value`, mark.Bucket, mark.Key, value)
+	i.out.add(`INSERT INTO @buckets (shard, bucket, hash, key, value) VALUES ($1, $2, sha256($3), $3, $4)
+		ON CONFLICT (shard, bucket, hash) DO UPDATE SET value = EXCLUDED.value`, mark.Bucket, mark.Key, value)
 	return nil
 }
