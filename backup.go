@@ -2,6 +2,8 @@ package recall
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 )
 
@@ -31,6 +33,9 @@ type Backuper interface {
 // use.
 func (b *Broker) Backup(ctx context.Context, w io.Writer) (int64, error) {
 	e, err := asEngine[Backuper](b, ctx)
+	if errors.Is(err, ErrUnsupported) {
+		return 0, fmt.Errorf("%w: a backup is a copy of a file; this queue is in a database, which has backups of its own", err)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -225,7 +225,10 @@ func (c *fileCheck) count(e *embedded, now time.Time) {
 // id: the id in the row of a message is the one that its number makes.
 func (c *check) id(p *page, en entry, seq uint64, rec *store.Record) {
 	created, _ := p.timesOf(seq, en)
-	if id := c.e.ids.make(seq, created); id != rec.ID {
+	if rec.Foreign && created != rec.Created {
+		c.fault("%d was imported at %d, and at %d by the file", seq, created, rec.Created)
+	}
+	if id := c.e.idOf(seq, created); id != rec.ID {
 		c.fault("%d has the id %s, and should have %s", seq, messageID(rec.ID), messageID(id))
 	}
 }

@@ -25,6 +25,9 @@ type embedded struct {
 	ids   idCodec
 	log   *slog.Logger
 
+	aliases   aliases
+	importing chan struct{} // has room for one call of Import
+
 	gate      gate          // of walks and transactions
 	queue     chan *request // to the committer
 	requests  sync.Pool     // of *request; not shared, so that an engine may live in a synctest bubble
@@ -152,9 +155,10 @@ func emptyEmbedded(s *store.Store, o *Options) *embedded {
 		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention, opts: o,
 		opIDs: opIDs{random: o.Random}, logs: newLogOptions(o),
 		objects: map[ObjectKind]map[string][]byte{}, queues: newQueues(), flows: newFlows(), reserved: newReservedIDs(o),
-		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1),
+		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1), importing: make(chan struct{}, 1),
 	}
 	e.requests.New = newPooledRequest
+	e.live.gone = e.aliases.remove
 	return e
 }
 
@@ -253,16 +257,6 @@ func (c idCodec) resolve(id MessageID) (r resolvedID, ok bool) {
 		return r, false
 	}
 	return resolvedID{seq: uint48(u[6:]), created: int64(u.Time())}, true
-}
-
-func (c idCodec) resolveAll(ids []MessageID) []resolvedID {
-	out := make([]resolvedID, 0, len(ids))
-	for _, id := range ids {
-		if r, ok := c.resolve(id); ok {
-			out = append(out, r)
-		}
-	}
-	return out
 }
 
 func putUint48(b []byte, n uint64) {

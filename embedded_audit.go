@@ -168,7 +168,7 @@ func (e *embedded) WhoCancelled(ctx context.Context, id MessageID) (Operation, e
 	if err := e.checkOpen(ctx); err != nil {
 		return Operation{}, err
 	}
-	r, ok := e.ids.resolve(id)
+	r, ok := e.resolve(id)
 	if !ok {
 		return Operation{}, ErrNotFound
 	}

@@ -285,7 +285,7 @@ func (c *bulk) full() bool {
 
 func (c *bulk) idOf(p *page, en entry, seq uint64) MessageID {
 	created, _ := p.timesOf(seq, en)
-	return messageID(c.e.ids.make(seq, created))
+	return messageID(c.e.idOf(seq, created))
 }
 
 // commit makes what a pass has marked durable, and waits for the decided ends
@@ -403,7 +403,7 @@ func (c *bulk) awaitAttempt(ctx context.Context) error {
 }
 
 func (c *bulk) isSelf() bool {
-	r, ok := c.e.ids.resolve(c.req.Self)
+	r, ok := c.e.resolve(c.req.Self)
 	return ok && r.seq == c.blocker
 }
 

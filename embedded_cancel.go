@@ -13,7 +13,7 @@ func (e *embedded) Cancel(ctx context.Context, req CancelRequest) error {
 	if err := e.checkOpen(ctx); err != nil {
 		return err
 	}
-	r, ok := e.ids.resolve(req.ID)
+	r, ok := e.resolve(req.ID)
 	if !ok {
 		return ErrNotFound
 	}

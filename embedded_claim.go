@@ -207,7 +207,7 @@ func (e *embedded) setAside(l *lease, why error) {
 	}
 	e.mu.Unlock()
 	e.log.Error("recall: a message is damaged and is not delivered",
-		"message", messageID(e.ids.make(l.seq, created)), "error", why)
+		"message", messageID(e.idOf(l.seq, created)), "error", why)
 }
 
 // readMessage reads one live message, copied out of the file.

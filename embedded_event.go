@@ -54,7 +54,7 @@ func (e *embedded) subjectLocked(p *page, en entry, seq uint64) store.Subject {
 	name := func(f field) string { return e.live.fields[f].slab[en.values[f]].name }
 	created, _ := p.timesOf(seq, en)
 	s := store.Subject{
-		ID: e.ids.make(seq, created), URL: name(fieldURL), Queue: name(fieldQueue), Topic: name(fieldTopic),
+		ID: e.idOf(seq, created), URL: name(fieldURL), Queue: name(fieldQueue), Topic: name(fieldTopic),
 		Schedule: name(fieldSchedule), CallerIP: name(fieldIP), FlowKey: name(fieldFlow),
 	}
 	for _, n := range e.live.sets.slab[en.labels].labels {

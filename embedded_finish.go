@@ -113,7 +113,7 @@ func (e *embedded) decideWhenCertain(l Lease, f *Finish) (decision, error) {
 // decide checks the lease, reserves it for this call, and says how the message
 // ends. A requested cancellation turns every failure into the end.
 func (e *embedded) decide(l Lease, f *Finish) (d decision, asking *marking, err error) {
-	r, ok := e.ids.resolve(l.Message.ID)
+	r, ok := e.resolve(l.Message.ID)
 	if !ok || l.Token.Epoch != e.epoch {
 		return d, nil, ErrLeaseLost
 	}

@@ -24,6 +24,9 @@ type insertWork struct {
 	text texts
 	logs int64 // most bytes of their events
 	sets int64 // and of the objects that they change
+	// imported has what messages bring from where they were, by row; nil: nothing, they
+	// are new.
+	imported []importedRow
 	redrive
 	unique
 }
@@ -34,6 +37,7 @@ type insertRow struct {
 	created      int64
 	id           ulid.ULID
 	rec          store.Record // its fields are views of text
+	from         *importedRow // nil: it is new
 	taken        *standing    // cancelled on arrival, and not stored
 	gone         bool         // cancelled by the transaction that has published it
 	mark         uint16       // the same, by a walk
@@ -102,6 +106,7 @@ func (w *insertWork) encode(msgs []Message, now int64) error {
 	for i := range msgs {
 		start := len(buf)
 		rec := recordOf(&msgs[i], now, &w.text)
+		w.foreign(i, &rec)
 		buf = store.AppendRecord(buf, &rec)
 		if len(buf)-start > store.MaxRecord {
 			return overLimit("Message", "its URL, names and labels take %d bytes; the limit is %d", len(buf)-start, store.MaxRecord)
@@ -227,12 +232,18 @@ func (w *insertWork) write(t *turn) error {
 	t.moved = true
 	t.inserts = append(t.inserts, w)
 	for i := range w.rows {
-		if w.isDuplicate(i) {
+		if w.isDuplicate(i) || w.isThere(t, i) {
 			continue
 		}
 		r := &w.rows[i]
 		r.seq, r.created = t.head.NextSeq, t.head.LastCreated
 		t.head.NextSeq++
+		if w.imported != nil {
+			if err := w.writeImported(t, i); err != nil {
+				return err
+			}
+			continue
+		}
 		r.id = t.e.ids.make(r.seq, r.created)
 		w.reserve(t, i)
 		r.taken = t.arrival(w, i)
@@ -314,6 +325,10 @@ func (e *embedded) applyRowLocked(r *insertRow) (back time.Duration) {
 		p, _ := e.live.lookup(r.seq)
 		e.live.move(p, en, phaseMarked)
 		en.mark = r.mark
+	}
+	if r.from != nil {
+		e.applyImportedLocked(en, r)
+		return 0
 	}
 	return e.noteClampLocked(r.created - r.rec.Wall)
 }

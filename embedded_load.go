@@ -99,6 +99,10 @@ func (e *embedded) rebuild(now int64) (todo []crashed, err error) {
 
 func (e *embedded) loadRow(seq uint64, rec *store.Record, st store.State, attempts uint32) entry {
 	created := int64(ulid.ULID(rec.ID).Time())
+	if rec.Foreign {
+		created = rec.Created
+		e.aliases.add(resolvedID{seq, created}, rec.ID)
+	}
 	t := times{created: created, wall: rec.Wall, due: rec.Due}
 	if st.HasRetry || st.HasDue {
 		t.due = st.Due

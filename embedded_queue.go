@@ -275,7 +275,10 @@ func (e *embedded) blocksLocked(rec *store.Record, seq uint64) {
 		q.calls = map[uint64]uint64{}
 	}
 	place := seq // one of its own, if what it is about is unknown
-	if r, ok := e.ids.resolve(cmp.Or(m.Root, m.Source)); ok {
+	if rec.Foreign {
+		place = placeOfForeign(cmp.Or(m.Root, m.Source))
+	}
+	if r, ok := e.resolve(cmp.Or(m.Root, m.Source)); ok {
 		place = r.seq
 	}
 	q.calls[seq] = place

@@ -13,7 +13,7 @@ func (e *embedded) Get(ctx context.Context, id MessageID, now time.Time) (m Mess
 	if err := e.checkOpen(ctx); err != nil {
 		return m, err
 	}
-	r, ok := e.ids.resolve(id)
+	r, ok := e.resolve(id)
 	if !ok {
 		return m, ErrNotFound
 	}
@@ -82,7 +82,7 @@ func (e *embedded) describe(p *page, en entry, seq uint64) Message {
 	name := func(f field) string { return e.live.fields[f].slab[en.values[f]].name }
 	created, wall := p.timesOf(seq, en)
 	m := Message{
-		ID: messageID(e.ids.make(seq, created)), CreatedAt: time.UnixMilli(wall), DueAt: time.UnixMilli(en.due()),
+		ID: messageID(e.idOf(seq, created)), CreatedAt: time.UnixMilli(wall), DueAt: time.UnixMilli(en.due()),
 		Queue: name(fieldQueue), URL: name(fieldURL), Topic: name(fieldTopic), ScheduleID: name(fieldSchedule),
 		CallerIP: name(fieldIP), FlowKey: name(fieldFlow), Attempts: en.attempts(),
 	}
@@ -145,7 +145,7 @@ func (e *embedded) List(ctx context.Context, f Filter, after MessageID, limit in
 	}
 	var from uint64
 	if after != "" {
-		r, ok := e.ids.resolve(after)
+		r, ok := e.resolve(after)
 		if !ok {
 			return nil, invalid("after", "%q is not an id of this file", clip(string(after)))
 		}

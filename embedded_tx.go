@@ -265,7 +265,7 @@ func (x *embeddedTx) remember(w *insertWork) {
 
 // Cancel implements [EngineTx].
 func (x *embeddedTx) Cancel(req CancelRequest) error {
-	r, ok := x.e.ids.resolve(req.ID)
+	r, ok := x.e.resolve(req.ID)
 	if !ok {
 		return ErrNotFound
 	}

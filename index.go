@@ -30,6 +30,7 @@ type index struct {
 	inFlight  int                  // of those, in flight
 	last      uint64               // newest sequence number inserted
 	visible   uint64               // newest number that claims, walks and counts may see
+	gone      func(seq uint64)     // told of what is unlinked; nil: nobody is
 	maxBack   int64                // ms: the largest step back of the wall clock among entries
 	ordered   bool
 	scratch   []byte      // for label set keys
@@ -328,6 +329,9 @@ func (ix *index) unlinkAll(seqs []uint64) {
 // unlink forgets an entry whose message is gone for good. Lists shed it later.
 func (ix *index) unlink(p *page, e entry, seq uint64) {
 	ix.move(p, e, phaseGone)
+	if ix.gone != nil {
+		ix.gone(seq)
+	}
 	if host := ix.hostNumber(e.values[fieldURL]); host != 0 { // the URL knows it
 		ix.release(fieldHost, host)
 	}

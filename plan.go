@@ -72,7 +72,7 @@ func (e *embedded) newQuery(ix *index, f Filter, now time.Time) *query {
 	q := translate(f, now)
 	q.stateOf = func(en entry, seq uint64) State { return e.stateLocked(en, seq, now) }
 	if f.IDs != nil {
-		q.setIDs(e.ids.resolveAll(f.IDs))
+		q.setIDs(e.resolveAll(f.IDs))
 	}
 	q.lookUpEarly(ix, &e.mu)
 	return q

@@ -85,6 +85,7 @@ func run(t *testing.T, open func(t *testing.T) Harness, begin func(*testing.T)) 
 		{"Follow", followTests},
 		{"Event", eventTests},
 		{"Stats", statsTests},
+		{"Import", importTests},
 		{"Close", closeTests},
 		{"Concurrent", concurrentTests},
 		{"Reopen", reopenTests},

@@ -56,27 +56,35 @@ func (o *outcomes) takeNumbers(b *batch, n int, ms int64) {
 // bury queues that the message is a dead letter, and returns the id of that. A number
 // was taken for it.
 func (o *outcomes) bury(n *ending) (recall.DeadLetterID, error) {
-	text, err := specOf(&n.m)
-	if err != nil {
-		return "", err
-	}
-	answer, err := responseOf(n.f.Response)
-	if err != nil {
-		return "", err
-	}
 	o.died += o.step
-	m, size := &n.m, sizeOf(&n.m)
-	if r := n.f.Response; r != nil {
-		size += len(r.Body) + sizeOfHeader(r.Header)
+	if err := insertDead(o.out, o.died, n.id, &n.m, &n.f); err != nil {
+		return "", err
 	}
-	o.out.add(`INSERT INTO @dead (shard, n, died_ms, id, due_ms, created_ms, attempts, priority, `+attributeColumns+`, spec, body, reason, response, size)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)`,
-		append(append([]any{o.died, toMS(n.f.Now), n.id, toMS(m.DueAt), toMS(m.CreatedAt), m.Attempts, m.Priority}, attributesOf(m)...),
-			text, bytesOf(m.Body), storableText(n.f.Reason), answer, size)...)
 	o.remove(n)
 	o.u.ends.died++
 	o.u.maintain = true
 	return deadID(toMS(n.f.Now), o.died), nil
+}
+
+// insertDead queues the row of a dead letter.
+func insertDead(out *batch, number int64, id [16]byte, m *recall.Message, f *recall.Finish) error {
+	text, err := specOf(m)
+	if err != nil {
+		return err
+	}
+	answer, err := responseOf(f.Response)
+	if err != nil {
+		return err
+	}
+	size := sizeOf(m)
+	if r := f.Response; r != nil {
+		size += len(r.Body) + sizeOfHeader(r.Header)
+	}
+	out.add(`INSERT INTO @dead (shard, n, died_ms, id, due_ms, created_ms, attempts, priority, `+attributeColumns+`, spec, body, reason, response, size)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)`,
+		append(append([]any{number, toMS(f.Now), id, toMS(m.DueAt), toMS(m.CreatedAt), m.Attempts, m.Priority}, attributesOf(m)...),
+			text, bytesOf(m.Body), storableText(f.Reason), answer, size)...)
+	return nil
 }
 
 // deadMatches are the dead letters that f finds behind one. A dead letter has no

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -71,13 +70,15 @@ const (
 )
 
 // Open opens the queue in a database, making it if there is none. The target is a
-// DSN, as pgx reads it, or a [*pgxpool.Pool], which stays the caller's. The role
-// needs to be able to create the schema, or to own it.
+// DSN, as pgx reads it, or a [*pgxpool.Pool], which stays the caller's. A DSN may also
+// name the schema: postgres://host/database?schema=shop. The role needs to be able to
+// create the schema, or to own it.
 //
 // Errors: [recall.ErrInvalid] for options, another number of shards than the queue
-// was made with, or a target that is neither; [recall.ErrVersion] if a newer version
+// was made with, or a DSN that cannot be read; [recall.ErrVersion] if a newer version
 // made the schema; a *[ServerError] for a server that cannot keep a queue, because it is
 // too old, a standby, or would lose what it has acknowledged; those of the connection.
+// None of them has a password in it.
 func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (*Engine, error) {
 	opts, err := o.resolve()
 	if err != nil {
@@ -85,6 +86,11 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	}
 	if opts.Shards != 1 {
 		return nil, invalid("Options.Shards", "Open knows 1, not %d: see OpenShards", opts.Shards)
+	}
+	if dsn, ok := any(target).(string); ok {
+		if err := opts.takeSchema(dsn, o); err != nil {
+			return nil, err
+		}
 	}
 	e := newEngine(opts, &numbers{shards: 1}, make(chan struct{}, 1), make(chan struct{}, 1))
 	if e.pool, e.own, err = poolOf(ctx, target); err != nil {
@@ -118,20 +124,7 @@ func poolOf[T string | *pgxpool.Pool](ctx context.Context, target T) (*pgxpool.P
 		return pool, false, nil
 	}
 	pool, err := newPool(ctx, any(target).(string))
-	if err != nil {
-		return nil, false, fmt.Errorf("postgres: %w", err)
-	}
-	return pool, true, nil
-}
-
-// newPool makes a pool for the address of a database.
-func newPool(ctx context.Context, dsn string) (*pgxpool.Pool, error) {
-	config, err := pgxpool.ParseConfig(dsn)
-	if err != nil {
-		return nil, err
-	}
-	Configure(config)
-	return pgxpool.NewWithConfig(ctx, config)
+	return pool, true, err
 }
 
 // begins makes the schema, and registers this engine as an owner of leases.

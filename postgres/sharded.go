@@ -85,6 +85,11 @@ func OpenShards[T string | *pgxpool.Pool](ctx context.Context, targets []T, o *O
 		claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1), stop: func() {},
 	}
 	for i, t := range targets {
+		if dsn, ok := any(t).(string); ok {
+			if err := opts.sameSchema(dsn); err != nil {
+				return nil, errors.Join(fmt.Errorf("database %d: %w", i, err), s.Close())
+			}
+		}
 		pool, own, err := poolOf(ctx, t)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("database %d: %w", i, err), s.Close())

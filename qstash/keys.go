@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/recallmq/recall"
 )
@@ -24,11 +25,15 @@ import (
 // or [Keys.Bind] bind them. Until then deliveries wait, because the file of the
 // broker may know of a rotation.
 //
-// A rotation, and keys that were made up, are kept in the file of the broker as
-// they are, in the bucket "recall/qstash"; with an engine that is no
+// A rotation, and keys that were made up, are kept in the file or database of the
+// broker as they are, in the bucket "recall/qstash"; with an engine that is no
 // [recall.Transactor] they are kept in memory only, and are those of NewKeys
 // again after a restart. What was kept holds as long as NewKeys is given the
 // same: other keys, which somebody has set on purpose, win over it.
+//
+// Several processes on one database have the same keys, if NewKeys is given the
+// same in each: of those that make up a pair at the same time one wins, and a
+// rotation is seen by the others within a second.
 //
 // All methods are safe for concurrent use.
 type Keys struct {
@@ -37,8 +42,17 @@ type Keys struct {
 	broker atomic.Pointer[recall.Broker]
 
 	turn sync.Mutex // held across a commit by who reads or changes what is kept
-	pair atomic.Pointer[keyPair]
+	pair atomic.Pointer[knownPair]
 }
+
+// knownPair is what was read last. Another process may have rotated it since.
+type knownPair struct {
+	keyPair
+	at time.Time
+}
+
+// keysAge is how long a pair is good for without a look.
+const keysAge = time.Second
 
 type keyPair struct {
 	Current string `json:"current"`
@@ -86,8 +100,8 @@ func (k *Keys) Get(ctx context.Context) (current, next string, err error) {
 }
 
 func (k *Keys) get(ctx context.Context) (keyPair, error) {
-	if pair := k.pair.Load(); pair != nil {
-		return *pair, nil
+	if known := k.pair.Load(); known != nil {
+		return k.refreshed(ctx, known), nil
 	}
 	select {
 	case <-k.bound:
@@ -99,23 +113,50 @@ func (k *Keys) get(ctx context.Context) (keyPair, error) {
 	return k.read(ctx)
 }
 
+// refreshed looks whether a pair that was read some time ago has been rotated
+// elsewhere. One goroutine looks; if it cannot, and for the others, it is as it was.
+func (k *Keys) refreshed(ctx context.Context, known *knownPair) keyPair {
+	if age := k.now().Sub(known.at); age >= 0 && age < keysAge || !k.turn.TryLock() {
+		return known.keyPair
+	}
+	defer k.turn.Unlock()
+	pair := k.pair.Load().keyPair
+	if kept, err := k.lookup(ctx); err == nil && kept != (keyPair{}) {
+		pair = kept
+	}
+	k.know(pair)
+	return pair
+}
+
+func (k *Keys) now() time.Time { return k.broker.Load().Options().Clock.Now() }
+
+// know remembers a pair. It needs turn.
+func (k *Keys) know(pair keyPair) { k.pair.Store(&knownPair{pair, k.now()}) }
+
 // read makes what is kept, or was given, the keys. It needs turn.
 func (k *Keys) read(ctx context.Context) (keyPair, error) {
-	if pair := k.pair.Load(); pair != nil {
-		return *pair, nil
+	if known := k.pair.Load(); known != nil {
+		return known.keyPair, nil
 	}
 	pair, err := k.lookup(ctx)
 	if err != nil {
 		return keyPair{}, err
 	}
 	if pair == (keyPair{}) {
-		if pair = k.given.completed(); pair != k.given {
-			if err := k.keep(ctx, pair); err != nil {
-				return keyPair{}, err
+		pair = k.given
+	}
+	if pair.Current == "" || pair.Next == "" {
+		pair, err = k.change(ctx, func(kept keyPair) keyPair {
+			if kept != (keyPair{}) { // another process was first
+				return kept
 			}
+			return k.given.completed()
+		})
+		if err != nil {
+			return keyPair{}, err
 		}
 	}
-	k.pair.Store(&pair)
+	k.know(pair)
 	return pair, nil
 }
 
@@ -142,11 +183,16 @@ func (k *Keys) Rotate(ctx context.Context) (current, next string, err error) {
 	}
 	k.turn.Lock()
 	defer k.turn.Unlock()
-	pair := keyPair{k.pair.Load().Next, newSigningKey()}
-	if err := k.keep(ctx, pair); err != nil {
+	pair, err := k.change(ctx, func(kept keyPair) keyPair {
+		if kept == (keyPair{}) {
+			kept = k.pair.Load().keyPair
+		}
+		return keyPair{kept.Next, newSigningKey()}
+	})
+	if err != nil {
 		return "", "", err
 	}
-	k.pair.Store(&pair)
+	k.know(pair)
 	return pair.Current, pair.Next, nil
 }
 

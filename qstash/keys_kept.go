@@ -33,11 +33,19 @@ func (p keyPair) fingerprint() string {
 // have followed from others than were given now.
 func (k *Keys) lookup(ctx context.Context) (keyPair, error) {
 	row, err := k.broker.Load().Lookup(ctx, keysBucket, []byte(keysKey))
-	if errors.Is(err, recall.ErrUnsupported) || err == nil && row == nil {
+	if errors.Is(err, recall.ErrUnsupported) {
 		return keyPair{}, nil
 	}
 	if err != nil {
 		return keyPair{}, fmt.Errorf("the signing keys cannot be read: %w", err)
+	}
+	return k.parse(row)
+}
+
+// parse reads the row; nil is none.
+func (k *Keys) parse(row []byte) (keyPair, error) {
+	if row == nil {
+		return keyPair{}, nil
 	}
 	var kept keptKeys
 	if err := json.Unmarshal(row, &kept); err != nil || kept.Current == "" || kept.Next == "" {
@@ -49,21 +57,29 @@ func (k *Keys) lookup(ctx context.Context) (keyPair, error) {
 	return kept.keyPair, nil
 }
 
-// keep makes the keys durable where the engine can.
-func (k *Keys) keep(ctx context.Context, pair keyPair) error {
-	row, err := json.Marshal(keptKeys{pair, k.given.fingerprint()})
-	if err != nil {
-		return err
-	}
+// change makes what follows from the keys that are kept durable, where the engine can.
+// It is one transaction: processes that do so at the same time come one after the other.
+func (k *Keys) change(ctx context.Context, follow func(kept keyPair) keyPair) (pair keyPair, err error) {
 	err = k.broker.Load().Update(ctx, func(tx *recall.Tx) error {
 		bucket, err := tx.Bucket(keysBucket)
+		if err != nil {
+			return err
+		}
+		kept, err := k.parse(bucket.Get([]byte(keysKey)))
+		if err != nil {
+			return err
+		}
+		if pair = follow(kept); pair == kept {
+			return nil
+		}
+		row, err := json.Marshal(keptKeys{pair, k.given.fingerprint()})
 		if err != nil {
 			return err
 		}
 		return bucket.Put([]byte(keysKey), row)
 	})
 	if errors.Is(err, recall.ErrUnsupported) {
-		return nil
+		return follow(keyPair{}), nil
 	}
-	return err
+	return pair, err
 }

@@ -26,6 +26,7 @@ type complete interface {
 	recall.Redriver
 	recall.StateCounter
 	recall.Backuper
+	recall.Importer
 }
 
 // spy is an engine that tells a watch what happens, and fails when it wants.

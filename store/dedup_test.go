@@ -174,7 +174,7 @@ func TestReserveInOldFiles(t *testing.T) {
 		p := ReservedPart{Minute: 10}
 		mustCommit(t, s, func(tx *Tx) error { return errors.Join(tx.DropReserved(p), tx.Reserve(p, manyReserved(p, 3))) })
 		again := restarted(t, s)
-		if got := reservedOf(t, again); !reflect.DeepEqual(got, []reservedPart{{p, manyReserved(p, 3)}}) || again.format != FormatVersion {
+		if got := reservedOf(t, again); !reflect.DeepEqual(got, []reservedPart{{p, manyReserved(p, 3)}}) || again.format != plainVersion {
 			t.Errorf("%s: got %+v in a file of version %d", name, got, again.format)
 		}
 		if got := mustLoad(t, restarted(t, s)); !reflect.DeepEqual(got, before) {

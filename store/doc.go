@@ -38,7 +38,8 @@
 // taken on arrival and fewer fields in the record of an operation, and it
 // deleted sets as they were folded. Version 2 had no delays before retries, and
 // version 3 no runs in sets and no objects. Their files are read; the first commit makes them
-// version 4, which older code refuses.
+// version 4, which older code refuses. Version 5 has rows of messages that were imported
+// with their ids; the first of them makes a file version 5, and no other file is.
 //
 // # Use
 //

@@ -130,7 +130,7 @@ func TestGoldenFile1(t *testing.T) {
 		t.Errorf("after the close the file has version %d", got)
 	}
 	mustCommit(t, s, func(tx *Tx) error { return tx.SetHead(tx.head) })
-	if got := version(); got != FormatVersion || s.format != FormatVersion {
+	if got := version(); got != plainVersion || s.format != plainVersion {
 		t.Errorf("after a commit the file has version %d, memory %d", got, s.format)
 	}
 	if c := mustLoad(t, restarted(t, s)); !reflect.DeepEqual(c, goldenContent1) {

@@ -244,9 +244,9 @@ func readFormat(meta *bolt.Bucket) (uint64, error) {
 	return version, nil
 }
 
-// writeFormat gives the file the version of what this package writes.
-func writeFormat(meta *bolt.Bucket) error {
-	return meta.Put(keyFormat, appendSum(binary.AppendUvarint(nil, FormatVersion), 0, 0))
+// writeFormat gives the file a version.
+func writeFormat(meta *bolt.Bucket, version uint64) error {
+	return meta.Put(keyFormat, appendSum(binary.AppendUvarint(nil, version), 0, 0))
 }
 
 func allBuckets() [][]byte {
@@ -380,9 +380,9 @@ func (s *Store) create(path string) error {
 	if _, err := io.ReadFull(random, s.key[:]); err != nil {
 		return err
 	}
-	s.head, s.clean, s.format = Head{NextSeq: 1, NextDead: 1}, true, FormatVersion
+	s.head, s.clean, s.format = Head{NextSeq: 1, NextDead: 1}, true, plainVersion
 	meta := tx.Bucket(bucketMeta)
-	if err := writeFormat(meta); err != nil {
+	if err := writeFormat(meta, plainVersion); err != nil {
 		return err
 	}
 	for _, kv := range [][2][]byte{{keySecret, appendSum(s.key[:], 0, 0)}, {keyHead, encodeHead(s.head)}} {

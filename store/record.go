@@ -24,7 +24,11 @@ type Record struct {
 
 	Method, URL, Topic, Queue, Schedule, CallerIP, FlowKey []byte
 	Blocks                                                 []byte // the queue that waits until this message is gone
-	Labels                                                 [][]byte
+	// Foreign: ID is one that the message had before it was imported, and says nothing
+	// about Created, ms, which SealForeign fills in.
+	Foreign bool
+	Created int64
+	Labels  [][]byte
 
 	// Of dead letters only.
 	Died     int64 // ms
@@ -57,14 +61,21 @@ const (
 	tagAttempts
 	tagStatus
 	tagReason
-	tagBlocks // from version 4 on
+	tagBlocks  // from version 4 on
+	tagCreated // from version 5 on: eight bytes, the first field of what was imported
 )
+
+// foreignField is the length of the field with tagCreated: tag, length and time.
+const foreignField = 1 + 1 + 8
 
 // AppendRecord appends the row of r, without id and checksum: SealRecord fills
 // them in once the number of the message is known.
 func AppendRecord(dst []byte, r *Record) []byte {
 	dst = append(dst, recordCodec)
 	dst = append(dst, make([]byte, 16)...)
+	if r.Foreign {
+		dst = appendTagBytes(dst, tagCreated, binary.BigEndian.AppendUint64(nil, uint64(r.Created)))
+	}
 	dst = appendTagInt(dst, tagWall, r.Wall)
 	dst = appendTagInt(dst, tagDue, r.Due)
 	dst = appendTagInt(dst, tagTimeout, r.TimeoutMs)
@@ -93,6 +104,13 @@ func SealRecord(row []byte, seq uint64, id [16]byte) {
 	copy(row[1:], id[:])
 	body := row[:len(row)-crcSize]
 	binary.LittleEndian.PutUint32(row[len(body):], checksum(seq, body))
+}
+
+// SealForeign is SealRecord for the row of a message that keeps an id which it had
+// before. Only files of version 5 have such rows, see [Tx.PutForeign].
+func SealForeign(row []byte, seq uint64, id [16]byte, created int64) {
+	binary.BigEndian.PutUint64(row[recordPrefix+2:recordPrefix+foreignField], uint64(created))
+	SealRecord(row, seq, id)
 }
 
 // DecodeRecord takes the row of message seq apart. It allocates nothing but
@@ -146,6 +164,12 @@ func (r *Record) field(in *reader) {
 		r.Labels = append(r.Labels, in.bytes())
 	case tagBlocks:
 		r.Blocks = in.bytes()
+	case tagCreated:
+		if b := in.bytes(); len(b) == 8 {
+			r.Foreign, r.Created = true, int64(binary.BigEndian.Uint64(b))
+		} else {
+			in.fail(errShort)
+		}
 	case tagDied:
 		r.Died = in.int()
 	case tagAttempts:

@@ -226,7 +226,11 @@ func (s *salvage) copyMessage(out *salvageWriter, tab Table, seq uint64, record,
 		return nil
 	}
 	delete(s.missing[tab], seq)
-	if created := int64(binary.BigEndian.Uint64(append([]byte{0, 0}, rec.ID[:6]...))); tab == Live {
+	if tab == Live {
+		created := int64(binary.BigEndian.Uint64(append([]byte{0, 0}, rec.ID[:6]...)))
+		if rec.Foreign {
+			created = rec.Created
+		}
 		s.head.LastCreated = max(s.head.LastCreated, created)
 	}
 	n := seq >> segmentBits

@@ -13,10 +13,13 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// FormatVersion is the version of the layout that this package writes. A file
-// with a newer one is refused. One with an older one is read, and gets this
-// version with the first commit.
-const FormatVersion = 4
+// FormatVersion is the newest version of the layout that this package knows. A file
+// with a newer one is refused. One with an older one is read, and gets version 4
+// with the first commit. Only what was imported makes it version 5.
+const (
+	FormatVersion = 5
+	plainVersion  = 4
+)
 
 const (
 	segmentBits = 12

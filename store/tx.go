@@ -31,6 +31,8 @@ type Tx struct {
 	key    [4]byte  // of the row that is being put, of which bbolt makes a copy
 	after  []func() // what memory learns once the commit is durable
 	wrote  time.Duration
+
+	foreign bool // rows that version 4 does not know
 }
 
 // stored is what was put into a segment.
@@ -144,11 +146,15 @@ func (t *Tx) dropClean() error {
 
 // raiseFormat keeps older code away from what this commit may hold.
 func (t *Tx) raiseFormat() error {
-	if t.s.format >= FormatVersion {
+	version := uint64(plainVersion)
+	if t.foreign {
+		version = FormatVersion
+	}
+	if t.s.format >= version {
 		return nil
 	}
-	t.learn(func() { t.s.format = FormatVersion })
-	return writeFormat(t.tx.Bucket(bucketMeta))
+	t.learn(func() { t.s.format = version })
+	return writeFormat(t.tx.Bucket(bucketMeta), version)
 }
 
 // Rollback ends the transaction without a trace. After Commit it does nothing.
@@ -176,6 +182,13 @@ func (t *Tx) Put(tab Table, seq uint64, record, body []byte) error {
 		return fmt.Errorf("record of %d bytes is over the limit of %d", len(record), MaxRecord)
 	}
 	return t.guard(func() error { return t.put(tab, seq, record, body) })
+}
+
+// PutForeign is Put for a row that SealForeign has sealed, which code that knows
+// version 4 only cannot read: the file becomes one of version 5.
+func (t *Tx) PutForeign(tab Table, seq uint64, record, body []byte) error {
+	t.foreign = true
+	return t.Put(tab, seq, record, body)
 }
 
 func (t *Tx) put(tab Table, seq uint64, record, body []byte) error {

@@ -21,13 +21,26 @@ func (o *offline) command(cmd *cobra.Command, do func(ctx context.Context, args 
 	cmd.Flags().BoolVar(&o.json, "json", false, "write JSON: an object")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o.console = consoleOf(cmd)
-		err := do(cmd.Context(), args)
+		err := onlyFiles(cmd, args)
+		if err == nil {
+			err = do(cmd.Context(), args)
+		}
 		if cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
 			err = errInterrupted
 		}
 		return told(err)
 	}
 	return cmd
+}
+
+// onlyFiles refuses the address of a database, without a word of it.
+func onlyFiles(cmd *cobra.Command, args []string) error {
+	for _, arg := range args {
+		if isEngine(arg) {
+			return fmt.Errorf("%w: %s is for files; a database has programs of its own for that", recall.ErrUnsupported, cmd.CommandPath())
+		}
+	}
+	return nil
 }
 
 func checkCommand() *cobra.Command {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -31,7 +32,7 @@ func withHealth(next http.Handler, s *server) http.Handler {
 		case "/healthz":
 			answerHealth(w, r, http.StatusOK, "ok")
 		case "/readyz":
-			if why := s.notReady(); why != "" {
+			if why := s.notReady(r.Context()); why != "" {
 				answerHealth(w, r, http.StatusServiceUnavailable, why)
 				return
 			}
@@ -43,13 +44,13 @@ func withHealth(next http.Handler, s *server) http.Handler {
 }
 
 // notReady says why no requests should be sent here, "" if they should.
-func (s *server) notReady() string {
+func (s *server) notReady(ctx context.Context) string {
 	if p := s.state.get(); p != serving {
 		return p.String()
 	}
 	var failed []string
 	for _, u := range s.users {
-		if u.broker.Stats().Broken {
+		if u.broker.Stats().Broken || !u.answers(ctx) {
 			failed = append(failed, u.name)
 		}
 	}

@@ -130,7 +130,8 @@ func addCommands(root *cobra.Command) {
 	add(changeGroup, publishCommand(), cancelCommand(), restoreCommand(), cancellationsCommand(),
 		holdCommand(), releaseCommand(), rescheduleCommand(), retryNowCommand(), dlqCommand())
 	add(setGroup, queuesCommand(), topicsCommand(), schedulesCommand(), flowCommand())
-	add(fileGroup, backupCommand(), restoreBackupCommand(), checkCommand(), compactCommand(), salvageCommand(), benchCommand())
+	add(fileGroup, backupCommand(), restoreBackupCommand(), checkCommand(), compactCommand(), salvageCommand(),
+		exportCommand(), importCommand(), benchCommand())
 	root.AddCommand(demoChildCommand(), manCommand(), versionCommand())
 }
 

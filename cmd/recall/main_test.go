@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+
+	"github.com/recallmq/recall/postgres/pgtest"
 )
 
 // asProgram makes the test binary the program, also for the child of a demo.
@@ -20,7 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(run())
 	}
-	os.Exit(m.Run())
+	os.Exit(pgtest.Main(m))
 }
 
 func TestExitStatus(t *testing.T) {

@@ -9,12 +9,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/recallmq/recall/egress"
+	"github.com/recallmq/recall/postgres"
 )
 
 // serve is a server for production.
 type serve struct {
 	server
 	credentials   credentials
+	engine        engineFlags
 	usersFile     string
 	data          string
 	trusted       []string
@@ -29,13 +31,19 @@ func serveCommand() *cobra.Command {
 		Short: "Run the server with files, tokens and keys of your own",
 		Long: `Run the server for production.
 
-For one user, --db names the file. The tokens are those of --token and
+For one user, --db names the file, or --engine a database. The tokens are those of --token and
 --token-file, or else RECALL_TOKEN or QSTASH_TOKEN in the environment; a command
 line can be read by other users of the machine, so a file or the environment is
 the better place. A file of tokens has one a line. Tokens of
 --read-only-token-file, or RECALL_READ_ONLY_TOKEN, may look and change nothing.
 The signing keys are QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY
-there; without them a pair is made up and kept in the file.
+there; without them a pair is made up and kept in the file, or the database.
+
+On PostgreSQL several servers may have one queue, and any of them may end at any
+time. --engine is postgres://user@host/database?schema=recall; the schema is made if
+it is not there. Since others on the machine can read a command line, the
+address may be in RECALL_ENGINE or in a file, --engine-file, or have no password
+in it, with PGPASSWORD or a password file of PostgreSQL's.
 
 For several users, --users names a file that lists them, and --data the folder
 with a file for each. Nothing that one does is seen by another:
@@ -43,7 +51,8 @@ with a file for each. Nothing that one does is seen by another:
   {"users": [
     {"name": "shop", "tokens": ["..."], "readOnlyTokens": ["..."],
      "currentSigningKey": "sig_...", "nextSigningKey": "sig_..."},
-    {"name": "mail", "tokenFile": "mail.tokens"}
+    {"name": "mail", "tokenFile": "mail.tokens",
+     "engine": "postgres://recall@db.internal/queues?schema=mail"}
   ]}
 
 Deliveries go to public addresses only, which is checked at every connection.
@@ -60,6 +69,8 @@ files are read again when they change.`,
 	s.addFlags(cmd, "file that keeps the messages of the only user", "token that requests must bear")
 	f := cmd.Flags()
 	s.credentials.addFlags(cmd)
+	s.engine.addFlags(cmd, "address of a PostgreSQL database that keeps the messages of the only user, instead of --db")
+	f.DurationVar(&s.engine.lease, "engine-lease", postgres.DefaultLeaseTime, "how long other servers on the database wait for one that has gone, before they make its attempts again")
 	f.StringVar(&s.usersFile, "users", "", "file that lists several users, in JSON")
 	f.StringVar(&s.data, "data", "", "folder with a file for each of --users")
 	f.StringSliceVar(&s.trusted, "trusted-proxies", nil, "addresses or ranges of proxies whose X-Forwarded-For is believed (repeatable)")

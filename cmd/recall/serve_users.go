@@ -46,11 +46,11 @@ func (s *serve) chooseUsers() error {
 	}
 	for _, c := range configs {
 		s.users = append(s.users, &user{
-			name: c.Name, file: c.file, tokens: c.Tokens, readOnly: c.ReadOnlyTokens,
+			name: c.Name, file: c.file, engine: c.Engine, lease: s.engine.lease, unsafe: s.engine.unsafe, tokens: c.Tokens, readOnly: c.ReadOnlyTokens,
 			keys: qstash.NewKeys(c.CurrentSigningKey, c.NextSigningKey),
 		})
 		if c.CurrentSigningKey == "" {
-			s.log.Info("no signing keys given: a pair is made up and kept in the file; GET /v2/keys names it", "file", c.file)
+			s.log.Info("no signing keys given: a pair is made up and kept with the queue; GET /v2/keys names it", "queue", c.file)
 		}
 	}
 	return nil
@@ -61,6 +61,9 @@ func (s *serve) onlyUser() ([]userConfig, error) {
 	c := userConfig{file: s.db, CurrentSigningKey: s.credentials.currentKey, NextSigningKey: s.credentials.nextKey}
 	if s.data != "" {
 		return nil, usagef("--data goes with --users; the file of the only user is --db")
+	}
+	if err := s.onlyEngine(&c); err != nil {
+		return nil, err
 	}
 	c.Tokens = nonEmpty(s.token)
 	if err := c.readTokens(s.credentials.tokenFile, s.credentials.readOnlyFile); err != nil {
@@ -78,25 +81,40 @@ func (s *serve) onlyUser() ([]userConfig, error) {
 	switch {
 	case len(c.Tokens) == 0:
 		return nil, usagef("serve needs a token: --token, --token-file, or RECALL_TOKEN or QSTASH_TOKEN in the environment")
-	case s.db == "":
-		return nil, usagef("serve needs a file: --db, or --users and --data for several users")
+	case c.file == "":
+		return nil, usagef("serve needs a file or a database: --db or --engine, or --users for several users")
 	}
 	return []userConfig{c}, nil
 }
 
-// severalUsers are those of the file, each with a file of messages in the folder.
-func (s *serve) severalUsers() ([]userConfig, error) {
-	if s.db != "" || s.token != "" || s.credentials != (credentials{}) {
-		return nil, usagef("with --users there is neither --db nor a token nor a key on the command line: they are those of the users")
+// onlyEngine has the flags, and without them and a file the environment.
+func (s *serve) onlyEngine(c *userConfig) (err error) {
+	if c.Engine, err = s.engine.address(); err != nil {
+		return err
 	}
-	if s.data == "" {
-		return nil, usagef("--users needs --data: the folder with a file for each user")
+	if !s.engine.given() && s.db == "" {
+		c.Engine = os.Getenv("RECALL_ENGINE")
+	}
+	return c.readEngine("")
+}
+
+// severalUsers are those of the file, each with an engine or a file of messages in the
+// folder.
+func (s *serve) severalUsers() ([]userConfig, error) {
+	if s.db != "" || s.engine.given() || s.token != "" || s.credentials != (credentials{}) {
+		return nil, usagef("with --users there is neither --db nor --engine nor a token nor a key on the command line: they are those of the users")
 	}
 	configs, err := readUsers(s.usersFile)
 	if err != nil {
 		return nil, err
 	}
 	for i := range configs {
+		if configs[i].Engine != "" {
+			continue
+		}
+		if s.data == "" {
+			return nil, usagef("--users needs --data: the folder with a file for each user that has no engine")
+		}
 		configs[i].file = filepath.Join(s.data, configs[i].Name+".db")
 	}
 	return configs, nil

@@ -96,12 +96,17 @@ func openFile(path string, log *slog.Logger) (*recall.Broker, error) {
 	if err := checkFile(path); err != nil {
 		return nil, err
 	}
+	return recall.Open(path, fileOptions(log))
+}
+
+// fileOptions give up nothing.
+func fileOptions(log *slog.Logger) *recall.Options {
 	const forEver = 100 * 365 * 24 * time.Hour
-	return recall.Open(path, &recall.Options{
+	return &recall.Options{
 		NoDispatch: true, Logger: log, MaxBody: maxFileBody,
 		UndoWindow: forEver, UndoBytes: math.MaxInt64, AuditRetention: forEver, EventRetention: forEver, MaxEvents: math.MaxInt32,
 		DeduplicationWindow: recall.MaxDeduplicationWindow,
-	})
+	}
 }
 
 // maxFileBody is the largest that the library takes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/egress"
@@ -13,8 +14,12 @@ import (
 
 // user is one who has a queue of their own: a file, and what lets them in.
 type user struct {
-	name             string // "" if there is only one
-	file             string
+	name             string                      // "" if there is only one
+	file             string                      // with an engine, what that is called
+	engine           string                      // address of a queue in PostgreSQL; it may have a password in it
+	lease            time.Duration               // of the engine
+	unsafe           bool                        // it may lose what it has acknowledged
+	ping             func(context.Context) error // nil: it is a file
 	tokens, readOnly []string
 	keys             *qstash.Keys
 	broker           *recall.Broker
@@ -40,7 +45,7 @@ func (s *server) openUser(u *user) (err error) {
 	if u.name != "" {
 		log = log.With("user", u.name)
 	}
-	u.broker, err = recall.Open(u.file, &recall.Options{
+	u.broker, err = u.newBroker(&recall.Options{
 		OnRequest: u.keys.OnRequest, Transport: u.transport, Logger: log, Durability: s.durability,
 		Slots: s.limits.slots, Timeout: s.limits.deliveryTimeout, MaxBody: s.limits.maxBody,
 		DeliveredRetention: qstash.DeliveredRetention,

@@ -29,6 +29,8 @@ type userConfig struct {
 	ReadOnlyTokenFile string   `json:"readOnlyTokenFile"`
 	CurrentSigningKey string   `json:"currentSigningKey"`
 	NextSigningKey    string   `json:"nextSigningKey"`
+	Engine            string   `json:"engine"` // instead of a file
+	EngineFile        string   `json:"engineFile"`
 
 	file string
 }
@@ -51,7 +53,11 @@ func readUsers(path string) ([]userConfig, error) {
 	}
 	for i := range c.Users {
 		u := &c.Users[i]
-		if err := u.readTokens(beside(path, u.TokenFile), beside(path, u.ReadOnlyTokenFile)); err != nil {
+		err := errors.Join(
+			u.readTokens(beside(path, u.TokenFile), beside(path, u.ReadOnlyTokenFile)),
+			u.readEngine(beside(path, u.EngineFile)),
+		)
+		if err != nil {
 			return nil, fmt.Errorf("user %q: %w", u.Name, err)
 		}
 	}
@@ -63,6 +69,23 @@ func beside(path, name string) string {
 		return name
 	}
 	return filepath.Join(filepath.Dir(path), name)
+}
+
+// readEngine fills in the address of the engine from a file, "" if there is none, and
+// what it is called.
+func (u *userConfig) readEngine(file string) (err error) {
+	if file != "" && u.Engine != "" {
+		return usagef("engine and engineFile exclude each other")
+	}
+	if file != "" {
+		if u.Engine, err = readEngineFile(file); err != nil {
+			return err
+		}
+	}
+	if u.Engine != "" {
+		u.file, err = engineName(u.Engine)
+	}
+	return err
 }
 
 // readTokens adds what the files list; "" is none.
@@ -109,8 +132,14 @@ func checkUsers(list []userConfig, named bool) error {
 		return usagef("--users: there are no users")
 	}
 	var faults []error
-	names, tokens := map[string]bool{}, map[string]bool{}
+	names, tokens, engines := map[string]bool{}, map[string]bool{}, map[string]string{}
 	for i := range list {
+		if u := &list[i]; u.Engine != "" {
+			if other, there := engines[u.file]; there {
+				faults = append(faults, fmt.Errorf("user %q: user %q has the same queue, %s", u.Name, other, u.file))
+			}
+			engines[u.file] = u.Name
+		}
 		for _, fault := range list[i].faults(names, tokens, named) {
 			if list[i].Name != "" {
 				fault = fmt.Sprintf("user %q: %s", list[i].Name, fault)

@@ -36,6 +36,7 @@ var allowed = []struct {
 	{"egress", []string{""}},
 	{"dashboard", []string{"", "internal/cron"}},
 	{"admin", []string{"", "internal/bearer"}},
+	{"dump", []string{""}},
 	{"enginetest", []string{"", "github.com/oklog/ulid/v2", "pgregory.net/rapid", porcupine}},
 	{"recalltest", []string{"", "qstash"}},
 	{"postgres", []string{"", anyOfOthers}},

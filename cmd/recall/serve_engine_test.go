@@ -1,0 +1,298 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/recallmq/recall/postgres/pgtest"
+)
+
+// databaseSecret is a password in the address of the database. The server of the test
+// asks for none.
+const databaseSecret = "hush-hush-7"
+
+// engineAddress is a queue of its own on the server of the tests.
+func engineAddress(t *testing.T) string {
+	t.Helper()
+	dsn, schema := pgtest.Schema(t)
+	u, err := url.Parse(dsn)
+	if err != nil || u.Scheme == "" {
+		t.Skip("the address in RECALL_TEST_PG_DSN is no URL")
+	}
+	q := u.Query()
+	q.Set("schema", schema)
+	if q.Get("password") == "" && u.User == nil {
+		q.Set("password", databaseSecret)
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// startOn runs recall serve on a database, until the test ends.
+func startOn(t *testing.T, address string, args ...string) (p *program, url string) {
+	t.Helper()
+	args = append([]string{"serve", "--token", "secret", "--listen", "127.0.0.1:0", "--allow-private", "--engine-lease", "1s", "--engine-unsafe"}, args...)
+	p, err := startProgram(t.TempDir(), append(os.Environ(), "RECALL_ENGINE="+address), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	m, err := p.await(regexp.MustCompile(`running at (http://\S+)`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, m[1]
+}
+
+// arrivals is an endpoint that notes what has come.
+type arrivals struct {
+	mu  sync.Mutex
+	ids map[string]int
+}
+
+func (a *arrivals) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ids[r.Header.Get("Upstash-Message-Id")]++
+}
+
+// missing is how many of the ids have not come.
+func (a *arrivals) missing(ids []string) (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, id := range ids {
+		if a.ids[id] == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+var messageIDText = regexp.MustCompile(`msg_[0-9A-Z]{26}`)
+
+// publishThrough publishes until it is told to stop or the server is gone, and returns
+// what was acknowledged.
+func publishThrough(server, endpoint string, stop <-chan struct{}) (ids []string) {
+	for {
+		select {
+		case <-stop:
+			return ids
+		default:
+		}
+		status, text, err := send("POST", server+"/v2/publish/"+endpoint, "secret", "hello")
+		if err != nil || status != 200 {
+			return ids
+		}
+		ids = append(ids, messageIDText.FindString(text))
+	}
+}
+
+// TestServersOnOneQueue publishes through two servers on one database, of which one is
+// killed in the middle: what was acknowledged arrives.
+func TestServersOnOneQueue(t *testing.T) {
+	address := engineAddress(t)
+	a := &arrivals{ids: map[string]int{}}
+	endpoint := httptest.NewServer(a)
+	defer endpoint.Close()
+	first, firstURL := startOn(t, address)
+	second, secondURL := startOn(t, address)
+
+	keys := map[string]bool{}
+	for _, server := range []string{firstURL, secondURL} {
+		status, text, err := send("GET", server+"/v2/keys", "secret", "")
+		if status != 200 || err != nil {
+			t.Fatal(status, text, err)
+		}
+		keys[text] = true
+	}
+	if len(keys) != 1 {
+		t.Errorf("the servers have other signing keys: %v", keys)
+	}
+
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	acknowledged := make([][]string, 4)
+	for i := range acknowledged {
+		server := []string{firstURL, secondURL}[i%2]
+		group.Go(func() { acknowledged[i] = publishThrough(server, endpoint.URL, stop) })
+	}
+	time.Sleep(time.Second) // of traffic
+	first.kill()
+	time.Sleep(time.Second)
+	close(stop)
+	group.Wait()
+	var ids []string
+	for _, list := range acknowledged {
+		if len(list) == 0 {
+			t.Error("a server has taken nothing")
+		}
+		ids = append(ids, list...)
+	}
+	for deadline := time.Now().Add(patienceOfTests); a.missing(ids) > 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d messages have not arrived:\n%s", a.missing(ids), len(ids), second.output())
+		}
+	}
+	t.Logf("%d messages", len(ids))
+	if status, text, err := send("GET", secondURL+"/readyz", "", ""); status != 200 || err != nil {
+		t.Errorf("got %d %s, %v", status, text, err)
+	}
+	if status, err := second.stop(os.Interrupt); status != 0 || err != nil {
+		t.Errorf("got exit status %d, %v", status, err)
+	}
+	for _, p := range []*program{first, second} {
+		if out := p.output(); strings.Contains(out, databaseSecret) {
+			t.Errorf("the password is in the log:\n%s", out)
+		}
+	}
+}
+
+// TestCommandsOnEngine asks a server on a database everything that the command line and
+// the dashboard have.
+func TestCommandsOnEngine(t *testing.T) {
+	address := engineAddress(t)
+	server, url := startOn(t, address, "--dashboard", "/dashboard", "--metrics-addr", "127.0.0.1:0")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(want int, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(self, append(args, "--url", url, "--token", "secret")...)
+		cmd.Env = append(os.Environ(), asProgram+"=1")
+		out, _ := cmd.CombinedOutput() // the status says it
+		if got := cmd.ProcessState.ExitCode(); got != want {
+			t.Errorf("%v: got exit status %d, want %d:\n%s", args, got, want, out)
+		}
+		return string(out)
+	}
+	for range 3 {
+		run(0, "publish", "https://example.com/hook", "--delay", "1h", "--label", "x", "--queue", "mail")
+	}
+	run(0, "topics", "add", "orders", "https://example.com/a")
+	run(0, "schedules", "set", "daily", "--cron", "0 9 * * *", "https://example.com/daily")
+	for _, test := range []struct{ command, want string }{
+		{"count --label x", "3 pending"},
+		{"ls --label x", "example.com"},
+		{"stats", "3"},
+		{"top --once", "mail"},
+		{"explain --label x", "label"},
+		{"queues", "mail"},
+		{"topics", "orders"},
+		{"schedules", "daily"},
+		{"dlq", ""},
+		{"flow", ""},
+		{"events", "created"},
+		{"hold --label x --yes", "3"},
+		{"release --label x --yes", "3"},
+		{"cancellations", "hold"},
+	} {
+		if out := run(0, strings.Fields(test.command)...); !strings.Contains(out, test.want) {
+			t.Errorf("recall %s: got %q, want %q in it", test.command, out, test.want)
+		}
+	}
+	out := run(0, "cancel", "--label", "x", "--yes")
+	op := regexp.MustCompile(`op_[0-9A-Z]{26}`).FindString(out)
+	run(0, "restore", op)
+	if out := run(1, "backup", t.TempDir()+"/copy.db"); !strings.Contains(out, "a backup is a copy of a file") {
+		t.Errorf("got %q", out)
+	}
+	for _, command := range []string{"check", "compact"} {
+		cmd := exec.Command(self, command, address)
+		cmd.Env = append(os.Environ(), asProgram+"=1")
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "is for files") || strings.Contains(string(out), databaseSecret) {
+			t.Errorf("recall %s: %v, %q", command, err, out)
+		}
+	}
+	checkPages(t, url)
+	metrics, err := server.await(regexp.MustCompile(`address=(127\S+)`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, text, err := send("GET", "http://"+metrics[1]+"/metrics", "", "")
+	if status != 200 || err != nil || !strings.Contains(text, "recall_") || strings.Contains(text, databaseSecret) {
+		t.Errorf("metrics: got %d, %v", status, err)
+	}
+}
+
+// checkPages opens every page of the dashboard.
+func checkPages(t *testing.T, server string) {
+	t.Helper()
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.PostForm(server+"/dashboard/login", url.Values{"token": {"secret"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	for _, page := range []string{"", "messages", "bulk", "queues", "topics", "schedules", "flow", "dead", "events", "operations"} {
+		req, err := http.NewRequest("GET", server+"/dashboard/"+page, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range resp.Cookies() {
+			req.AddCookie(c)
+		}
+		got, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(got.Body)
+		_ = got.Body.Close()
+		if got.StatusCode != 200 || err != nil || strings.Contains(string(text), "cannot do that") {
+			t.Errorf("/dashboard/%s: got %d, %v:\n%.2000s", page, got.StatusCode, err, text)
+		}
+	}
+}
+
+// TestEngineFlags: what is wrong with an address is said without it.
+func TestEngineFlags(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir+"/empty", "# nothing\n")
+	writeFile(t, dir+"/good", "postgres://u:"+databaseSecret+"@127.0.0.1:1/d\n")
+	writeFile(t, dir+"/same.json", `{"users": [
+		{"name": "a", "tokens": ["1"], "engine": "postgres://x:`+databaseSecret+`@h/d?schema=s"},
+		{"name": "b", "tokens": ["2"], "engine": "postgres://y@h:5432/d?schema=s"}]}`)
+	writeFile(t, dir+"/both.json", `{"users": [{"name": "a", "tokens": ["1"], "engine": "postgres://h/d", "engineFile": "good"}]}`)
+	writeFile(t, dir+"/half.json", `{"users": [{"name": "a", "tokens": ["1"], "engine": "postgres://h/d"}, {"name": "b", "tokens": ["2"]}]}`)
+	for _, test := range []struct {
+		status int
+		want   string
+		args   []string
+	}{
+		{2, "--db and --engine exclude each other", []string{"--db", "q.db", "--engine", "postgres://h/d"}},
+		{2, "--engine and --engine-file exclude each other", []string{"--engine", "postgres://h/d", "--engine-file", "f"}},
+		{2, "begins with postgres://", []string{"--engine", "mysql://u:" + databaseSecret + "@h/d"}},
+		{2, "cannot be read", []string{"--engine", "postgres://u:" + databaseSecret + "%zz@h/d"}},
+		{2, "the schema \"a-b\"", []string{"--engine", "postgres://u:" + databaseSecret + "@h/d?schema=a-b"}},
+		{2, "nothing else", []string{"--engine-file", dir + "/empty"}},
+		{1, "127.0.0.1:1", []string{"--engine-file", dir + "/good"}},
+		{2, "neither --db nor --engine", []string{"--users", dir + "/same.json", "--engine", "postgres://h/d"}},
+		{2, `user "a" has the same queue`, []string{"--users", dir + "/same.json"}},
+		{2, "exclude each other", []string{"--users", dir + "/both.json"}},
+		{2, "--users needs --data", []string{"--users", dir + "/half.json"}},
+		{2, "a file or a database", nil},
+	} {
+		args := append([]string{"serve", "--listen", "127.0.0.1:0"}, test.args...)
+		if !strings.Contains(fmt.Sprint(args), "--users") {
+			args = append(args, "--token", "secret")
+		}
+		p, err := startProgram(dir, append(os.Environ(), "RECALL_ENGINE="), args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, err := p.end()
+		if out := p.output(); err != nil || status != test.status || !strings.Contains(out, test.want) || strings.Contains(out, databaseSecret) {
+			t.Errorf("%v: got %d, %v, want %d and %q:\n%s", test.args, status, err, test.status, test.want, out)
+		}
+	}
+}

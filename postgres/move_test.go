@@ -1,0 +1,270 @@
+package postgres_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/dump"
+	"github.com/recallmq/recall/postgres"
+	"github.com/recallmq/recall/postgres/pgtest"
+)
+
+// moving is the clock of the tests here. It stands still.
+var moving = time.UnixMilli(1_800_000_000_000)
+
+type stillClock struct{ recall.Clock }
+
+func (stillClock) Now() time.Time { return moving }
+
+// movingFile opens the embedded engine.
+func movingFile(t *testing.T) recall.Engine {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "q.db")
+	e, err := recall.OpenEngine(path, &recall.Options{Durability: recall.SyncNever, Clock: stillClock{}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = e.Close()
+		if report, err := recall.Check(context.Background(), path, nil); err != nil || !report.OK() {
+			t.Errorf("check: %v, %v", err, report.Findings)
+		}
+	})
+	return e
+}
+
+// moved is the i-th message of many, each of another kind than the next.
+func moved(i int) recall.Message {
+	m := recall.Message{
+		URL: fmt.Sprintf("https://host%d.test/p%d", i%7, i%11), Method: "POST", Retries: recall.Retries(i % 5), Timeout: time.Minute,
+		CreatedAt: moving, DueAt: moving.Add(time.Duration(i%50-25) * time.Minute), Body: fmt.Append(nil, "body ", i), Priority: i % 3,
+	}
+	if i%2 == 0 {
+		m.Labels = []string{fmt.Sprint("l", i%10), "even", "ü"}
+	}
+	if i%3 == 0 {
+		m.Queue = fmt.Sprint("q", i%300)
+	}
+	if i%5 == 0 {
+		m.FlowKey, m.Flow = fmt.Sprint("k", i%20), &recall.FlowLimit{Rate: 1000, Period: time.Minute}
+	}
+	if i%7 == 0 {
+		m.Header = http.Header{"X-Text": {"ü", "b"}, "X-Bytes": {"\xff\xfe"}}
+		m.Callback = &recall.Callback{URL: "https://back.test/"}
+		m.CallerIP, m.RetryDelay = "10.0.0.7", "1000 * retried"
+	}
+	if i%13 == 0 {
+		m.Topic, m.ScheduleID = "t", "s"
+	}
+	return m
+}
+
+// fillForMove makes a queue of everything that moves.
+func fillForMove(t *testing.T, e recall.Engine, n int) {
+	t.Helper()
+	must := func(err error) {
+		if err != nil {
+			t.Helper()
+			t.Fatal(err)
+		}
+	}
+	ctx := context.Background()
+	for i := 0; i < n; i += 1000 {
+		var msgs []recall.Message
+		for k := range min(1000, n-i) {
+			msgs = append(msgs, moved(i+k))
+		}
+		_, err := e.Insert(ctx, msgs, moving)
+		must(err)
+	}
+	claimed, err := e.Claim(ctx, recall.ClaimRequest{Now: moving, Max: n / 20})
+	must(err)
+	for i, l := range claimed.Leases {
+		f := recall.Finish{Outcome: recall.Retry, Now: moving, Due: moving.Add(time.Hour), Reason: "later"}
+		switch i % 4 {
+		case 0:
+			f.Outcome, f.Response = recall.Dead, &recall.HTTPResponse{Status: 500, Header: http.Header{"X-R": {"\xff"}}, Body: []byte("no")}
+		case 1:
+			f.Outcome = recall.Delivered
+			if q := l.Message.Queue; q != "" {
+				call := moved(1)
+				call.Blocks, call.Source = q, l.Message.ID
+				f.Follow = []recall.Message{call}
+			}
+		}
+		must(e.Finish(ctx, l, f))
+	}
+	_, err = e.(recall.Changer).Change(ctx, recall.ChangeRequest{
+		Kind: recall.OperationHold, CancelMatchingRequest: recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{"l4"}}, Now: moving},
+	})
+	must(err)
+	_, err = e.CancelMatching(ctx, recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{"l6"}}, Now: moving})
+	must(err)
+	_, err = e.(recall.Stander).CancelFuture(ctx, recall.Filter{Labels: []string{"stop"}}, moving.Add(time.Hour), "because", moving)
+	must(err)
+	_, err = e.(recall.Keeper).Apply(ctx, recall.Change{Now: moving, Objects: []recall.Object{
+		{Kind: recall.ObjectTopic, Name: "t", Value: []byte(`{"endpoints":[]}`)},
+		{Kind: recall.ObjectQueue, Name: "q3", Value: []byte(`{"parallelism":4,"createdAt":"2027-01-01T00:00:00Z","updatedAt":"2027-01-01T00:00:00Z"}`)},
+	}})
+	must(err)
+}
+
+// moves takes a queue from one engine to another.
+func moves(t *testing.T, from, to recall.Engine) dump.Report {
+	t.Helper()
+	r, w := io.Pipe()
+	go func() {
+		_, err := dump.Export(context.Background(), from, w, moving, nil)
+		_ = w.CloseWithError(err)
+	}()
+	report, err := dump.Import(context.Background(), to, r, moving, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// dumpOf is all that a dump says of a queue but for its first line.
+func dumpOf(t *testing.T, e recall.Engine) string {
+	t.Helper()
+	var out bytes.Buffer
+	if _, err := dump.Export(context.Background(), e, &out, moving, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(out.String(), "\n")
+	return rest
+}
+
+func wantSameDump(t *testing.T, got, want string) {
+	t.Helper()
+	a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			t.Fatalf("line %d:\ngot  %s\nwant %s", i+2, a[i], b[i])
+		}
+	}
+	if len(a) != len(b) {
+		t.Fatalf("got %d lines, want %d", len(a), len(b))
+	}
+}
+
+// TestMove takes a queue from a file to PostgreSQL and on to another file: the same
+// messages, by every filter, in the same order.
+func TestMove(t *testing.T) {
+	n := 10_000
+	if os.Getenv("RECALL_SOAK") != "" {
+		n = 1_000_000
+	}
+	from, back := movingFile(t), movingFile(t)
+	fillForMove(t, from, n)
+	dsn, schema := pgtest.Schema(t)
+	mid, err := postgres.Open(t.Context(), dsn, &postgres.Options{Schema: schema, AllowUnsafe: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = mid.Close() })
+	report := moves(t, from, mid)
+	t.Logf("%+v", report)
+	moves(t, mid, back)
+	if n <= 10_000 {
+		want := dumpOf(t, from)
+		wantSameDump(t, dumpOf(t, mid), want)
+		wantSameDump(t, dumpOf(t, back), want)
+	}
+	for _, f := range []recall.Filter{
+		{Queues: []string{"q3", "q30"}},
+		{URLs: []string{moved(5).URL}},
+		{Hosts: []string{"host1.test"}},
+		{Labels: []string{"l4"}},
+		{Topics: []string{"t"}},
+		{CallerIPs: []string{"10.0.0.0/8"}},
+		{FlowKeys: []string{"k5"}},
+		{MinAttempts: 1},
+		{Paths: []string{"/p3"}},
+		{States: []recall.State{recall.StateHeld}},
+		{States: []recall.State{recall.StateRetrying}},
+		{States: []recall.State{recall.StateQueueBlocked}},
+		{DueAfter: moving},
+		{From: moving, To: moving},
+		{Schedules: []string{"s"}},
+	} {
+		want := listed(t, from, f)
+		for name, e := range map[string]recall.Engine{"PostgreSQL": mid, "the other file": back} {
+			if got := listed(t, e, f); got != want {
+				t.Errorf("%s: %s has\n%.300s, want\n%.300s", f, name, got, want)
+			}
+		}
+	}
+	for name, e := range map[string]recall.Engine{"PostgreSQL": mid, "the other file": back} {
+		got, err := e.Explain(t.Context(), recall.Filter{Labels: []string{"even"}}, moving)
+		if err != nil || got.Scan == 0 {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+		drainInOrder(t, name, e)
+	}
+}
+
+// listed is the ids of what a filter finds first.
+func listed(t *testing.T, e recall.Engine, f recall.Filter) string {
+	t.Helper()
+	list, err := e.List(t.Context(), f, "", 1000, moving)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids strings.Builder
+	for i := range list {
+		fmt.Fprintln(&ids, list[i].ID, list[i].State, list[i].Attempts)
+	}
+	return ids.String()
+}
+
+// drainInOrder delivers what is in one queue, which has to come in order.
+func drainInOrder(t *testing.T, name string, e recall.Engine) {
+	t.Helper()
+	later := moving.Add(24 * time.Hour)
+	list, err := e.List(t.Context(), recall.Filter{Queues: []string{"q9"}, States: []recall.State{
+		recall.StateReady, recall.StateDelayed, recall.StateRetrying, recall.StateQueueBlocked,
+	}}, "", 1000, moving)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) == 0 {
+		t.Fatalf("%s: the queue is empty", name)
+	}
+	next := 0
+	for range 100 * len(list) {
+		res, err := e.Claim(t.Context(), recall.ClaimRequest{Now: later, Max: 10_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(res.Leases) == 0 {
+			break
+		}
+		for _, l := range res.Leases {
+			if l.Message.Queue != "q9" {
+				continue
+			}
+			if want := list[next].ID; l.Message.ID != want {
+				t.Fatalf("%s: %s came in the place of %s", name, l.Message.ID, want)
+			}
+			next++
+			if err := e.Finish(t.Context(), l, recall.Finish{Outcome: recall.Delivered, Now: later, Durable: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if next == len(list) {
+			return
+		}
+	}
+	t.Errorf("%s: %d of %d messages of the queue came", name, next, len(list))
+}
