@@ -302,7 +302,9 @@ func (c *committer) idle() bool {
 // begin reserves room for the batch. Without room for all of it, what is not
 // essential is refused, so that deliveries and cancellations go on; and if that
 // is not enough, the larger half of what is left, again and again: one dead
-// letter that finds no room must not keep the sweep from making some.
+// letter that finds no room must not keep the sweep from making some. Of an
+// odd number more than half stay, so a dead letter gets in beside a cancellation that
+// needs next to nothing.
 func (c *committer) begin() (*store.Tx, error) {
 	sum := c.sum()
 	tx, err := c.e.store.Begin(sum)
@@ -318,7 +320,7 @@ func (c *committer) begin() (*store.Tx, error) {
 			return tx, err
 		}
 		slices.SortStableFunc(left, func(a, b *request) int { return cmp.Compare(a.work.bound().Bytes, b.work.bound().Bytes) })
-		large := left[len(left)/2:]
+		large := left[min((len(left)+1)/2, len(left)-1):]
 		left = c.refuse(func(r *request) bool {
 			_, barrier := r.work.(flushWork) // it answers for all of them
 			return barrier || slices.Contains(large, r)
