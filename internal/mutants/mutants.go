@@ -209,8 +209,8 @@ var All = []Mutant{
 	{
 		Name: "postgres: make a transaction again whose commit was not answered",
 		File: "postgres/commit.go",
-		Old:  "case err == nil && tag.RowsAffected() == 0:",
-		New:  "case err == nil && tag.RowsAffected() == 7:",
+		Old:  "there := err == nil && tag.RowsAffected() == 0",
+		New:  "there := err == nil && tag.RowsAffected() == 7",
 		Pkg:  "./postgres", Run: "TestCutCommit",
 	},
 	{
