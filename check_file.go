@@ -101,8 +101,8 @@ func (c *check) cancelledRow(seq uint64, rec *store.Record, st store.State, ops 
 	if st.HasRetry || st.HasDue {
 		due = st.Due
 	}
-	if held := en.flags&flagHeld != 0; en.mark != mark || en.due != due || held != st.Held {
-		c.fault("%d would come back with mark %d, due at %d, held %v; by the file %d, %d, %v", seq, en.mark, en.due, held, mark, due, st.Held)
+	if held := en.flags&flagHeld != 0; en.mark != mark || en.due() != due || held != st.Held {
+		c.fault("%d would come back with mark %d, due at %d, held %v; by the file %d, %d, %v", seq, en.mark, en.due(), held, mark, due, st.Held)
 	}
 }
 
@@ -158,8 +158,8 @@ func (c *check) liveRow(seq uint64, rec *store.Record, st store.State) {
 	if held := en.flags&flagHeld != 0; held != st.Held {
 		c.fault("%d: held %v, by the file %v", seq, held, st.Held)
 	}
-	if _, wall := p.timesOf(seq, en); due != en.due || wall != rec.Wall {
-		c.fault("%d: due at %d, wall %d; by the file %d, %d", seq, en.due, wall, due, rec.Wall)
+	if _, wall := p.timesOf(seq, en); due != en.due() || wall != rec.Wall {
+		c.fault("%d: due at %d, wall %d; by the file %d, %d", seq, en.due(), wall, due, rec.Wall)
 	}
 	if requested := en.flags&flagRequested != 0; requested != st.Requested {
 		c.fault("%d: its cancellation is requested: %v; by the file: %v", seq, requested, st.Requested)

@@ -6,14 +6,14 @@ import "slices"
 func (c *check) lanes() {
 	live := c.e.live
 	live.eachEntry(func(_ *page, en entry, seq uint64) {
-		if en.phase == phaseMarked && en.flags&flagQueued != 0 && !c.e.laneOf(en).items.Has(dueItem{en.due, seq}) {
+		if en.phase == phaseMarked && en.flags&flagQueued != 0 && !c.e.laneOf(en).items.Has(dueItem{en.due(), seq}) {
 			c.fault("%d is marked, and its item is gone", seq)
 		}
 		if en.phase == phasePending && en.flags&flagHeld != 0 && en.flags&flagQueued != 0 {
 			c.fault("%d is held, and in a lane", seq)
 		}
 		if en.phase == phasePending && seq <= live.visible && en.flags&(flagHeld|flagDamaged) == 0 && !c.e.blockedLocked(en, seq) {
-			if !c.e.laneOf(en).items.Has(dueItem{en.due, seq}) || en.flags&flagQueued == 0 {
+			if !c.e.laneOf(en).items.Has(dueItem{en.due(), seq}) || en.flags&flagQueued == 0 {
 				c.fault("%d is pending, and in no lane", seq)
 			}
 		}

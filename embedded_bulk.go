@@ -197,6 +197,8 @@ func (c *bulk) slice() (done bool, wait func(context.Context) error) {
 // visit deals with one match.
 func (c *bulk) visit(p *page, en entry, seq uint64) (verdict, func(context.Context) error) {
 	switch {
+	case en.phase == phasePending && en.mark == 0: // nearly always
+		return c.visitPending(p, en, seq), nil
 	case c.tx != nil && (en.mark != 0 || en.phase == phaseMarked):
 		return goOn, nil // gone for good, or by this very transaction
 	case en.mark != 0 || en.phase == phaseMarked:
@@ -210,8 +212,6 @@ func (c *bulk) visit(p *page, en entry, seq uint64) (verdict, func(context.Conte
 	case en.phase == phaseFinishing:
 		c.ending = append(c.ending, seq)
 		return goOn, nil
-	case en.phase == phasePending:
-		return c.visitPending(p, en, seq), nil
 	case en.phase == phaseInFlight && en.flags&flagRequested == 0:
 		return c.visitInFlight(p, en, seq)
 	}

@@ -47,9 +47,9 @@ func (c *bulk) wants(en entry) bool {
 	case verbRelease:
 		return en.flags&flagHeld != 0
 	case verbReschedule:
-		return en.due != c.due
+		return en.due() != c.due
 	case verbRetryNow:
-		return en.phase == phasePending && en.flags&flagRetried != 0 && en.due > c.due
+		return en.phase == phasePending && en.flags&flagRetried != 0 && en.due() > c.due
 	}
 	return true
 }
@@ -83,7 +83,7 @@ func (c *bulk) changeLocked(p *page, en entry, seq uint64) {
 	case verbRelease:
 		en.flags &^= flagHeld
 	default:
-		en.due = c.due
+		en.setDue(c.due)
 	}
 	c.e.unmarkLocked(p, en, seq)
 }

@@ -130,7 +130,7 @@ func (c *claimRun) prepare(ctx context.Context) error {
 // leaseLocked takes a pending entry for one attempt.
 func (e *embedded) leaseLocked(p *page, en entry, seq uint64, now time.Time) *lease {
 	e.number++
-	l := &lease{seq: seq, number: e.number, dueBefore: en.due, retried: en.flags&flagRetried != 0, claimed: now.UnixMilli()}
+	l := &lease{seq: seq, number: e.number, dueBefore: en.due(), retried: en.flags&flagRetried != 0, claimed: now.UnixMilli()}
 	en.setAttempts(en.attempts() + 1)
 	l.attempt = uint16(en.attempts())
 	en.flags &^= flagQueued
@@ -294,7 +294,7 @@ func (l *lease) unused() {
 // leftLaneLocked notes that the item of an entry that does not wait is gone. An
 // item of another due time is not its.
 func (e *embedded) leftLaneLocked(en entry, due int64) {
-	if en.exists() && en.due == due {
+	if en.exists() && en.due() == due {
 		en.flags &^= flagQueued
 		e.unparkEntryLocked(en)
 	}
@@ -303,7 +303,7 @@ func (e *embedded) leftLaneLocked(en entry, due int64) {
 // pendLocked makes a message in flight pending again.
 func (e *embedded) pendLocked(p *page, en entry, l *lease, due int64) {
 	e.endLeaseLocked(l.seq)
-	en.due = due
+	en.setDue(due)
 	e.live.move(p, en, phasePending)
 	e.queueLocked(en, l.seq)
 }

@@ -59,7 +59,7 @@ func (e *embedded) readCrashed(c crashed) (rec store.Record, body store.Body, m 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if _, en := e.live.lookup(c.seq); en.exists() {
-		m.DueAt = time.UnixMilli(en.due)
+		m.DueAt = time.UnixMilli(en.due())
 	}
 	return rec, body, m, err
 }

@@ -177,7 +177,7 @@ func (e *embedded) parkLocked(k *flowKey, en entry, seq uint64, now int64) {
 	en.tries |= parkedBit
 	en.flags |= flagAside | flagQueued
 	key := e.laneKeyOf(en)
-	e.lanes.at(key).items.ReplaceOrInsert(dueItem{en.due, seq})
+	e.lanes.at(key).items.ReplaceOrInsert(dueItem{en.due(), seq})
 	if !slices.Contains(k.urls, key.url) {
 		k.urls = append(k.urls, key.url)
 	}
@@ -219,7 +219,7 @@ func (e *embedded) takeParkedLocked(en entry, seq uint64) {
 	}
 	if en.flags&flagQueued != 0 {
 		ln := e.laneOf(en)
-		if _, there := ln.items.Delete(dueItem{en.due, seq}); there {
+		if _, there := ln.items.Delete(dueItem{en.due(), seq}); there {
 			ln.dead = max(0, ln.dead-1) // it was marked
 		}
 	}

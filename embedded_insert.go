@@ -373,7 +373,7 @@ func (e *embedded) laneLocked(en entry, seq uint64) {
 	}
 	ln := e.laneOf(en)
 	en.flags |= flagQueued
-	if _, there := ln.items.ReplaceOrInsert(dueItem{en.due, seq}); there {
+	if _, there := ln.items.ReplaceOrInsert(dueItem{en.due(), seq}); there {
 		ln.dead = max(0, ln.dead-1)
 	}
 }

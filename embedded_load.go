@@ -67,7 +67,7 @@ func (e *embedded) rebuild(now int64) (todo []crashed, err error) {
 			}
 			en.flags |= flagQueued
 			ln := e.laneOf(en)
-			due[ln] = append(due[ln], dueItem{en.due, seq})
+			due[ln] = append(due[ln], dueItem{en.due(), seq})
 			return nil
 		},
 		Object: func(kind byte, name string, value []byte) error {

@@ -66,7 +66,7 @@ func (e *embedded) stateLocked(en entry, seq uint64, now time.Time) State {
 		return StateHeld
 	case e.blockedLocked(en, seq):
 		return StateQueueBlocked
-	case en.due <= now.UnixMilli():
+	case en.due() <= now.UnixMilli():
 		if k := e.flowOf(en); k != nil && k.room(now.UnixMilli()) == 0 {
 			return StateFlowWaiting
 		}
@@ -82,7 +82,7 @@ func (e *embedded) describe(p *page, en entry, seq uint64) Message {
 	name := func(f field) string { return e.live.fields[f].slab[en.values[f]].name }
 	created, wall := p.timesOf(seq, en)
 	m := Message{
-		ID: messageID(e.ids.make(seq, created)), CreatedAt: time.UnixMilli(wall), DueAt: time.UnixMilli(en.due),
+		ID: messageID(e.ids.make(seq, created)), CreatedAt: time.UnixMilli(wall), DueAt: time.UnixMilli(en.due()),
 		Queue: name(fieldQueue), URL: name(fieldURL), Topic: name(fieldTopic), ScheduleID: name(fieldSchedule),
 		CallerIP: name(fieldIP), FlowKey: name(fieldFlow), Attempts: en.attempts(),
 	}
@@ -101,7 +101,7 @@ type snapshot struct {
 }
 
 func (e *embedded) snapshotLocked(en entry, seq uint64, now time.Time) snapshot {
-	return snapshot{seq, e.stateLocked(en, seq, now), en.attempts(), en.due}
+	return snapshot{seq, e.stateLocked(en, seq, now), en.attempts(), en.due()}
 }
 
 // readSnapshots reads the messages of snapshots. Those that are gone from the file

@@ -83,7 +83,7 @@ func (e *embedded) CountStates(ctx context.Context, now time.Time) (StateCounts,
 			run, last = 0, s
 		}
 		if run++; s == StateReady {
-			since = min(since, en.due)
+			since = min(since, en.due())
 		}
 		return goOn
 	})

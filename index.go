@@ -62,9 +62,9 @@ type page struct {
 type wideTimes struct{ created, wall int64 }
 
 // entry is what the index keeps of one message: 48 bytes without pointers, in two
-// parts. A walk that meets every tenth message waits for memory more than for
-// anything else, and most walks look at the statuses alone. So those lie next to
-// each other. The zero entry stands for a message that is not there.
+// parts. A walk that meets every tenth message waits for memory half of the time, and
+// most walks look at the statuses alone. So those are small, and lie next to each
+// other. The zero entry stands for a message that is not there.
 type entry struct {
 	*status
 	*attributes
@@ -72,18 +72,18 @@ type entry struct {
 
 // status is the part of an entry that walks look at, and change.
 type status struct {
-	labels uint32 // number of the label set
-	mark   uint16 // with phaseMarked: the cancellation that took it; 0: a call for one message
-	phase  phase
-	flags  uint8
+	mark  uint16 // with phaseMarked: the cancellation that took it; 0: a call for one message
+	phase phase
+	flags uint8
 }
 
 // attributes are the rest of an entry.
 type attributes struct {
-	due     int64  // ms
-	created uint32 // ms after page.created; order of ids
-	back    uint16 // ms that the publisher's clock was behind created
-	tries   uint16 // attempts, priority and parked: see tries.go
+	dueAt   [2]uint32 // ms, low half first: a word of eight bytes would leave four unused
+	labels  uint32    // number of the label set
+	created uint32    // ms after page.created; order of ids
+	back    uint16    // ms that the publisher's clock was behind created
+	tries   uint16    // attempts, priority and parked: see tries.go
 	values  [plainFields]uint32
 }
 
@@ -92,6 +92,11 @@ func (p *page) at(seq uint64) entry {
 	i := seq & (pageSize - 1)
 	return entry{&p.statuses[i], &p.attributes[i]}
 }
+
+// due is when the message may be claimed, in milliseconds.
+func (a *attributes) due() int64 { return int64(a.dueAt[1])<<32 | int64(a.dueAt[0]) }
+
+func (a *attributes) setDue(ms int64) { a.dueAt = [2]uint32{uint32(ms), uint32(ms >> 32)} }
 
 // exists tells whether there is such an entry.
 func (e entry) exists() bool { return e.status != nil }
@@ -132,7 +137,8 @@ type times struct{ created, wall, due int64 }
 func (ix *index) insert(seq uint64, rec *store.Record, t times) entry {
 	p := ix.pageFor(seq, t.created)
 	e := p.at(seq)
-	*e.status, *e.attributes = status{phase: phasePending}, attributes{due: t.due}
+	*e.status, *e.attributes = status{phase: phasePending}, attributes{}
+	e.setDue(t.due)
 	if isLocal(rec.URL) || rec.Priority != 0 {
 		e.flags |= flagAside
 		e.setPriority(rec.Priority)
@@ -292,7 +298,7 @@ func (s *status) running() int {
 
 // waits tells whether an entry can be claimed when it is due at the given time.
 func (e entry) waits(due int64) bool {
-	return e.phase == phasePending && e.due == due && e.flags&flagHeld == 0
+	return e.phase == phasePending && e.due() == due && e.flags&flagHeld == 0
 }
 
 // request takes an entry in flight out of every later match; undo puts it back.

@@ -313,7 +313,7 @@ func (ix *index) matchesIP(q *query, ip uint32) bool {
 func (q *query) matchesNow(e entry, seq uint64) bool {
 	return e.phase == phaseFinishing ||
 		(q.states == nil || slices.Contains(q.states, q.stateOf(e, seq))) &&
-			e.due >= q.dueFrom && e.due <= q.dueTo && e.attempts() >= q.minAttempts
+			e.due() >= q.dueFrom && e.due() <= q.dueTo && e.attempts() >= q.minAttempts
 }
 
 // only tells whether what q asks for is just what a source lists.

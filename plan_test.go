@@ -217,7 +217,9 @@ func TestAddresses(t *testing.T) {
 }
 
 func pendingEntry(flags uint8, due int64) entry {
-	return entry{&status{phase: phasePending, flags: flags}, &attributes{due: due}}
+	e := entry{&status{phase: phasePending, flags: flags}, &attributes{}}
+	e.setDue(due)
+	return e
 }
 
 // TestHeldState: nothing but a held message's release changes that it is held.

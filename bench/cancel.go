@@ -26,6 +26,7 @@ func benchCancel(b *bench) error {
 			return err
 		}
 	}
+	busy.alone = exact(idle.calm)
 	idle.report("idle")
 	busy.report("load")
 	idle.reportIdle()
@@ -46,6 +47,7 @@ type cancelRun struct {
 
 	small, puts []time.Duration // commits with nothing beside them, one after the other
 	calm        []time.Duration // a commit in the place of each cancellation, after the same wait; idle only
+	alone       quantiles       // the same, of the idle run; under load only
 	cases       []*cancelCase
 	observed    []observation // what the load noticed, a copy of the file each
 }
@@ -296,9 +298,9 @@ func (r *cancelRun) report(where string) {
 	}
 }
 
-// hold takes a cancellation to its target: with nothing beside it in commits that
-// have nothing beside them either, and under load in publishes of the load, which are
-// commits in the same surroundings.
+// hold takes a cancellation to its target: in single commits with nothing beside them,
+// whatever is beside the cancellation. A publish of the load says how it looks to the
+// publishers: they share commits and processors.
 func (r *cancelRun) hold(k *cancelCase, line *row, took quantiles) {
 	id, bound := cancelBound(k.name)
 	if id == 0 {
@@ -309,8 +311,10 @@ func (r *cancelRun) hold(k *cancelCase, line *row, took quantiles) {
 		if publish.Samples == 0 {
 			return
 		}
-		line = r.b.report.rates("  the same, p50", "ms", series{ms(took.P50)}).
+		r.b.report.rates("  the same, p50", "ms", series{ms(took.P50)}).
 			ratio("a publish of the load", float64(took.P50)/float64(publish.P50))
+		line = r.b.report.rates("  the same, p50", "ms", series{ms(took.P50)}).
+			ratio("one small commit, idle", float64(took.P50)/float64(r.alone.P50))
 	}
 	line.atMost(id, bound)
 }
@@ -343,8 +347,8 @@ func (r *cancelRun) reportWalk(k *cancelCase, where string, small, q quantiles) 
 	if k.name != byLabel(0).name {
 		return
 	}
-	if publish := r.publishBefore(); publish.Samples > 0 && r.publishers > 0 {
-		small = publish // a commit in the same surroundings
+	if r.publishers > 0 {
+		small = r.alone
 	}
 	perEntry := float64(q.P50-small.P50) / float64(max(1, k.scanned))
 	r.b.report.rates("  beyond a small commit, per entry", "ns", series{max(0, perEntry)}).atMost(3, 100)

@@ -118,8 +118,8 @@ var All = []Mutant{
 	{
 		Name: "claim what a cancellation has marked",
 		File: "index.go",
-		Old:  "return e.phase == phasePending && e.due == due && e.flags&flagHeld == 0",
-		New:  "return (e.phase == phasePending || e.phase == phaseMarked) && e.due == due && e.flags&flagHeld == 0",
+		Old:  "return e.phase == phasePending && e.due() == due && e.flags&flagHeld == 0",
+		New:  "return (e.phase == phasePending || e.phase == phaseMarked) && e.due() == due && e.flags&flagHeld == 0",
 		Pkg:  ".", Run: "TestEmbedded/SyncNever/(CancelMatching|Cancel)$",
 	},
 	{
