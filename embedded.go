@@ -57,6 +57,10 @@ type embedded struct {
 	tally    tally // not guarded
 
 	claimHint, upkeepHint chan struct{}
+	// opened: since the last hint a queue or a key may have begun to let more be
+	// claimed. The lists of those do not tell: who asks for states works them off, too,
+	// and so does a claim for consumers, which does not take what others wait for.
+	opened bool
 
 	opIDs     opIDs
 	retention time.Duration // of the records of operations

@@ -423,7 +423,7 @@ func (c *committer) apply() {
 	e.stats.commits++
 	e.upkeep.foldable += len(c.turn.finished) + len(c.turn.deleted)
 	pays := fold || died || e.upkeepPaysLocked() || trim
-	ready := e.queuesWaitLocked() || len(e.flows.dirty) > 0
+	ready := e.openedLocked()
 	e.mu.Unlock()
 	if pays {
 		hint(e.upkeepHint)

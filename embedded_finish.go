@@ -189,7 +189,7 @@ func (e *embedded) leaveEntry(d decision) (taken *standing, claimable bool) {
 	if d.end != endRetry || taken != nil {
 		e.endLeaseLocked(d.seq)
 		e.live.move(p, en, phaseFinishing)
-		return taken, len(e.flows.dirty) > 0 || e.queuesWaitLocked()
+		return taken, e.openedLocked()
 	}
 	en.flags |= flagRetried
 	if d.release {

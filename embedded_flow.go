@@ -107,7 +107,11 @@ func (e *embedded) countFlowLocked(k *flowKey) {
 }
 
 func (e *embedded) flowChangedLocked(k *flowKey) {
-	if k != nil && !k.dirty {
+	if k == nil {
+		return
+	}
+	e.opened = true
+	if !k.dirty {
 		k.dirty = true
 		e.flows.dirty = append(e.flows.dirty, k)
 	}

@@ -103,25 +103,35 @@ func (e *embedded) queueOf(en entry) *fifo {
 
 // changedLocked has a queue looked at before the next claim.
 func (e *embedded) changedLocked(q *fifo) {
-	if q != nil && !q.dirty {
-		q.dirty = true
-		e.queues.dirty = append(e.queues.dirty, q)
+	if q != nil {
+		e.opened = true
+		e.queues.lookAt(q)
 	}
 }
 
 // allChangedLocked does that with every queue.
-func (e *embedded) allChangedLocked() { e.queues.all = 0 }
+func (e *embedded) allChangedLocked() { e.queues.all, e.opened = 0, true }
 
-// queuesWaitLocked tells whether a claim may find more than the one before.
-func (e *embedded) queuesWaitLocked() bool {
-	return len(e.queues.dirty) > 0 || e.queues.all < len(e.queues.list)
+// openedLocked tells whether a claim may find more than before. Who asks gives the
+// hint if so.
+func (e *embedded) openedLocked() bool {
+	was := e.opened
+	e.opened = false
+	return was
+}
+
+func (s *queues) lookAt(q *fifo) {
+	if !q.dirty {
+		q.dirty = true
+		s.dirty = append(s.dirty, q)
+	}
 }
 
 // refillAllLocked brings queues up to date, and reports whether some are left:
 // budget is how many entries it looks at.
 func (e *embedded) refillAllLocked(budget int) (more bool) {
 	for s := &e.queues; s.all < len(s.list) && budget > 0; s.all++ {
-		e.changedLocked(s.list[s.all])
+		s.lookAt(s.list[s.all])
 		budget--
 	}
 	for budget > 0 && len(e.queues.dirty) > 0 {
@@ -131,7 +141,7 @@ func (e *embedded) refillAllLocked(budget int) (more bool) {
 			e.queues.dirty = e.queues.dirty[:last]
 		}
 	}
-	return e.queuesWaitLocked()
+	return len(e.queues.dirty) > 0 || e.queues.all < len(e.queues.list)
 }
 
 // refillLocked brings one queue up to date; false means that the budget was not

@@ -13,6 +13,9 @@ type Plan struct {
 	Index      string      // the chosen candidate's Index
 	Scan       int         // and its Count: entries to look at
 	Candidates []Candidate // every index that could be walked, narrowest first
+	// Steps is how the database of an engine that has one would find the messages, in
+	// its own words, a line for each step; nil otherwise.
+	Steps []string
 }
 
 // Candidate is one index that a walk could follow.
@@ -40,7 +43,8 @@ func (b *Broker) Explain(ctx context.Context, f Filter) (Plan, error) {
 }
 
 // String returns the plan as a small table for a person: the filter, each
-// candidate with its entries, the chosen one marked, and what is to be scanned.
+// candidate with its entries, the chosen one marked, what is to be scanned, and the
+// steps of the database if there is one.
 func (p Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", p.Filter)
@@ -59,5 +63,8 @@ func (p Plan) String() string {
 		fmt.Fprintf(&b, "%s %-*s  %s %*d\n", mark, names, c.Index, bound, counts, c.Count)
 	}
 	fmt.Fprintf(&b, "%d entries to scan\n", p.Scan)
+	for _, step := range p.Steps {
+		fmt.Fprintf(&b, "  %s\n", step)
+	}
 	return b.String()
 }

@@ -88,11 +88,12 @@ type Plan struct {
 	Index      string        `json:"index"`
 	Scan       int           `json:"scan"`
 	Candidates []Candidate   `json:"candidates"`
+	Steps      []string      `json:"steps,omitempty"` // of a database
 }
 
 // WirePlan returns a plan as it is on the wire.
 func WirePlan(p recall.Plan) Plan {
-	w := Plan{Filter: p.Filter, Index: p.Index, Scan: p.Scan, Candidates: []Candidate{}}
+	w := Plan{Filter: p.Filter, Index: p.Index, Scan: p.Scan, Candidates: []Candidate{}, Steps: p.Steps}
 	for _, c := range p.Candidates {
 		w.Candidates = append(w.Candidates, Candidate(c))
 	}
@@ -100,7 +101,7 @@ func WirePlan(p recall.Plan) Plan {
 }
 
 func (p Plan) plan() recall.Plan {
-	out := recall.Plan{Filter: p.Filter, Index: p.Index, Scan: p.Scan}
+	out := recall.Plan{Filter: p.Filter, Index: p.Index, Scan: p.Scan, Steps: p.Steps}
 	for _, c := range p.Candidates {
 		out.Candidates = append(out.Candidates, recall.Candidate(c))
 	}

@@ -51,6 +51,7 @@ require (
 	github.com/netresearch/go-cron v0.9.1 // indirect
 	github.com/oklog/ulid/v2 v2.1.1 // indirect
 	github.com/pmezard/go-difflib v1.0.0 // indirect
+	github.com/recallmq/recall/postgres v0.0.0
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/riverqueue/river/rivershared v0.39.0 // indirect
 	github.com/robfig/cron/v3 v3.0.1 // indirect
@@ -75,3 +76,5 @@ require (
 )
 
 replace github.com/recallmq/recall => ..
+
+replace github.com/recallmq/recall/postgres => ../postgres

@@ -48,6 +48,7 @@ const (
 // record runs clients in parts, each with its end, and returns the history.
 func record(x *fixture, rng *rand.Rand, name string, parts []partEnd) *history {
 	r := &recorder{x: x, name: name, most: 5 + rng.IntN(8)}
+	r.h.walk = x.h.Walk
 	for _, end := range parts {
 		r.part(rng, end)
 		r.look()

@@ -14,6 +14,16 @@ import (
 type history struct {
 	messages []sent // by number
 	calls    []*call
+	walk     func(a, b recall.MessageID) int // see Harness
+}
+
+// behind tells whether a walk comes to a message after another one.
+func (h *history) behind(message, other int) bool {
+	walk := h.walk
+	if walk == nil {
+		walk = cmp.Compare[recall.MessageID]
+	}
+	return walk(h.messages[message].id, h.messages[other].id) > 0
 }
 
 // sent is one message that a client has tried to publish.

@@ -413,8 +413,8 @@ const (
 	met                  // it says that the message is in flight
 )
 
-// sight: a walk goes through the matches that were there when it began, in the
-// order of their ids, up to its blocker.
+// sight: a walk goes through the matches that were there when it began, in its
+// order, up to its blocker.
 func (h *history) sight(c *call, message int) sight {
 	insert := h.messages[message].insert
 	switch {
@@ -422,7 +422,7 @@ func (h *history) sight(c *call, message int) sight {
 		return blind
 	case c.meets(message):
 		return met
-	case c.said == saidInFlight && h.messages[message].id > h.messages[c.blocker].id:
+	case c.said == saidInFlight && h.behind(message, c.blocker):
 		return blind
 	case c.said == saidNothing || insert.said == saidNothing || insert.ended > c.began:
 		return perhaps

@@ -41,6 +41,13 @@ type Harness struct {
 	// under RECALL_SOAK: for an engine to which each costs a round trip, and which
 	// has little that is as large as a segment, or can be told to have it small.
 	Fewer int
+	// Walk, if set, compares two messages by the order in which bulk calls come to them;
+	// nil: that of their ids.
+	Walk func(a, b recall.MessageID) int
+	// Unlike names promises, as "Group/promise", that the engine keeps in another way than
+	// the suite asks for, and why: its documentation says how. Their tests are skipped.
+	// "Lockstep" is the comparison with the reference engine.
+	Unlike map[string]string
 }
 
 // Run tests that engines keep the contract of [recall.Engine]. open is called
@@ -52,10 +59,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) { run(t, open, func(*tes
 func RunParallel(t *testing.T, open func(t *testing.T) Harness) { run(t, open, (*testing.T).Parallel) }
 
 func run(t *testing.T, open func(t *testing.T) Harness, begin func(*testing.T)) {
-	groups := []struct {
-		name  string
-		tests []contractTest
-	}{
+	groups := []group{
 		{"Insert", insertTests},
 		{"Filter", slices.Concat(filterTests, momentTests)},
 		{"Claim", claimTests},
@@ -90,7 +94,11 @@ func run(t *testing.T, open func(t *testing.T) Harness, begin func(*testing.T)) 
 			begin(t)
 			for _, test := range g.tests {
 				t.Run(test.promise, func(t *testing.T) {
-					x := newFixture(t, open(t))
+					h := open(t)
+					x := newFixture(t, h)
+					if why, ok := h.Unlike[g.name+"/"+test.promise]; ok {
+						t.Skip(why)
+					}
 					test.run(x)
 				})
 			}
@@ -98,12 +106,35 @@ func run(t *testing.T, open func(t *testing.T) Harness, begin func(*testing.T)) 
 	}
 	t.Run("Lockstep", func(t *testing.T) {
 		begin(t)
+		if why, ok := open(t).Unlike[lockstepPromise]; ok {
+			t.Skip(why)
+		}
 		lockstep(t, open)
+	})
+	t.Run("Unlike", func(t *testing.T) {
+		h := open(t)
+		newFixture(t, h)
+		for promise := range h.Unlike {
+			if promise != lockstepPromise && !slices.ContainsFunc(groups, func(g group) bool {
+				return slices.ContainsFunc(g.tests, func(test contractTest) bool { return g.name+"/"+test.promise == promise })
+			}) {
+				t.Errorf("there is no promise %q", promise)
+			}
+		}
 	})
 	t.Run("Linearizable", func(t *testing.T) {
 		begin(t)
 		linearizable(t, open)
 	})
+}
+
+// lockstepPromise is what Harness.Unlike calls the comparison with the reference engine.
+const lockstepPromise = "Lockstep"
+
+// group is promises about one thing.
+type group struct {
+	name  string
+	tests []contractTest
 }
 
 // contractTest is one promise of the contract, and the test of it.

@@ -15,6 +15,7 @@ type operation struct {
 	id      [16]byte
 	undo    *int64 // it can be undone before that
 	running uint64 // the owner whose call has not returned
+	bytes   int64  // that its messages hold
 }
 
 const operationColumns = `o.id, o.kind, o.at_ms, o.filter, o.reason, o.policy, o.count, o.requested, o.blocker, o.walked, o.scanned, o.took_ns,
@@ -39,12 +40,12 @@ func (o *operation) add(b *batch, selects []byte) {
 		selects = []byte{}
 	}
 	b.add(`INSERT INTO @operations AS o (shard, id, kind, at_ms, filter, selects, reason, policy, count, requested, blocker, walked, scanned,
-			took_ns, until_ms, restored, lifted, undo_ms, running)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, 0, $16, $17)
+			took_ns, until_ms, restored, lifted, undo_ms, running, bytes)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, 0, $16, $17, $18)
 		ON CONFLICT (shard, id) DO UPDATE SET count = EXCLUDED.count, requested = EXCLUDED.requested, blocker = EXCLUDED.blocker,
-			scanned = EXCLUDED.scanned, took_ns = EXCLUDED.took_ns, running = EXCLUDED.running`,
+			scanned = EXCLUDED.scanned, took_ns = EXCLUDED.took_ns, running = EXCLUDED.running, bytes = EXCLUDED.bytes`,
 		o.id, o.Kind, toMS(o.At), storableText(o.Filter), selects, storableText(o.Reason), o.Policy, o.Count, o.Requested, o.Blocker, o.Index,
-		o.Scanned, o.Took.Nanoseconds(), toNullMS(o.Until), o.undo, o.running)
+		o.Scanned, o.Took.Nanoseconds(), toNullMS(o.Until), o.undo, o.running, o.bytes)
 }
 
 // Operations implements [recall.Auditor].
@@ -55,6 +56,9 @@ func (e *Engine) Operations(ctx context.Context, after recall.OperationID, limit
 	defer e.leave()
 	if limit <= 0 {
 		return nil, nil
+	}
+	if err := e.catchUp(ctx); err != nil {
+		return nil, err
 	}
 	id, _ := parseOperationID(after)
 	return collectFrom(ctx, e.pool, e, scanOperation, `SELECT `+operationColumns+` FROM @operations o

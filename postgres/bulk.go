@@ -24,9 +24,14 @@ type bulk struct {
 	due  time.Time
 
 	asOf   int64    // what is published from now on is not touched
+	late   int64    // the same, of what transactions of programs publish
+	within bool     // it is part of a transaction, and sees what that has published
 	cursor [16]byte // the last message that was passed
 	op     operation
 	kept   bool // the record is written
+
+	elsewhere recall.CancelResult // what the same call has taken in other shards
+	silent    bool                // the event is written in another shard
 
 	res   recall.CancelResult
 	asked []recall.MessageID
@@ -39,6 +44,7 @@ type row struct {
 	queue    string
 	blocks   string
 	flow     string
+	size     int64
 }
 
 // step is what a walk makes of one chunk.
@@ -50,6 +56,17 @@ type step struct {
 	blocker     *recall.MessageID
 	end         bool // there is nothing behind it
 	cancelled   int
+}
+
+// undoRow is what a message takes in tables and indexes beside its body and headers.
+const undoRow = 300
+
+// bytes is what the messages hold that were taken.
+func (s *step) bytes() (n int64) {
+	for i := range s.took {
+		n += s.took[i].size + undoRow
+	}
+	return n
 }
 
 // CancelMatching implements [recall.Engine]. Its chunks are durable one by one; see the
@@ -85,7 +102,7 @@ func (e *Engine) newBulk(req recall.CancelMatchingRequest, kind recall.Operation
 		req.Filter = recall.Filter{}
 	}
 	b := &bulk{e: e, req: req, kind: kind, due: due, res: recall.CancelResult{Index: indexTime}}
-	b.op = operation{id: e.newOperation(req.Now), Operation: recall.Operation{
+	b.op = operation{id: e.numbers.newOperation(req.Now), Operation: recall.Operation{
 		Kind: kind, At: req.Now, Filter: req.Filter.String(), Reason: req.Reason, Policy: req.Policy,
 	}}
 	if kind == recall.OperationCancel {
@@ -96,19 +113,43 @@ func (e *Engine) newBulk(req recall.CancelMatchingRequest, kind recall.Operation
 
 // begin fixes what is looked at, and finds the index.
 func (b *bulk) begin(ctx context.Context) error {
-	err := b.e.pool.QueryRow(ctx, b.e.sql(`SELECT n FROM @counters WHERE shard = $1 AND name = '`+counterMessage+`'`), b.e.shard).Scan(&b.asOf)
-	if err != nil {
+	if err := b.beginWalk(ctx); err != nil {
 		return err
 	}
 	return b.plan(ctx, b.e.pool)
 }
 
+// beginWalk fixes what is looked at.
+func (b *bulk) beginWalk(ctx context.Context) error {
+	var unnumbered bool
+	err := b.e.pool.QueryRow(ctx, b.e.sql(boundaries), b.e.shard).Scan(&b.asOf, &b.late, &unnumbered)
+	if err == nil && unnumbered {
+		b.late, err = b.e.numberApart(ctx)
+	}
+	return err
+}
+
+// boundaries are the newest numbers, and whether there is something without one.
+const boundaries = `SELECT (SELECT n FROM @counters WHERE shard = $1 AND name = '` + counterMessage + `'),
+	(SELECT n FROM @counters WHERE shard = $1 AND name = '` + counterApart + `'),
+	EXISTS (SELECT 1 FROM @messages WHERE shard = $1 AND seq = 0)`
+
+// bounded adds that a message was there at the boundaries.
+func (w *where) bounded(asOf, late int64, unnumbered bool) {
+	least := 1
+	if unnumbered {
+		least = 0
+	}
+	a, l := w.with(asOf), w.with(late)
+	w.also("(m.seq >= " + strconv.Itoa(least) + " AND m.seq <= " + a + " OR m.seq < 0 AND m.seq >= -" + l + "::bigint)")
+}
+
 func (b *bulk) plan(ctx context.Context, q querier) error {
-	plan, err := b.e.explain(ctx, q, b.req.Filter)
+	name, err := b.e.narrowest(ctx, q, b.req.Filter)
 	if err != nil {
 		return err
 	}
-	b.res.Index, b.op.Index = plan.Index, plan.Index
+	b.res.Index, b.op.Index = name, name
 	return nil
 }
 
@@ -171,6 +212,7 @@ func (b *bulk) passed(s *step) {
 	for _, r := range s.asked {
 		b.asked = append(b.asked, messageID(r.id))
 	}
+	b.op.bytes += s.bytes()
 	if s.cancelled+len(s.asked) > 0 {
 		b.kept = true
 		b.res.Operation = operationID(b.op.id)
@@ -238,7 +280,7 @@ func (b *bulk) take(s *step, r *row) {
 // matches are what the call would change, in every state.
 func (b *bulk) matches() *where {
 	w := walkMatches(&b.req.Filter, b.req.Now, &b.cursor)
-	w.and("m.seq <= ?", b.asOf)
+	w.bounded(b.asOf, b.late, b.within)
 	due := func() string { return w.with(toMS(b.due)) + "::bigint" }
 	switch b.kind {
 	case recall.OperationHold:
@@ -255,18 +297,24 @@ func (b *bulk) matches() *where {
 
 // lock locks the next matches, oldest first. A dry run locks nothing.
 func (b *bulk) lock(u *unit, limit int) ([]row, error) {
+	text, args := b.lockText(limit)
+	return collect(u, func(c pgx.CollectableRow) (r row, err error) {
+		var state int
+		err = c.Scan(&r.id, &state, &r.queue, &r.blocks, &r.flow, &r.size)
+		r.inFlight = state == 1
+		return r, err
+	}, text, args...)
+}
+
+// lockText is the statement of that.
+func (b *bulk) lockText(limit int) (text string, args []any) {
 	w := b.matches()
 	locking := " FOR UPDATE OF m"
 	if b.req.DryRun {
 		locking = ""
 	}
-	return collect(u, func(c pgx.CollectableRow) (r row, err error) {
-		var state int
-		err = c.Scan(&r.id, &state, &r.queue, &r.blocks, &r.flow)
-		r.inFlight = state == 1
-		return r, err
-	}, `SELECT m.id, m.state, m.queue, m.blocks, m.flow_key FROM @messages m WHERE `+w.String()+`
-		ORDER BY m.id LIMIT `+strconv.Itoa(limit)+locking, w.args...)
+	return `SELECT m.id, m.state, m.queue, m.blocks, m.flow_key, m.size FROM @messages m WHERE ` + w.String() + `
+		ORDER BY m.id LIMIT ` + strconv.Itoa(limit) + locking, w.args
 }
 
 // guard refuses a call, before anything is changed, that finds another number of
@@ -309,7 +357,7 @@ func (b *bulk) apply(u *unit, s *step) error {
 	b.change(u, o, s)
 	r.open(o)
 	u.claim, u.maintain = true, true
-	return o.send()
+	return o.sendLast()
 }
 
 // write queues the record with what the call has taken so far.
@@ -318,6 +366,7 @@ func (b *bulk) write(o *batch, s *step) {
 	op.Count, op.Requested = b.res.Cancelled+s.cancelled, b.res.Requested+len(s.asked)
 	op.Scanned, op.running = b.res.Scanned+s.scanned, b.e.epoch.Load()
 	op.Took = b.took()
+	op.bytes += s.bytes()
 	op.add(o, nil)
 }
 
@@ -366,13 +415,17 @@ func (b *bulk) end(u *unit) error {
 	op := b.op
 	op.Count, op.Requested, op.Scanned, op.Took = b.res.Cancelled, b.res.Requested, b.res.Scanned, b.took()
 	op.add(o, nil)
-	if b.kind == recall.OperationCancel {
-		logEvent(o, nil, nil, recall.Event{
-			State: recall.EventCancelled, At: b.req.Now, Operation: operationID(op.id), Count: op.Count, Requested: op.Requested,
+	if b.kind == recall.OperationCancel && !b.silent {
+		o.log(nil, nil, recall.Event{
+			State: recall.EventCancelled, At: b.req.Now, Operation: operationID(op.id),
+			Count: op.Count + b.elsewhere.Cancelled, Requested: op.Requested + b.elsewhere.Requested,
 		}, 0)
 	}
 	u.wake = true
-	return o.send()
+	if b.op.undo != nil {
+		o.add(giveWay, b.e.opts.UndoBytes)
+	}
+	return o.sendLast()
 }
 
 // ended is closed when a lease ends in this process, or a call does.

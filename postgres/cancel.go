@@ -38,27 +38,27 @@ func (u *unit) cancel(req *recall.CancelRequest) error {
 	m, b := &list[0], u.batch()
 	if state == 1 {
 		u.request(b, req, m, id)
-		return b.send()
+		return b.sendLast()
 	}
-	logEvent(b, m, &id, recall.Event{State: recall.EventCancelled, At: req.Now}, 0)
+	b.log(m, &id, recall.Event{State: recall.EventCancelled, At: req.Now}, 0)
 	removeMessages(b, [][16]byte{id})
 	r := newRooms()
 	r.add(m.Queue, m.Blocks, m.FlowKey)
 	r.open(b)
 	u.ends.cancelled++
 	u.claim = true
-	return b.send()
+	return b.sendLast()
 }
 
 // request queues that a message in flight is not tried again, with a record of that.
 func (u *unit) request(b *batch, req *recall.CancelRequest, m *recall.Message, id [16]byte) {
-	op := operation{id: u.e.newOperation(req.Now), undo: u.e.undoUntil(req.Now), Operation: recall.Operation{
+	op := operation{id: u.e.numbers.newOperation(req.Now), undo: u.e.undoUntil(req.Now), Operation: recall.Operation{
 		Kind: recall.OperationCancel, At: req.Now, Filter: recall.Filter{IDs: []recall.MessageID{req.ID}}.String(), Reason: req.Reason,
 		Policy: recall.Sticky, Requested: 1,
 	}}
 	op.add(b, nil)
 	ask(b, [][16]byte{id}, op.id)
-	logEvent(b, m, &id, recall.Event{
+	b.log(m, &id, recall.Event{
 		State: recall.EventCancelRequested, At: req.Now, Attempt: m.Attempts, Operation: operationID(op.id),
 	}, 0)
 	u.wake = true
@@ -68,4 +68,12 @@ func (u *unit) request(b *batch, req *recall.CancelRequest, m *recall.Message, i
 func ask(b *batch, ids [][16]byte, op [16]byte) {
 	b.add(`UPDATE @messages SET requested = true WHERE shard = $1 AND id = ANY($2::uuid[]) AND state = 1`, ids)
 	b.add(`INSERT INTO @asks (shard, id, op) SELECT $1, unnest($2::uuid[]), $3 ON CONFLICT DO NOTHING`, ids, op)
+}
+
+// removeMessages queues that nothing is left of messages.
+func removeMessages(b *batch, ids [][16]byte) {
+	b.add(`DELETE FROM @labels l USING @messages m WHERE l.shard = $1 AND m.shard = $1 AND m.id = ANY($2::uuid[])
+		AND l.id = m.id AND l.label = ANY(m.labels)`, ids)
+	b.add(`DELETE FROM @payloads WHERE shard = $1 AND id = ANY($2::uuid[])`, ids)
+	b.add(`DELETE FROM @messages WHERE shard = $1 AND id = ANY($2::uuid[])`, ids)
 }

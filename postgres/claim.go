@@ -11,42 +11,62 @@ import (
 )
 
 // Claim implements [recall.Engine]. It locks what it looks at and passes over what
-// others have locked, so it waits for nobody. What is in no queue and under no
-// flow-control key it finds in the order of an index; rooms are locked first, and
+// others have locked, so it waits for nobody. Where no room has anything to offer it is
+// two round trips: what is in no queue and under no flow-control key is found in the
+// order of an index and leased in the same statement. Rooms are locked first, and
 // looked into then, so that their limits hold for all processes.
 func (e *Engine) Claim(ctx context.Context, req recall.ClaimRequest) (res recall.ClaimResult, err error) {
 	if err := e.enter(ctx); err != nil {
 		return res, err
 	}
 	defer e.leave()
-	err = e.do(ctx, func(u *unit) error {
-		u.claims = true
-		c := &claim{u: u, now: toMS(req.Now), most: max(0, req.Max), wanted: slices.Clone(req.Handlers), epoch: e.epoch.Load(), next: never}
-		if !req.Only {
-			c.wanted = append(c.wanted, "")
+	for settled := false; ; settled = true {
+		var errands bool
+		err := e.do(ctx, func(u *unit) error {
+			u.claims = true
+			c := &claim{u: u, settled: settled, now: toMS(req.Now), most: max(0, req.Max), wanted: wantedOf(&req), epoch: e.epoch.Load(), next: never}
+			res, err = c.run()
+			errands = c.errands && !settled
+			return err
+		})
+		if err != nil {
+			return recall.ClaimResult{}, err
 		}
-		c.wanted = storable(c.wanted)
-		res, err = c.run()
-		return err
-	})
-	if err != nil {
-		return recall.ClaimResult{}, err
+		if !errands {
+			return res, nil
+		}
+		if err := e.runErrands(ctx); err != nil {
+			return recall.ClaimResult{}, err
+		}
 	}
-	return res, nil
+}
+
+// wantedOf are the handlers to claim for; "" is HTTP.
+func wantedOf(req *recall.ClaimRequest) []string {
+	wanted := slices.Clone(req.Handlers)
+	if !req.Only {
+		wanted = append(wanted, "")
+	}
+	return storable(wanted)
 }
 
 // claim is one call.
 type claim struct {
 	u      *unit
 	now    int64
-	most   int
+	most   int      // that may still be claimed
 	wanted []string // handlers; "" is HTTP
 	epoch  uint64
+	// errands: there are some, which may change what can be claimed; settled: they were run.
+	errands, settled bool
+	rooms            bool // there are some to look into
 
+	levels  []level
 	queues  []*queue
 	flows   map[string]*flow
 	waiting []*candidate
 	next    int64
+	leases  []recall.Lease
 }
 
 // candidate is a message that may be claimed, or is not due.
@@ -62,20 +82,58 @@ type candidate struct {
 }
 
 func (c *claim) run() (res recall.ClaimResult, err error) {
-	for _, step := range []func() error{c.plain, c.lockRooms, c.lookIntoQueues, c.lockFlowsOfQueued, c.lookIntoFlows, c.lockWaiting} {
-		if err := step(); err != nil {
-			return res, err
-		}
-	}
-	c.choose()
-	if res.Leases, err = c.lease(); err != nil {
+	if err := c.begin(); err != nil {
 		return res, err
 	}
+	if c.errands && !c.settled {
+		c.u.nothing = true
+		return res, nil
+	}
+	if c.rooms || c.most > 0 && c.anyDue() {
+		if err := c.rest(); err != nil {
+			return res, err
+		}
+	} else if len(c.levels) > 0 {
+		c.nextPlain()
+	}
+	slices.SortFunc(c.leases, byNumber)
+	res.Leases = c.leases
 	if c.next != never {
 		res.Next = fromMS(c.next)
 	}
-	c.u.idle = len(res.Leases) == 0
-	return res, c.closeRooms()
+	c.u.nothing = c.u.call == nil
+	return res, nil
+}
+
+// rest claims what the first statements have not: of lower levels, and in rooms.
+func (c *claim) rest() error {
+	for _, step := range []func() error{c.lockRooms, c.plain, c.lookIntoQueues, c.lockFlowsOfQueued, c.lookIntoFlows, c.lockWaiting} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	c.choose()
+	if err := c.lease(); err != nil {
+		return err
+	}
+	return c.closeRooms()
+}
+
+// nextPlain finds out when there will be more, if no more is to be claimed now. What is
+// due and was not claimed although it might have been is in the hands of others.
+func (c *claim) nextPlain() {
+	for _, l := range c.levels {
+		if c.most == 0 {
+			c.next = min(c.next, l.first)
+		} else if l.later != nil {
+			c.next = min(c.next, *l.later)
+		}
+	}
+}
+
+// anyDue tells whether something in no room is due.
+func (c *claim) anyDue() bool {
+	return slices.ContainsFunc(c.levels, func(l level) bool { return c.isDue(l.first) })
 }
 
 // isDue tells whether a time has come.
@@ -87,29 +145,18 @@ func (c *claim) wants(handler string) bool { return slices.Contains(c.wanted, ha
 type level struct {
 	handler  string
 	priority int
-	first    *int64 // the earliest due time
+	first    int64  // the earliest due time
 	later    *int64 // the earliest that has not come
 }
-
-const plainReady = `m.shard = $1 AND m.state = 0 AND NOT m.held AND m.queue = '' AND m.flow_key = ''`
 
 // plain collects what is in no room: of each level that has something due as much as
 // may be claimed, and one more.
 func (c *claim) plain() error {
-	levels, err := collect(c.u, func(row pgx.CollectableRow) (l level, err error) {
-		return l, row.Scan(&l.handler, &l.priority, &l.first, &l.later)
-	}, `SELECT h, p, (SELECT m.due_ms FROM @messages m WHERE `+plainReady+` AND m.handler = h AND m.priority = p ORDER BY m.due_ms LIMIT 1),
-			(SELECT m.due_ms FROM @messages m WHERE `+plainReady+` AND m.handler = h AND m.priority = p AND m.due_ms > $3 ORDER BY m.due_ms LIMIT 1)
-		FROM unnest($2::text[]) h, generate_series($4::int, $5::int, -1) p`, c.wanted, c.now, recall.MaxPriority, recall.MinPriority)
-	if err != nil {
-		return err
-	}
-	slices.SortStableFunc(levels, func(a, b level) int { return b.priority - a.priority })
-	for i, l := range levels {
+	for i, l := range c.levels {
 		if l.later != nil {
 			c.waiting = append(c.waiting, &candidate{due: *l.later, handler: l.handler})
 		}
-		if l.first == nil || !c.isDue(*l.first) || i > 0 && l.priority < levels[i-1].priority && c.enough() {
+		if !c.isDue(l.first) || i > 0 && l.priority < c.levels[i-1].priority && c.enough() {
 			continue
 		}
 		if err := c.lockLevel(&l); err != nil {
@@ -149,34 +196,39 @@ const (
 )
 
 // lockRooms locks the queues and keys in which there may be something.
-func (c *claim) lockRooms() (err error) {
-	c.queues, err = collect(c.u, func(row pgx.CollectableRow) (*queue, error) {
-		q := &queue{look: never}
-		return q, row.Scan(&q.name, &q.places, &q.had)
-	}, c.firstRooms("queue, parallelism, look_ms", "@queues", "AND NOT paused"), c.now, maxRooms, soonRooms)
-	if err != nil {
-		return err
-	}
-	flows, err := collect(c.u, scanFlow, c.firstRooms(flowColumns, "@flows", ""), c.now, maxRooms, soonRooms)
+func (c *claim) lockRooms() error {
 	c.flows = map[string]*flow{}
-	for _, f := range flows {
+	b := c.u.batch()
+	b.read(func(row pgx.Rows) error {
+		q := &queue{look: never}
+		c.queues = append(c.queues, q)
+		return row.Scan(&q.name, &q.places, &q.had)
+	}, firstQueues, c.now, maxRooms, soonRooms)
+	b.read(func(row pgx.Rows) error {
+		f, err := scanFlow(row)
 		c.flows[f.key] = f
-	}
-	if err != nil {
 		return err
-	}
-	var nextQueue, nextFlow *int64
-	_, err = c.u.get(`SELECT `+laterRoom("@queues", "AND NOT paused")+`, `+laterRoom("@flows", ""), []any{c.now, soonRooms, int64(never)},
-		&nextQueue, &nextFlow)
-	for _, ms := range []*int64{nextQueue, nextFlow} {
-		if ms != nil {
-			c.next = min(c.next, *ms)
+	}, firstFlows, c.now, maxRooms, soonRooms)
+	b.read(func(row pgx.Rows) error {
+		var nextQueue, nextFlow *int64
+		err := row.Scan(&nextQueue, &nextFlow)
+		for _, ms := range []*int64{nextQueue, nextFlow} {
+			if ms != nil {
+				c.next = min(c.next, *ms)
+			}
 		}
-	}
-	return err
+		return err
+	}, laterRooms, c.now, soonRooms, int64(never))
+	return b.send()
 }
 
-func (c *claim) firstRooms(columns, table, cond string) string {
+var (
+	firstQueues = firstRooms("queue, parallelism, look_ms", "@queues", "AND NOT paused")
+	firstFlows  = firstRooms(flowColumns, "@flows", "")
+	laterRooms  = `SELECT ` + laterRoom("@queues", "AND NOT paused") + `, ` + laterRoom("@flows", "")
+)
+
+func firstRooms(columns, table, cond string) string {
 	return `SELECT * FROM (SELECT ` + columns + ` FROM ` + table + ` WHERE shard = $1 AND look_ms <= $2 ` + cond + `
 			ORDER BY look_ms LIMIT $3 FOR UPDATE SKIP LOCKED) now
 		UNION ALL SELECT * FROM (SELECT ` + columns + ` FROM ` + table + ` WHERE shard = $1 AND look_ms > $2 AND look_ms < ` + neverText + ` ` + cond + `
@@ -252,7 +304,7 @@ func (c *claim) lockFlowsOfQueued() error {
 	if keys == nil {
 		return nil
 	}
-	list, err := collect(c.u, scanFlow, `SELECT `+flowColumns+` FROM @flows f WHERE f.shard = $1 AND f.flow_key = ANY($2::text[])
+	list, err := collect(c.u, func(row pgx.CollectableRow) (*flow, error) { return scanFlow(row) }, `SELECT `+flowColumns+` FROM @flows f WHERE f.shard = $1 AND f.flow_key = ANY($2::text[])
 		ORDER BY f.flow_key FOR UPDATE SKIP LOCKED`, storable(keys))
 	for _, f := range list {
 		c.flows[f.key] = f
@@ -271,24 +323,18 @@ func (c *claim) lookIntoFlows() error {
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)
-	_, err := collect(c.u, func(row pgx.CollectableRow) (_ struct{}, err error) {
+	b := c.u.batch()
+	b.read(func(row pgx.Rows) error {
 		var key string
 		var n int
-		if err = row.Scan(&key, &n); err == nil {
-			c.flows[key].inFlight = n
-		}
-		return
+		err := row.Scan(&key, &n)
+		c.flows[key].inFlight = n
+		return err
 	}, `SELECT k, (SELECT count(*) FROM @messages o WHERE o.shard = $1 AND o.flow_key = k AND o.flow_key <> '' AND o.state = 1)
 		FROM unnest($2::text[]) k`, keys)
-	if err != nil {
-		return err
-	}
-	_, err = collect(c.u, c.scanKeyed, keyedReady, keys, c.now, c.wanted, c.most+1)
-	if err != nil {
-		return err
-	}
-	_, err = collect(c.u, c.scanKeyed, keyedLater, keys, c.now, c.wanted)
-	return err
+	b.read(c.scanKeyed, keyedReady, keys, c.now, c.wanted, c.most+1)
+	b.read(c.scanKeyed, keyedLater, keys, c.now, c.wanted)
+	return b.send()
 }
 
 // keyedReady is the first of what is due and asked for under each key, by priority;
@@ -304,16 +350,15 @@ const (
 		keyedFrom + ` AND NOT m.handler = ANY($4::text[]) ORDER BY m.due_ms, m.id LIMIT 1)) w`
 )
 
-func (c *claim) scanKeyed(row pgx.CollectableRow) (_ struct{}, err error) {
+func (c *claim) scanKeyed(row pgx.Rows) error {
 	w := &candidate{}
-	if err = row.Scan(&w.id, &w.due, &w.priority, &w.flow, &w.handler); err == nil {
-		c.waiting = append(c.waiting, w)
-	}
-	return
+	c.waiting = append(c.waiting, w)
+	return row.Scan(&w.id, &w.due, &w.priority, &w.flow, &w.handler)
 }
 
 // lockWaiting locks what is due in rooms. What another transaction has locked, or has
-// changed, is passed over, and its room looked into again.
+// changed, is passed over, and its room looked into again; so is what has come with a
+// limit for its key that is an errand yet.
 func (c *claim) lockWaiting() error {
 	var ids [][16]byte
 	for _, w := range c.waiting {
@@ -331,6 +376,7 @@ func (c *claim) lockWaiting() error {
 		locked[id] = true
 		return
 	}, `SELECT m.id FROM @messages m WHERE m.shard = $1 AND m.id = ANY($2::uuid[]) AND m.state = 0 AND NOT m.held AND m.due_ms <= $3
+			AND NOT EXISTS (SELECT 1 FROM @errands r WHERE r.shard = $1 AND r.kind = 2 AND r.value <> '' AND r.name = m.flow_key)
 		ORDER BY m.id FOR UPDATE SKIP LOCKED`, ids, c.now)
 	for _, w := range c.waiting {
 		w.locked = w.locked || locked[w.id]
@@ -381,41 +427,19 @@ func (c *claim) order(a, b *candidate) int {
 	return cmp.Or(cmp.Compare(a.due, b.due), slices.Compare(a.id[:], b.id[:]))
 }
 
-// lease marks what was chosen as in flight, and returns it in the order of the choice.
-func (c *claim) lease() ([]recall.Lease, error) {
+// lease marks what was chosen as in flight.
+func (c *claim) lease() error {
 	var ids [][16]byte
-	var numbers []uint64
 	for _, w := range c.waiting {
 		if w.taken {
 			ids = append(ids, w.id)
-			numbers = append(numbers, c.u.e.number.Add(1))
 		}
 	}
 	if ids == nil {
-		return nil, nil
+		return nil
 	}
-	list, err := collect(c.u, func(row pgx.CollectableRow) (l recall.Lease, err error) {
-		l.Token.Epoch = c.epoch
-		l.Message, err = readMessage(row, &l.Token.Number)
-		return l, err
-	}, `UPDATE @messages m SET state = 1, epoch = $2, number = l.number, attempts = m.attempts + 1
-		FROM unnest($3::uuid[], $4::bigint[]) AS l (id, number), @payloads p
-		WHERE m.shard = $1 AND m.id = l.id AND p.shard = $1 AND p.id = l.id
-		RETURNING m.number, 'in flight', `+columns, c.epoch, ids, numbers)
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(list, func(a, b recall.Lease) int { return cmp.Compare(a.Token.Number, b.Token.Number) })
-	return list, c.logActive(list)
-}
-
-func (c *claim) logActive(list []recall.Lease) error {
 	b := c.u.batch()
-	for i := range list {
-		m := &list[i].Message
-		id, _ := parseMessageID(m.ID)
-		logEvent(b, m, &id, recall.Event{State: recall.EventActive, At: fromMS(c.now), Attempt: m.Attempts}, i)
-	}
+	b.read(c.scanLease, leaseChosen, append(c.leaseArgs(len(ids)), ids)...)
 	return b.send()
 }
 
@@ -445,7 +469,10 @@ func (c *claim) closeRooms() error {
 			b.add(`UPDATE @flows SET look_ms = $3, start_ms = $4, used = $5 WHERE shard = $1 AND flow_key = $2`, f.key, f.look, f.start, f.used)
 		}
 	}
-	return b.send()
+	if b.b.Len() == 0 && len(c.leases) == 0 {
+		return nil
+	}
+	return b.sendLast()
 }
 
 // lookAgain is when a message that was not taken may be. A key that is shut is opened

@@ -38,6 +38,12 @@ func every(ctx context.Context, d time.Duration, f func(context.Context)) {
 	}
 }
 
+// after sends on a channel when d has passed.
+func after(d time.Duration) (c <-chan time.Time, stop func() bool) {
+	t := time.NewTimer(d)
+	return t.C, t.Stop
+}
+
 // stopwatch returns how long ago it was made.
 func stopwatch() func() time.Duration {
 	start := time.Now()

@@ -29,10 +29,11 @@ func (u *unit) commit() error {
 	if u.idle {
 		return u.tx.Commit(u.ctx)
 	}
-	var call [16]byte
-	_, _ = rand.Read(call[:]) // never fails
-	if _, err := u.exec(`INSERT INTO @calls (shard, call, at_us) VALUES ($1, $2, `+clockUS+`)`, call); err != nil {
-		return err
+	if u.call == nil {
+		u.call = newCall()
+		if _, err := u.exec(insertCall, *u.call); err != nil {
+			return err
+		}
 	}
 	err := commitWatched(u.ctx, u.tx)
 	var unknown *recall.UnknownError
@@ -46,7 +47,15 @@ func (u *unit) commit() error {
 	if err == nil || errors.As(err, &refused) && refused.Code[:2] != "08" && refused.Code[:2] != "57" || errors.Is(err, pgx.ErrTxCommitRollback) {
 		return err
 	}
-	return u.e.outcome(u.ctx, call, err)
+	return u.e.outcome(u.ctx, *u.call, err)
+}
+
+const insertCall = `INSERT INTO @calls (shard, call, at_us) VALUES ($1, $2, ` + clockUS + `)`
+
+func newCall() *[16]byte {
+	var call [16]byte
+	_, _ = rand.Read(call[:]) // never fails
+	return &call
 }
 
 // outcome finds out what became of a commit that was not answered.
@@ -54,7 +63,7 @@ func (e *Engine) outcome(ctx context.Context, call [16]byte, cause error) error 
 	ctx, cancel := context.WithTimeout(ctx, callTime/2)
 	defer cancel()
 	for try := 0; ; try++ {
-		tag, err := e.pool.Exec(ctx, e.sql(`INSERT INTO @calls (shard, call, at_us) VALUES ($1, $2, `+clockUS+`) ON CONFLICT DO NOTHING`), e.shard, call)
+		tag, err := e.pool.Exec(ctx, e.sql(insertCall+` ON CONFLICT DO NOTHING`), e.shard, call)
 		there := err == nil && tag.RowsAffected() == 0
 		if there {
 			err = e.settle(ctx, call)

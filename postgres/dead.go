@@ -39,13 +39,23 @@ func scanDead(row pgx.CollectableRow) (d recall.DeadLetter, err error) {
 	return d, err
 }
 
-// bury queues that the message is a dead letter, and returns the id of that.
-func (n *ending) bury() (recall.DeadLetterID, error) {
-	var number int64
-	_, err := n.u.get(`UPDATE @counters SET n = n + 1 WHERE shard = $1 AND name = '`+counterDead+`' RETURNING n`, nil, &number)
-	if err != nil {
-		return "", err
-	}
+// takeNumbers queues that numbers for dead letters are taken, at a time.
+func (o *outcomes) takeNumbers(b *batch, n int, ms int64) {
+	numbers := o.u.e.numbers
+	step, first := numbers.deadStep(o.u.e.shard, ms)
+	o.step = step
+	b.read(func(rows pgx.Rows) error {
+		err := rows.Scan(&o.died)
+		numbers.sawDead(o.died)
+		o.died -= step * int64(n)
+		return err
+	}, `UPDATE @counters SET n = GREATEST(n + $2, $3) WHERE shard = $1 AND name = '`+counterDead+`' RETURNING n`,
+		step*int64(n), first+step*int64(n-1))
+}
+
+// bury queues that the message is a dead letter, and returns the id of that. A number
+// was taken for it.
+func (o *outcomes) bury(n *ending) (recall.DeadLetterID, error) {
 	text, err := specOf(&n.m)
 	if err != nil {
 		return "", err
@@ -54,22 +64,19 @@ func (n *ending) bury() (recall.DeadLetterID, error) {
 	if err != nil {
 		return "", err
 	}
+	o.died += o.step
 	m, size := &n.m, sizeOf(&n.m)
 	if r := n.f.Response; r != nil {
 		size += len(r.Body) + sizeOfHeader(r.Header)
 	}
-	body := m.Body
-	if body == nil {
-		body = []byte{}
-	}
-	n.out.add(`INSERT INTO @dead (shard, n, died_ms, id, due_ms, created_ms, attempts, priority, `+attributeColumns+`, spec, body, reason, response, size)
+	o.out.add(`INSERT INTO @dead (shard, n, died_ms, id, due_ms, created_ms, attempts, priority, `+attributeColumns+`, spec, body, reason, response, size)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)`,
-		append(append([]any{number, toMS(n.f.Now), n.id, toMS(m.DueAt), toMS(m.CreatedAt), m.Attempts, m.Priority}, attributesOf(m)...),
-			text, body, storableText(n.f.Reason), answer, size)...)
-	n.remove()
-	n.u.ends.died++
-	n.u.maintain = true
-	return deadID(toMS(n.f.Now), number), nil
+		append(append([]any{o.died, toMS(n.f.Now), n.id, toMS(m.DueAt), toMS(m.CreatedAt), m.Attempts, m.Priority}, attributesOf(m)...),
+			text, bytesOf(m.Body), storableText(n.f.Reason), answer, size)...)
+	o.remove(n)
+	o.u.ends.died++
+	o.u.maintain = true
+	return deadID(toMS(n.f.Now), o.died), nil
 }
 
 // deadMatches are the dead letters that f finds behind one. A dead letter has no
@@ -166,27 +173,37 @@ func (e *Engine) RetryDeadWith(
 	if err != nil {
 		return nil, err
 	}
+	_, receipts, err = e.redrive(ctx, ids, changed, now)
+	return receipts, err
+}
+
+// redrive publishes dead letters as what they were changed to. It returns which, and the
+// receipts in the same order.
+func (e *Engine) redrive(
+	ctx context.Context, ids []recall.DeadLetterID, changed map[recall.DeadLetterID]recall.Message, now time.Time,
+) (taken []recall.DeadLetterID, receipts []recall.Receipt, err error) {
 	err = e.do(ctx, func(u *unit) error {
-		if _, _, err := u.lockPublishing(0, now); err != nil {
+		if err := u.lockPublishing(now); err != nil {
 			return err
 		}
-		taken, err := u.unbury(ids)
+		all, err := u.unbury(ids)
 		if err != nil {
 			return err
 		}
+		taken = nil
 		var msgs []recall.Message
-		for _, id := range taken {
+		for _, id := range all {
 			if m, ok := changed[id]; ok {
-				msgs = append(msgs, m)
+				taken, msgs = append(taken, id), append(msgs, m)
 			}
 		}
 		receipts, err = u.insert(msgs, now)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return receipts, nil
+	return taken, receipts, nil
 }
 
 // redriven returns what dead letters are to be published as.

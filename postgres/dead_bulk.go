@@ -38,11 +38,16 @@ func (e *Engine) deadBulk(ctx context.Context, b *deadBulk) (int, error) {
 		return 0, err
 	}
 	defer e.leave()
-	err := e.pool.QueryRow(ctx, e.sql(`SELECT n FROM @counters WHERE shard = $1 AND name = '`+counterDead+`'`), e.shard).Scan(&b.asOf)
+	err := b.begin(ctx)
 	for end := false; err == nil && !end; {
 		end, err = b.next(ctx)
 	}
 	return b.done, err
+}
+
+// begin fixes what is looked at.
+func (b *deadBulk) begin(ctx context.Context) error {
+	return b.e.pool.QueryRow(ctx, b.e.sql(`SELECT n FROM @counters WHERE shard = $1 AND name = '`+counterDead+`'`), b.e.shard).Scan(&b.asOf)
 }
 
 // next makes one transaction, and reports whether there is nothing behind it.
@@ -68,7 +73,7 @@ func (b *deadBulk) chunk(u *unit) (numbers []int64, end bool, err error) {
 		limit = b.e.opts.MaxGuarded + 1 // all in this transaction
 	}
 	if b.retry { // first, as whoever publishes dead letters by their ids does
-		if _, _, err := u.lockPublishing(0, b.req.Now); err != nil {
+		if err := u.lockPublishing(b.req.Now); err != nil {
 			return nil, false, err
 		}
 	}
@@ -82,12 +87,15 @@ func (b *deadBulk) chunk(u *unit) (numbers []int64, end bool, err error) {
 	if left := b.req.Limit - b.done; b.req.Limit > 0 && len(numbers) >= left {
 		numbers, end = numbers[:left], true
 	}
+	return numbers, end, b.take(u, numbers)
+}
+
+// take has dead letters that this transaction has locked leave the queue.
+func (b *deadBulk) take(u *unit, numbers []int64) error {
 	if b.retry {
-		err = u.publishDead(numbers, b.req.Now)
-	} else {
-		err = u.deleteDead(numbers)
+		return u.publishDead(numbers, b.req.Now)
 	}
-	return numbers, end, err
+	return u.deleteDead(numbers)
 }
 
 // lock locks the next matches. All calls do so in one order: they wait for each other,

@@ -13,7 +13,11 @@
 // at a time; a stale owner can neither finish nor retry it. A message is counted by
 // one cancellation only, and is not claimed afterwards. Messages of a shard have ids
 // in the order of their commits, whichever process published them, as every
-// publication holds one row of the shard until it is committed.
+// publication holds one row of the shard until it is committed; those of
+// [Engine.PublishTx], which holds nobody up, are an exception that is described there.
+//
+// Calls of one process that come at once share a transaction: publications do, and ends
+// of attempts do. One that is refused does not concern the others.
 //
 // A bulk cancellation is a sequence of transactions, each of which locks the next
 // matches in the order of publication and takes them: if the process ends in the
@@ -49,11 +53,14 @@
 // somebody ended that wait, fails with a *recall.UnknownError, which matches
 // [recall.ErrFailed]: a failover may undo it. See [Configure].
 //
+// # Several shards
+//
+// [OpenShards] spreads a queue over shards, on one or several databases: see [Sharded],
+// which says what that changes.
+//
 // # What is not there yet
 //
-// A queue has one shard. Failovers of the server are not tested; connections lost
-// during a commit and processes that are killed are. There is no bound on the size of
-// what can be undone, and none on the number of deduplication ids (UndoBytes and
-// MaxDeduplicationIDs of recall.Options): only time ends them. [recall.Broker.Backup] is
-// not supported: use the backups of the database.
+// Failovers of the server are not tested; connections lost during a commit and processes
+// that are killed are. [recall.Broker.Backup] is not supported: use the backups of the
+// database.
 package postgres

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -41,12 +42,25 @@ type eventRow struct {
 	Requested int      `json:"rq,omitempty"`
 }
 
-// logEvent queues an event about a message, nil: about an operation. Its place in
+// events are rows of the log, column by column.
+type events struct {
+	ords   []int32
+	ties   []int64
+	times  []int64
+	states []int16
+	ids    []*[16]byte
+	rows   [][]byte
+}
+
+// log queues an event about a message, nil: about an operation. Its place in
 // the log is given when the log is read: numbers that were given out here would keep
 // everything that happens in one line. What happens to one message in one
 // transaction is told apart by ord, and across transactions by the clock of the
 // server, as they wait for each other.
-func logEvent(b *batch, m *recall.Message, id *[16]byte, ev recall.Event, ord int) {
+func (b *batch) log(m *recall.Message, id *[16]byte, ev recall.Event, ord int) {
+	if b.u.e.opts.NoEvents {
+		return
+	}
 	row := eventRow{
 		Attempt: ev.Attempt, Status: ev.Status, Reason: ev.Reason, Due: toNullMS(ev.Due), Operation: string(ev.Operation),
 		Count: ev.Count, Requested: ev.Requested,
@@ -60,9 +74,21 @@ func logEvent(b *batch, m *recall.Message, id *[16]byte, ev recall.Event, ord in
 		b.fail(err)
 		return
 	}
+	v := &b.events
+	v.ords, v.ties, v.times = append(v.ords, int32(ord)), append(v.ties, rand.Int64()), append(v.times, toMS(ev.At))
+	v.states, v.ids, v.rows = append(v.states, int16(slices.Index(eventStates, ev.State))), append(v.ids, id), append(v.rows, text)
+}
+
+// writeEvents queues the events of a batch as one statement.
+func (b *batch) writeEvents() {
+	v := b.events
+	if v.ords == nil {
+		return
+	}
+	b.events = events{}
 	b.add(`INSERT INTO @events (shard, stamp, ord, tie, at_ms, state, id, row)
-		VALUES ($1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, $2, $3, $4, $5, $6, $7)`,
-		ord, rand.Int64(), toMS(ev.At), slices.Index(eventStates, ev.State), id, text)
+		SELECT $1, `+clockUS+`, x.* FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::smallint[], $6::uuid[], $7::bytea[]) AS x`,
+		v.ords, v.ties, v.times, v.states, v.ids, v.rows)
 }
 
 // shortReason is a reason as the log keeps it.
@@ -115,8 +141,16 @@ const eventPart = 1000
 // readEvents returns a part of the log behind a number, 0 for all, and the number to
 // go on behind; 0: there is nothing more.
 func (e *Engine) readEvents(ctx context.Context, f *recall.EventFilter, from int64) (part []recall.Event, last int64, err error) {
+	return e.readEventsTo(ctx, f, from, math.MaxInt64, eventPart)
+}
+
+// readEventsTo returns up to limit of them, of those that have no larger number than to.
+func (e *Engine) readEventsTo(
+	ctx context.Context, f *recall.EventFilter, from, to int64, limit int,
+) (part []recall.Event, last int64, err error) {
 	w := &where{}
 	w.also("v.shard = $1 AND v.n IS NOT NULL")
+	w.and("v.n <= ?", to)
 	order, behind := "DESC", "v.n < ?"
 	if f.OldestFirst {
 		order, behind = "ASC", "v.n > ?"
@@ -129,9 +163,9 @@ func (e *Engine) readEvents(ctx context.Context, f *recall.EventFilter, from int
 	}
 	w.conds = append(w.conds, w.eventTimes(f)...)
 	part, err = collectFrom(ctx, e.pool, e, scanEvent, `SELECT v.n, v.at_ms, v.state, v.id, v.row FROM @events v
-		WHERE `+w.String()+` ORDER BY v.n `+order+` LIMIT `+w.with(eventPart), w.args...)
-	if len(part) == eventPart {
-		last = eventNumber(part[eventPart-1].ID)
+		WHERE `+w.String()+` ORDER BY v.n `+order+` LIMIT `+w.with(limit), w.args...)
+	if len(part) == limit {
+		last = eventNumber(part[limit-1].ID)
 	}
 	return part, last, err
 }
@@ -202,8 +236,12 @@ func eventNumber(id recall.EventID) int64 {
 // dropEvents removes what is older than is kept, and what is too much, some at a
 // time. It reports whether there may be more.
 func (u *unit) dropEvents(now time.Time) (more bool, err error) {
+	tooMany := `(SELECT max(l.n) FROM @events l WHERE l.shard = $1) - $3`
+	if u.e.numbers.many() { // numbers have gaps
+		tooMany = `(SELECT l.n FROM @events l WHERE l.shard = $1 AND l.n IS NOT NULL ORDER BY l.n DESC OFFSET $3 LIMIT 1)`
+	}
 	n, err := u.exec(`DELETE FROM @events v WHERE v.shard = $1 AND v.n IN (SELECT o.n FROM @events o WHERE o.shard = $1 AND o.n IS NOT NULL
-		AND (o.at_ms < $2 OR o.n <= (SELECT max(l.n) FROM @events l WHERE l.shard = $1) - $3) ORDER BY o.n LIMIT $4)`,
+		AND (o.at_ms < $2 OR o.n <= `+tooMany+`) ORDER BY o.n LIMIT $4)`,
 		toMS(now.Add(-u.e.opts.EventRetention)), u.e.opts.MaxEvents, eventPart)
 	return n == eventPart, err
 }

@@ -32,6 +32,52 @@ func Renew(ctx context.Context, e *Engine) error {
 	return ctx.Err()
 }
 
+// CrashShards is Crash for all shards.
+func CrashShards(ctx context.Context, s *Sharded) error {
+	s.stop()
+	s.loops.Wait()
+	var errs []error
+	for _, e := range s.shards {
+		errs = append(errs, Crash(ctx, e))
+	}
+	for _, t := range s.targets {
+		if t.own {
+			t.pool.Close()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// HomeOf is the shard of a message, -1 for what is none.
+func HomeOf(s *Sharded, id recall.MessageID) int {
+	e := s.of(id)
+	if e == nil {
+		return anywhere
+	}
+	return int(e.shard)
+}
+
+// HomeOfQueue is that of a queue.
+func HomeOfQueue(s *Sharded, name string) int { return s.shardOf(byQueue, name) }
+
+// PublishOf does what comes first in a change: it ends where the process may.
+func PublishOf(ctx context.Context, s *Sharded, c recall.Change) error {
+	parcels, err := s.parcels(c.Messages, 0)
+	for _, p := range parcels {
+		nameAfter(&c, p.msgs)
+		if err == nil {
+			_, err = s.insertAt(ctx, s.shards[p.shard], p.msgs, c.Now)
+		}
+	}
+	return err
+}
+
+// SetPatience changes how long claims wait for one shard.
+func SetPatience(s *Sharded, d time.Duration) { s.patience = d }
+
+// SchemaOf is the name of the schema, as statements have it.
+func SchemaOf(e *Engine) string { return e.schema }
+
 // WithLocal has an engine count the time by another clock than that of package time.
 func WithLocal(o Options, local func() time.Time) *Options {
 	o.local = local

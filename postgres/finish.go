@@ -11,188 +11,238 @@ import (
 )
 
 // Finish implements [recall.Engine]. It is durable when it returns, with or without
-// f.Durable.
+// f.Durable. Calls that come while others are being committed share the next
+// transaction; those with messages that follow share one of their own, as they take
+// their place among publications.
 func (e *Engine) Finish(ctx context.Context, l recall.Lease, f recall.Finish) error {
 	if err := e.enter(ctx); err != nil {
 		return err
 	}
 	defer e.leave()
-	id, ok := parseMessageID(l.Message.ID)
-	if !ok {
-		return recall.ErrLeaseLost
+	n, err := newEnding(&l, f)
+	if err != nil {
+		return err
 	}
-	return e.do(ctx, func(u *unit) error { return (&ending{u: u, id: id, l: &l, f: f}).run() })
+	lane := &e.finishing
+	if n.followed() {
+		lane = &e.following
+	}
+	c := &call[*ending]{req: n, rows: 1, size: n.size()}
+	return lane.do(ctx, c)
 }
 
 // ending is the end of one attempt.
 type ending struct {
-	u         *unit
 	id        [16]byte
-	l         *recall.Lease
+	token     recall.LeaseToken
+	ip        string // where the message came from, as the owner knows it
 	f         recall.Finish
 	m         recall.Message // as it is
+	found     bool
 	requested bool
-	out       *batch
-	ord       int // of events
 }
 
-func (n *ending) run() error {
-	// Who publishes takes that lock first.
-	if len(n.f.Follow) > 0 || n.f.Outcome == recall.Dead && len(n.f.FollowDead) > 0 {
-		if _, _, err := n.u.lockPublishing(0, n.f.Now); err != nil {
+// newEnding refuses what cannot be an end.
+func newEnding(l *recall.Lease, f recall.Finish) (*ending, error) {
+	n := &ending{token: l.Token, ip: l.Message.CallerIP, f: f}
+	var ok bool
+	n.id, ok = parseMessageID(l.Message.ID)
+	// A token is a pair of numbers that the database has only as signed ones.
+	if !ok || int64(l.Token.Epoch) <= 0 || int64(l.Token.Number) <= 0 {
+		return nil, recall.ErrLeaseLost
+	}
+	if f.Outcome < recall.Delivered || f.Outcome > recall.Release {
+		return nil, fmt.Errorf("postgres: outcome %d is unknown", f.Outcome)
+	}
+	for _, d := range f.FollowDead {
+		if d.IDAt < 0 || d.IDAt > len(d.Message.Body) {
+			return nil, invalid("FollowDead", "an id has no place there")
+		}
+	}
+	_, err := newPublication(append(slices.Clip(f.Follow), named(f.FollowDead, "")...), f.Now)
+	return n, err
+}
+
+// followed tells whether messages may follow.
+func (n *ending) followed() bool {
+	return len(n.f.Follow) > 0 || n.f.Outcome == recall.Dead && len(n.f.FollowDead) > 0
+}
+
+// size is about how many bytes are written.
+func (n *ending) size() (size int) {
+	for i := range n.f.Follow {
+		size += len(n.f.Follow[i].Body)
+	}
+	for i := range n.f.FollowDead {
+		size += len(n.f.FollowDead[i].Message.Body)
+	}
+	if n.f.Response != nil {
+		size += len(n.f.Response.Body)
+	}
+	return size
+}
+
+// otherMessage keeps two calls for one message apart: the second has lost its lease by
+// the first.
+func otherMessage(calls []*call[*ending], next *call[*ending]) bool {
+	return !slices.ContainsFunc(calls, func(c *call[*ending]) bool { return c.req.id == next.req.id })
+}
+
+// endAll ends the attempts of several calls in one transaction. It waits for no row of
+// a message: a call whose row is locked by somebody else, or whose lease is lost, is
+// made again alone.
+func (e *Engine) endAll(u *unit, calls []*call[*ending]) error {
+	list := make([]*ending, len(calls))
+	for i, c := range calls {
+		list[i] = c.req
+	}
+	if err := u.end(list, !calls[0].alone); err != nil {
+		return err
+	}
+	for _, c := range calls {
+		switch {
+		case c.req.found:
+		case c.alone:
+			return recall.ErrLeaseLost
+		default:
+			c.again = true
+		}
+	}
+	return nil
+}
+
+// awaitMessage waits until nobody has locked the message of a call, so that it is not
+// waited for while others cannot publish.
+func (e *Engine) awaitMessage(c *call[*ending]) error {
+	return e.do(context.Background(), func(u *unit) error {
+		u.nothing = true
+		_, err := u.exec(`SELECT FROM @messages WHERE shard = $1 AND id = $2 FOR UPDATE`, c.req.id)
+		return err
+	})
+}
+
+// end ends attempts in this transaction. skip passes over what is locked.
+func (u *unit) end(list []*ending, skip bool) error {
+	o := newOutcomes(u)
+	if err := o.lock(list, skip); err != nil {
+		return err
+	}
+	var follow []*publication
+	for _, n := range list {
+		if !n.found {
+			continue
+		}
+		msgs, err := o.decide(n)
+		if err != nil {
 			return err
 		}
-	}
-	if err := n.lock(); err != nil {
-		return err
-	}
-	for _, d := range n.f.FollowDead {
-		if d.IDAt < 0 || d.IDAt > len(d.Message.Body) {
-			return invalid("FollowDead", "an id has no place there")
+		if len(msgs) > 0 {
+			p, err := newPublication(undeduplicated(msgs), n.f.Now)
+			if err != nil {
+				return err
+			}
+			follow = append(follow, p)
 		}
 	}
-	n.out = n.u.batch()
-	n.logOutcome()
-	follow, err := n.decide()
-	if err != nil {
-		return err
-	}
-	n.giveBackRate()
-	r := newRooms()
-	r.add(n.m.Queue, n.m.Blocks, n.m.FlowKey)
-	r.open(n.out)
-	if err := n.out.send(); err != nil {
-		return err
-	}
-	n.u.claim, n.u.wake = true, true
-	_, err = n.u.insert(undeduplicated(follow), n.f.Now)
-	return err
-}
-
-// lock reads the message if the lease is the valid one.
-func (n *ending) lock() error {
-	// A token is a pair of numbers that the database has only as signed ones.
-	if int64(n.l.Token.Epoch) <= 0 || int64(n.l.Token.Number) <= 0 {
-		return recall.ErrLeaseLost
-	}
-	list, err := collect(n.u, func(row pgx.CollectableRow) (m recall.Message, err error) { return readMessage(row, &n.requested) },
-		`SELECT m.requested, NULL::text, `+columns+` FROM @messages m JOIN @payloads p ON p.shard = m.shard AND p.id = m.id
-		WHERE m.shard = $1 AND m.id = $2 AND m.state = 1 AND m.epoch = $3 AND m.number = $4 FOR UPDATE OF m`,
-		n.id, n.l.Token.Epoch, n.l.Token.Number)
-	if err != nil {
-		return err
-	}
-	if len(list) == 0 {
-		return recall.ErrLeaseLost
-	}
-	n.m = list[0]
-	return nil
-}
-
-// decide queues what becomes of the message, and returns what follows.
-func (n *ending) decide() (follow []recall.Message, err error) {
-	follow = n.f.Follow
-	switch {
-	case n.f.Outcome == recall.Delivered || n.requested && n.f.Outcome <= recall.Release:
-		n.remove()
-	case n.f.Outcome == recall.Dead:
-		id, err := n.bury()
-		if err != nil {
-			return nil, err
-		}
-		follow = append(slices.Clip(follow), named(n.f.FollowDead, id)...)
-	case n.f.Outcome == recall.Retry:
-		return follow, n.retry()
-	case n.f.Outcome == recall.Release:
-		n.out.add(`UPDATE @messages SET state = 0, epoch = 0, number = 0, attempts = attempts - 1 WHERE shard = $1 AND id = $2`, n.id)
-	default:
-		return nil, fmt.Errorf("postgres: outcome %d is unknown", n.f.Outcome)
-	}
-	return follow, nil
-}
-
-func (n *ending) remove() { removeMessages(n.out, [][16]byte{n.id}) }
-
-// removeMessages queues that nothing is left of messages.
-func removeMessages(b *batch, ids [][16]byte) {
-	b.add(`DELETE FROM @labels l USING @messages m WHERE l.shard = $1 AND m.shard = $1 AND m.id = ANY($2::uuid[])
-		AND l.id = m.id AND l.label = ANY(m.labels)`, ids)
-	b.add(`DELETE FROM @payloads WHERE shard = $1 AND id = ANY($2::uuid[])`, ids)
-	b.add(`DELETE FROM @messages WHERE shard = $1 AND id = ANY($2::uuid[])`, ids)
-}
-
-// retry queues that the message waits for another attempt, unless a standing
-// cancellation takes it: that the attempt has failed is an arrival.
-func (n *ending) retry() error {
-	list, err := n.u.readStanding(n.f.Now)
-	if err != nil {
-		return err
-	}
-	n.m.DueAt = fromMS(toMS(n.f.Due))
-	if s := takes(list, &n.m, n.f.Now); s != nil {
-		s.take(n.out, n.id)
-		countStanding(n.out, list)
-		n.u.ends.cancelled++
-		n.log(recall.Event{State: recall.EventCancelled, Operation: operationID(s.id), Attempt: n.m.Attempts})
-		n.remove()
+	if u.idle = !u.wake; u.idle {
 		return nil
 	}
-	n.out.add(`UPDATE @messages SET state = 0, epoch = 0, number = 0, due_ms = $3 WHERE shard = $1 AND id = $2`, n.id, toMS(n.f.Due))
+	o.write()
+	if len(follow) > 0 {
+		return u.publishWith(follow, o.out, o.rooms)
+	}
+	o.rooms.open(o.out)
+	return o.out.sendLast()
+}
+
+// lock reads the messages whose leases are the valid ones. Who publishes takes that
+// lock first.
+func (o *outcomes) lock(list []*ending, skip bool) error {
+	b := o.u.batch()
+	byID := map[[16]byte]*ending{}
+	var ids [][16]byte
+	var epochs, numbers []int64
+	var retried, dead *ending
+	publishes := false
+	for _, n := range list {
+		n.found, byID[n.id] = false, n
+		ids, epochs, numbers = append(ids, n.id), append(epochs, int64(n.token.Epoch)), append(numbers, int64(n.token.Number))
+		publishes = publishes || n.followed()
+		switch n.f.Outcome {
+		case recall.Retry:
+			if retried == nil || n.f.Now.Before(retried.f.Now) {
+				retried = n
+			}
+		case recall.Dead:
+			dead = n
+		}
+	}
+	if publishes {
+		b.add(takeNumbers, o.u.numbersFor(0, list[0].f.Now, list[0].f.Now)...)
+	}
+	locking := ` FOR UPDATE OF m`
+	if skip {
+		locking += ` SKIP LOCKED`
+	}
+	b.read(func(row pgx.Rows) error { return scanEnding(row, byID) }, lockLeased+locking, ids, epochs, numbers)
+	if dead != nil {
+		b.read(func(row pgx.Rows) error { return scanPayload(row, byID) }, readPayloads, deadOf(list))
+		o.takeNumbers(b, len(deadOf(list)), toMS(dead.f.Now))
+	}
+	if retried != nil {
+		b.read(scanStanding(&o.standing), activeStanding, toMS(retried.f.Now))
+	}
+	return b.send()
+}
+
+// lockLeased are messages whose leases are valid, in the order of all who lock several.
+const lockLeased = `SELECT m.id, m.requested, m.due_ms, m.created_ms, m.attempts, m.priority, m.queue, m.url, m.topic, m.schedule, m.ip,
+		m.flow_key, m.labels, m.blocks
+	FROM @messages m JOIN unnest($2::uuid[], $3::bigint[], $4::bigint[]) AS x (id, epoch, number) ON m.id = x.id
+	WHERE m.shard = $1 AND m.state = 1 AND m.epoch = x.epoch AND m.number = x.number ORDER BY m.id`
+
+// scanEnding reads what an end has to know of its message.
+func scanEnding(row pgx.Rows, byID map[[16]byte]*ending) error {
+	var id [16]byte
+	var m recall.Message
+	var requested bool
+	var due, created int64
+	err := row.Scan(&id, &requested, &due, &created, &m.Attempts, &m.Priority, &m.Queue, &m.URL, &m.Topic, &m.ScheduleID, &m.CallerIP,
+		&m.FlowKey, &m.Labels, &m.Blocks)
+	if err != nil {
+		return err
+	}
+	m.ID, m.DueAt, m.CreatedAt = messageID(id), fromMS(due), fromMS(created)
+	n := byID[id]
+	if canonicalIP(n.ip) == m.CallerIP {
+		m.CallerIP = n.ip
+	}
+	n.m, n.requested, n.found = m, requested, true
 	return nil
 }
 
-// giveBackRate queues that an attempt that did not happen is not counted.
-func (n *ending) giveBackRate() {
-	if n.f.Outcome == recall.Release && n.m.FlowKey != "" {
-		n.out.add(`UPDATE @flows SET used = GREATEST(0, used - 1) WHERE shard = $1 AND flow_key = $2`, n.m.FlowKey)
+const readPayloads = `SELECT p.id, p.spec, p.body FROM @payloads p WHERE p.shard = $1 AND p.id = ANY($2::uuid[])`
+
+// scanPayload reads what a dead letter keeps beside.
+func scanPayload(row pgx.Rows, byID map[[16]byte]*ending) error {
+	var id [16]byte
+	var text, body []byte
+	if err := row.Scan(&id, &text, &body); err != nil {
+		return err
 	}
+	n := byID[id]
+	n.m.Body = body
+	return readSpec(text, &n.m)
 }
 
-func (n *ending) log(ev recall.Event) {
-	n.ord++
-	ev.At = n.f.Now
-	logEvent(n.out, &n.m, &n.id, ev, n.ord)
-}
-
-// logOutcome notes how the attempt has ended.
-func (n *ending) logOutcome() {
-	plain := recall.Event{Attempt: n.m.Attempts}
-	failed := plain
-	if n.f.Response != nil {
-		failed.Status = n.f.Response.Status
+// deadOf are the messages that are to be dead letters.
+func deadOf(list []*ending) (ids [][16]byte) {
+	for _, n := range list {
+		if n.f.Outcome == recall.Dead {
+			ids = append(ids, n.id)
+		}
 	}
-	delivered := failed
-	failed.Reason = shortReason(n.f.Reason)
-	switch n.f.Outcome {
-	case recall.Delivered:
-		delivered.State = recall.EventDelivered
-		n.log(delivered)
-		return
-	case recall.Retry, recall.Dead:
-		failed.State = recall.EventError
-		n.log(failed)
-	}
-	switch {
-	case n.requested:
-		plain.State = recall.EventCancelled
-		n.log(plain)
-		n.u.ends.cancelled++
-	case n.f.Outcome == recall.Retry:
-		plain.State, plain.Due = recall.EventRetry, n.f.Due
-		n.log(plain)
-	case n.f.Outcome == recall.Dead:
-		failed.State = recall.EventFailed
-		n.log(failed)
-	}
-}
-
-// undeduplicated returns messages that are published whatever was before.
-func undeduplicated(msgs []recall.Message) []recall.Message {
-	out := slices.Clone(msgs)
-	for i := range out {
-		out[i].DeduplicationID = ""
-	}
-	return out
+	return ids
 }
 
 // named returns the messages that follow a dead letter, with its id.

@@ -16,6 +16,9 @@ func (e *Engine) FlowStates(ctx context.Context, now time.Time) ([]recall.FlowSt
 		return nil, err
 	}
 	defer e.leave()
+	if err := e.catchUp(ctx); err != nil {
+		return nil, err
+	}
 	return collectFrom(ctx, e.pool, e, func(row pgx.CollectableRow) (s recall.FlowState, err error) {
 		var value []byte
 		var start *int64
@@ -102,7 +105,7 @@ func (f *flow) nextPeriod(now int64) (int64, bool) {
 
 const flowColumns = `flow_key, limited, rate, period_ms, parallelism, paused, start_ms, used, look_ms`
 
-func scanFlow(row pgx.CollectableRow) (*flow, error) {
+func scanFlow(row scanner) (*flow, error) {
 	f := &flow{look: never}
 	return f, row.Scan(&f.key, &f.limited, &f.rate, &f.period, &f.parallelism, &f.paused, &f.start, &f.used, &f.had)
 }

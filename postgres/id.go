@@ -1,8 +1,6 @@
 package postgres
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"strconv"
 	"strings"
 	"time"
@@ -16,18 +14,6 @@ const (
 	messagePrefix   = "msg_"
 	operationPrefix = "op_"
 )
-
-// newMessageID makes the id of a message from its number: the time, six bytes of
-// the number, and four that nobody can guess.
-func newMessageID(ms int64, seq uint64) [16]byte {
-	var u ulid.ULID
-	_ = u.SetTime(uint64(max(0, ms))) // fails only after the year 10889
-	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], seq)
-	copy(u[6:12], n[2:])
-	_, _ = rand.Read(u[12:]) // never fails
-	return u
-}
 
 func messageID(id [16]byte) recall.MessageID {
 	return recall.MessageID(messagePrefix + ulid.ULID(id).String())
@@ -53,30 +39,6 @@ func operationID(id [16]byte) recall.OperationID {
 
 func parseOperationID(id recall.OperationID) ([16]byte, bool) {
 	return parseID(string(id), operationPrefix)
-}
-
-// newOperation makes the id of an operation. Those of one process are in the order of
-// the calls, whatever the clock does; those of several up to how their clocks differ.
-func (e *Engine) newOperation(now time.Time) [16]byte {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if now.After(e.opTime) {
-		e.opTime = now
-	}
-	e.opTie++
-	var u ulid.ULID
-	_ = u.SetTime(uint64(max(0, e.opTime.UnixMilli()))) // as above
-	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], e.opTie)
-	copy(u[6:11], n[3:])
-	_, _ = rand.Read(u[11:]) // never fails
-	return u
-}
-
-// operationTie is the number in the id of an operation, by which those of one
-// millisecond are in order.
-func operationTie(id [16]byte) uint64 {
-	return binary.BigEndian.Uint64(append(make([]byte, 3, 8), id[6:11]...))
 }
 
 func ulidTime(id [16]byte) time.Time { return time.UnixMilli(int64(ulid.ULID(id).Time())) }

@@ -2,150 +2,154 @@ package postgres
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/recallmq/recall"
 )
 
-// Insert implements [recall.Engine].
-func (e *Engine) Insert(ctx context.Context, msgs []recall.Message, now time.Time) (receipts []recall.Receipt, err error) {
+// Insert implements [recall.Engine]. Calls that come while others are being committed
+// share the next transaction.
+func (e *Engine) Insert(ctx context.Context, msgs []recall.Message, now time.Time) ([]recall.Receipt, error) {
 	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer e.leave()
-	err = e.do(ctx, func(u *unit) error {
-		receipts, err = u.insert(msgs, now)
-		return err
-	})
+	if len(msgs) == 0 {
+		return nil, nil
+	}
+	p, err := newPublication(msgs, now)
 	if err != nil {
 		return nil, err
 	}
-	return receipts, nil
+	for {
+		err := e.publishing.do(ctx, &call[*publication]{req: p, rows: len(msgs), size: p.size})
+		switch {
+		case err == nil:
+			return p.receipts, nil
+		case !errors.Is(err, errReserved):
+			return nil, err
+		}
+		if err := e.awaitReservations(ctx, p); err != nil {
+			return nil, err
+		}
+	}
 }
 
-// arrivals is one publication under way.
-type arrivals struct {
-	u        *unit
+// publication is the messages of one call, and what has become of them.
+type publication struct {
 	now      time.Time
-	created  int64  // ms, in the ids
-	seq      uint64 // of the newest
-	standing []*standing
-	first    *reservations
-	stored   []*arrival
-	out      *batch
-	ord      int // of events
+	arrivals []*arrival
+	size     int // bytes
+	receipts []recall.Receipt
+	refused  error // it alone: nothing of it is stored
 }
 
-// arrival is a message that is to be stored.
+// arrival is a message on its way into the queue.
 type arrival struct {
-	m   recall.Message
-	id  [16]byte
-	seq uint64
+	m    recall.Message // as it is stored
+	key  *[32]byte      // of its deduplication id
+	spec []byte
+	id   [16]byte
+	seq  uint64
 }
 
-// insert publishes messages. From the first statement on until the end of the
-// transaction nobody else publishes in this shard: ids are in the order of commits,
-// and duplicates and standing cancellations are judged one by one.
+// newPublication does what needs no database, in the goroutine of the caller. An error
+// is about a message that cannot be kept.
+func newPublication(msgs []recall.Message, now time.Time) (*publication, error) {
+	p := &publication{now: now, arrivals: make([]*arrival, len(msgs))}
+	for i := range msgs {
+		a, err := newArrival(&msgs[i])
+		if err != nil {
+			return nil, err
+		}
+		p.arrivals[i] = a
+		p.size += len(a.spec) + len(a.m.Body) + len(a.m.URL)
+	}
+	return p, nil
+}
+
+func newArrival(m *recall.Message) (*arrival, error) {
+	a := &arrival{m: *m}
+	if m.DeduplicationID != "" {
+		key := sha256.Sum256([]byte(m.DeduplicationID))
+		a.key = &key
+	}
+	a.m.DeduplicationID, a.m.DeduplicateContent = "", false
+	a.m.Attempts, a.m.State = 0, ""
+	a.m.CreatedAt, a.m.DueAt = fromMS(toMS(m.CreatedAt)), fromMS(toMS(m.DueAt))
+	var err error
+	if a.spec, err = specOf(m); err != nil { // of values that JSON cannot say: a time of year 10,000, perhaps
+		return nil, invalid("Message", "it cannot be kept: %v", err)
+	}
+	return a, keepable(m)
+}
+
+// keepable refuses what no text column can hold.
+func keepable(m *recall.Message) error {
+	for _, s := range append([]string{m.URL, m.Queue, m.Topic, m.ScheduleID, m.CallerIP, m.FlowKey, m.Blocks, string(m.Root), string(m.Source)}, m.Labels...) {
+		if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
+			return invalid("Message", "it cannot be kept: %q is no text", s)
+		}
+	}
+	return nil
+}
+
+// publish has the publications of several calls share a transaction.
+func (e *Engine) publish(u *unit, calls []*call[*publication]) error {
+	list := make([]*publication, len(calls))
+	for i, c := range calls {
+		list[i] = c.req
+	}
+	err := u.publish(list)
+	if isLockTimeout(err) && keysOf(list) != nil { // those without ids need not wait
+		u.nothing = true
+		for _, c := range calls {
+			c.again = true
+			if keysOf([]*publication{c.req}) != nil {
+				c.err, c.again = errReserved, false
+			}
+		}
+		return nil
+	}
+	for _, c := range calls {
+		c.err = c.req.refused
+	}
+	return err
+}
+
+// insert publishes messages in a transaction that does more than that.
 func (u *unit) insert(msgs []recall.Message, now time.Time) ([]recall.Receipt, error) {
 	if len(msgs) == 0 {
 		return nil, nil
 	}
-	a := &arrivals{u: u, now: now, out: u.batch()}
-	if err := a.begin(msgs); err != nil {
-		return nil, err
-	}
-	receipts := make([]recall.Receipt, 0, len(msgs))
-	for i := range msgs {
-		receipts = append(receipts, a.arrive(msgs[i]))
-	}
-	if err := a.settings(); err != nil {
-		return nil, err
-	}
-	a.store()
-	a.first.keep(a.out)
-	countStanding(a.out, a.standing)
-	u.claim = true
-	return receipts, a.out.send()
-}
-
-// lockPublishing makes this transaction the one that publishes, and takes n numbers.
-func (u *unit) lockPublishing(n int, now time.Time) (newest uint64, ms int64, err error) {
-	var last int64
-	_, err = u.get(`UPDATE @counters SET n = n + $2, ms = GREATEST(ms, $3), clamp = GREATEST(clamp, ms - $3)
-		WHERE shard = $1 AND name = '`+counterMessage+`' RETURNING n, ms`, []any{n, toMS(now)}, &last, &ms)
-	return uint64(last), ms, err
-}
-
-func (a *arrivals) begin(msgs []recall.Message) error {
-	last, ms, err := a.u.lockPublishing(len(msgs), a.now)
+	p, err := newPublication(msgs, now)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	a.created, a.seq = ms, last-uint64(len(msgs))
-	if a.first, err = a.u.readReservations(msgs, a.now); err != nil {
-		return err
+	if err := u.publish([]*publication{p}); err != nil {
+		return nil, err
 	}
-	a.standing, err = a.u.readStanding(a.now)
+	return p.receipts, p.refused
+}
+
+// lockPublishing makes this transaction the one that publishes.
+func (u *unit) lockPublishing(now time.Time) error {
+	_, err := u.exec(takeNumbers, u.numbersFor(0, now, now)...)
 	return err
 }
 
-// arrive decides what becomes of one message.
-func (a *arrivals) arrive(m recall.Message) recall.Receipt {
-	if first, ok := a.first.of(&m); ok {
-		a.u.ends.duplicates++
-		return recall.Receipt{ID: messageID(first.id), CreatedAt: fromMS(first.created), Deduplicated: true}
-	}
-	a.seq++
-	v := &arrival{m: m, seq: a.seq, id: newMessageID(a.created, a.seq)}
-	v.m.ID, v.m.Attempts, v.m.State = messageID(v.id), 0, ""
-	v.m.CreatedAt, v.m.DueAt = fromMS(toMS(m.CreatedAt)), fromMS(toMS(m.DueAt))
-	a.first.reserve(&v.m, v.id)
-	v.m.DeduplicationID, v.m.DeduplicateContent = "", false
-	a.u.ends.published++
-	r := recall.Receipt{ID: v.m.ID, CreatedAt: v.m.CreatedAt}
-	a.log(&v.m, v.id, recall.Event{State: recall.EventCreated, At: a.now})
-	if s := takes(a.standing, &v.m, a.now); s != nil {
-		s.take(a.out, v.id)
-		a.u.ends.cancelled++
-		r.CancelledBy = operationID(s.id)
-		a.log(&v.m, v.id, recall.Event{State: recall.EventCancelled, At: a.now, Operation: r.CancelledBy})
-		return r
-	}
-	a.stored = append(a.stored, v)
-	return r
-}
+// takeNumbers makes a transaction the one that publishes, and takes $2 numbers behind $5.
+// $3 is the latest time of a publication, and $4 the earliest; $6 is a time that was given
+// out.
+const takeNumbers = `UPDATE @counters SET n = GREATEST(n, $5) + $2, ms = GREATEST(ms, $3, $6), clamp = GREATEST(clamp, ms - $4)
+	WHERE shard = $1 AND name = '` + counterMessage + `' RETURNING n, ms`
 
-func (a *arrivals) log(m *recall.Message, id [16]byte, ev recall.Event) {
-	a.ord++
-	logEvent(a.out, m, &id, ev, a.ord)
-}
-
-// store queues the rows of what is stored.
-func (a *arrivals) store() {
-	for _, v := range a.stored {
-		insertMessage(a.out, v)
-	}
-}
-
-func insertMessage(b *batch, v *arrival) {
-	m := &v.m
-	text, err := specOf(m)
-	if err != nil { // of values that JSON cannot say: a time of year 10,000, perhaps
-		b.fail(invalid("Message", "it cannot be kept: %v", err))
-		return
-	}
-	body := m.Body
-	if body == nil {
-		body = []byte{}
-	}
-	place, placeID := placeOf(m)
-	b.add(`INSERT INTO @messages (shard, id, seq, state, held, requested, due_ms, created_ms, attempts, priority, handler,
-			`+attributeColumns+`, blocks, place, place_id, epoch, number, op, size)
-		VALUES ($1, $2, $3, 0, false, false, $4, $5, 0, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, 0, 0, NULL, $22)`,
-		append(append([]any{v.id, v.seq, toMS(m.DueAt), toMS(m.CreatedAt), m.Priority, handlerOf(m.URL)}, attributesOf(m)...),
-			m.Blocks, place, placeID, sizeOf(m))...)
-	b.add(`INSERT INTO @payloads (shard, id, spec, body) VALUES ($1, $2, $3, $4)`, v.id, text, body)
-	if len(m.Labels) > 0 {
-		b.add(`INSERT INTO @labels (shard, label, id) SELECT $1, unnest($2::text[]), $3 ON CONFLICT DO NOTHING`, m.Labels, v.id)
-	}
+// numbersFor are the parameters of takeNumbers.
+func (u *unit) numbersFor(n int, latest, earliest time.Time) []any {
+	seen, ms := u.e.numbers.messageFloor()
+	return []any{n, toMS(latest), toMS(earliest), seen, ms}
 }

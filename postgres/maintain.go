@@ -16,6 +16,9 @@ func (e *Engine) Maintain(ctx context.Context, now time.Time) (next time.Time, e
 		return next, err
 	}
 	defer e.leave()
+	if err := e.catchUp(ctx); err != nil {
+		return next, err
+	}
 	more := false
 	err = e.do(ctx, func(u *unit) error {
 		if err := u.expire(now); err != nil {
@@ -46,8 +49,18 @@ func (u *unit) expire(now time.Time) error {
 	_, err := u.exec(`UPDATE @operations SET undo_ms = CASE WHEN undo_ms <= $2 THEN NULL ELSE LEAST(undo_ms, $3) END
 		WHERE shard = $1 AND undo_ms IS NOT NULL AND (undo_ms <= $2 OR undo_ms > $3) AND restored_ms IS NULL`,
 		toMS(now), toMS(now.Add(u.e.opts.UndoWindow)))
+	if err == nil {
+		_, err = u.exec(giveWay, u.e.opts.UndoBytes)
+	}
 	return err
 }
+
+// giveWay ends the undo of the oldest cancellations while all of them together hold
+// more than $2 bytes. None is touched whose call still runs.
+const giveWay = `UPDATE @operations SET undo_ms = NULL WHERE shard = $1 AND id IN (
+	SELECT o.id FROM (SELECT id, running, sum(bytes) OVER (ORDER BY id DESC) AS held FROM @operations
+		WHERE shard = $1 AND undo_ms IS NOT NULL AND restored_ms IS NULL) o
+	WHERE o.held > $2 AND (o.running = 0 OR NOT EXISTS (SELECT 1 FROM @owners w WHERE w.shard = $1 AND w.epoch = o.running)))`
 
 // purge removes cancelled messages that cannot be restored any more. Who has cancelled
 // them stays known.
@@ -66,6 +79,9 @@ func (u *unit) purge(time.Time) (more bool, err error) {
 func (u *unit) dropReservations(now time.Time) (more bool, err error) {
 	n, err := u.exec(`DELETE FROM @dedup d USING (SELECT key FROM @dedup WHERE shard = $1 AND at_ms <= $2 LIMIT $3 FOR UPDATE SKIP LOCKED) l
 		WHERE d.shard = $1 AND d.key = l.key`, toMS(now.Add(-u.e.opts.DeduplicationWindow)), purgePart)
+	if err == nil && n > 0 {
+		_, err = u.exec(countReserved, -n)
+	}
 	return n == purgePart, err
 }
 

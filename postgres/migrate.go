@@ -88,9 +88,12 @@ func (e *Engine) prepare(ctx context.Context, pool *pgxpool.Pool, shards int) er
 // addCounters makes the counters that are not there.
 func (e *Engine) addCounters(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Exec(ctx, e.sql(`INSERT INTO @counters (shard, name) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING`),
-		e.shard, []string{counterMessage, counterDead, counterEvent, counterTopics, counterSchedules})
+		e.shard, []string{counterMessage, counterDead, counterEvent, counterDedup, counterApart, counterTopics, counterSchedules})
 	return err
 }
 
 // sql puts the schema's name before the names of tables.
 func (e *Engine) sql(text string) string { return strings.ReplaceAll(text, "@", e.schema+".") }
+
+// schemaOf is the name of the schema as statements have it.
+func schemaOf(o *Options) string { return pgx.Identifier{o.Schema}.Sanitize() }

@@ -64,7 +64,7 @@ func noticesOf(conn *pgconn.PgConn) *notices {
 var errAbandoned = errors.New("the commit no longer waited for the synchronous standby: a failover may undo it")
 
 // commitWatched commits, and fails if the commit did not wait for the standby.
-func commitWatched(ctx context.Context, tx pgx.Tx) error {
+func commitWatched(ctx context.Context, tx session) error {
 	w := noticesOf(tx.Conn().PgConn())
 	if w != nil {
 		w.abandoned = false

@@ -16,6 +16,9 @@ func (e *Engine) Objects(ctx context.Context, kind recall.ObjectKind) ([]recall.
 		return nil, err
 	}
 	defer e.leave()
+	if err := e.catchUp(ctx); err != nil {
+		return nil, err
+	}
 	return collectFrom(ctx, e.pool, e, func(row pgx.CollectableRow) (recall.Object, error) {
 		o := recall.Object{Kind: kind}
 		return o, row.Scan(&o.Name, &o.Value)
@@ -40,7 +43,7 @@ func (e *Engine) Apply(ctx context.Context, c recall.Change) (receipts []recall.
 }
 
 func (u *unit) apply(c *recall.Change) ([]recall.Receipt, error) {
-	if _, _, err := u.lockPublishing(0, c.Now); err != nil {
+	if err := u.lockPublishing(c.Now); err != nil {
 		return nil, err
 	}
 	for i := range c.If {

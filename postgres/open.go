@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -28,14 +27,22 @@ type Engine struct {
 	log    *slog.Logger
 	clock  *serverClock
 
+	numbers *numbers // shared by the shards of a queue
+	leads   bool     // it is the first of this process in its database
+
 	calls  sync.WaitGroup
-	mu     sync.Mutex // of closed, wake, opTime
+	mu     sync.Mutex // of closed, wake
 	closed bool
 	wake   chan struct{} // closed, and made anew, when a lease ends here
-	opTime time.Time     // largest time in the id of an operation
-	opTie  uint64
 	stop   context.CancelFunc
 	loops  sync.WaitGroup
+
+	publishing joint[*publication]
+	finishing  joint[*ending]
+	following  joint[*ending] // with messages that follow
+
+	apart   apartIDs      // mu
+	patient chan struct{} // taken by who waits for a deduplication id
 
 	epoch  atomic.Uint64 // of the leases that are given out
 	number atomic.Uint64 // of the newest lease
@@ -56,6 +63,8 @@ const (
 	counterMessage = "message"
 	counterDead    = "dead"
 	counterEvent   = "event"
+	counterDedup   = "dedup"
+	counterApart   = "apart"
 )
 
 // Open opens the queue in a database, making it if there is none. The target is a
@@ -71,26 +80,44 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{
-		opts: opts, schema: pgx.Identifier{opts.Schema}.Sanitize(),
-		log: opts.Logger, clock: newServerClock(opts.local), revisions: newRevisions(),
-		asked: make(chan struct{}, 1), told: make(chan struct{}, 1),
-		wake: make(chan struct{}), claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1),
+	if opts.Shards != 1 {
+		return nil, invalid("Options.Shards", "Open knows 1, not %d: see OpenShards", opts.Shards)
 	}
-	switch target := any(target).(type) {
-	case *pgxpool.Pool:
-		e.pool = target
-	case string:
-		if e.pool, err = newPool(ctx, target); err != nil {
-			return nil, fmt.Errorf("postgres: %w", err)
-		}
-		e.own = true
+	e := newEngine(opts, &numbers{shards: 1}, make(chan struct{}, 1), make(chan struct{}, 1))
+	if e.pool, e.own, err = poolOf(ctx, target); err != nil {
+		return nil, err
 	}
 	if err := e.begins(ctx); err != nil {
 		e.closePool()
 		return nil, err
 	}
 	return e, nil
+}
+
+func newEngine(opts Options, n *numbers, claim, maintain chan struct{}) *Engine {
+	e := &Engine{
+		opts: opts, schema: schemaOf(&opts), numbers: n, leads: true,
+		log: opts.Logger, clock: newServerClock(opts.local), revisions: newRevisions(),
+		asked: make(chan struct{}, 1), told: make(chan struct{}, 1),
+		wake: make(chan struct{}), claim: claim, maintain: maintain,
+		patient: make(chan struct{}, 1),
+	}
+	e.publishing = joint[*publication]{e: e, run: e.publish}
+	e.finishing = joint[*ending]{e: e, run: e.endAll, fits: otherMessage}
+	e.following = joint[*ending]{e: e, run: e.endAll, fits: otherMessage, wait: e.awaitMessage}
+	return e
+}
+
+// poolOf returns the pool of a target, and whether it was made for it.
+func poolOf[T string | *pgxpool.Pool](ctx context.Context, target T) (*pgxpool.Pool, bool, error) {
+	if pool, ok := any(target).(*pgxpool.Pool); ok {
+		return pool, false, nil
+	}
+	pool, err := newPool(ctx, any(target).(string))
+	if err != nil {
+		return nil, false, fmt.Errorf("postgres: %w", err)
+	}
+	return pool, true, nil
 }
 
 // newPool makes a pool for the address of a database.
@@ -105,8 +132,10 @@ func newPool(ctx context.Context, dsn string) (*pgxpool.Pool, error) {
 
 // begins makes the schema, and registers this engine as an owner of leases.
 func (e *Engine) begins(ctx context.Context) error {
-	if err := e.check(ctx); err != nil {
-		return err
+	if e.leads {
+		if err := e.check(ctx); err != nil {
+			return err
+		}
 	}
 	if err := e.migrate(ctx, e.pool, e.opts.Shards); err != nil {
 		return err
@@ -128,6 +157,16 @@ func (e *Engine) begins(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	e.loops.Go(func() { every(loops, e.opts.LeaseTime/3, e.renew) })
+	if e.leads {
+		e.lead(loops)
+	}
+	hint(e.claim)
+	hint(e.maintain)
+	return nil
+}
+
+// lead starts what one engine does for all shards that this process has in a database.
+func (e *Engine) lead(loops context.Context) {
 	e.loops.Go(func() { e.pollAgain(loops) })
 	if e.opts.Listen {
 		e.loops.Go(func() { e.listen(loops) })
@@ -136,20 +175,28 @@ func (e *Engine) begins(ctx context.Context) error {
 	if e.opts.LongTransaction > 0 {
 		e.loops.Go(func() { e.watchForeign(loops) })
 	}
-	hint(e.claim)
-	hint(e.maintain)
-	return nil
 }
 
-// readLatest has the ids of operations go on behind those that there are.
+// readLatest has the numbers of this process go on behind those that there are.
 func (e *Engine) readLatest(ctx context.Context) error {
+	var message, ms, dead int64
+	err := e.pool.QueryRow(ctx, e.sql(`SELECT m.n, m.ms, d.n FROM @counters m JOIN @counters d ON d.shard = m.shard AND d.name = '`+counterDead+`'
+		WHERE m.shard = $1 AND m.name = '`+counterMessage+`'`), e.shard).Scan(&message, &ms, &dead)
+	if err != nil {
+		return err
+	}
+	e.numbers.sawMessage(message, ms)
+	e.numbers.sawDead(dead)
 	var id [16]byte
-	err := e.pool.QueryRow(ctx, e.sql(`SELECT id FROM @operations WHERE shard = $1 ORDER BY id DESC LIMIT 1`), e.shard).Scan(&id)
+	err = e.pool.QueryRow(ctx, e.sql(`SELECT id FROM @operations WHERE shard = $1 ORDER BY id DESC LIMIT 1`), e.shard).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}
-	e.opTime, e.opTie = ulidTime(id), operationTie(id)
-	return err
+	if err != nil {
+		return err
+	}
+	e.numbers.sawOperation(id)
+	return nil
 }
 
 // newEpoch draws the first half of lease tokens. 0 is no epoch, and the database has

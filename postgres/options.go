@@ -16,8 +16,9 @@ type Options struct {
 	// Schema is the name of the schema that holds the tables; "recall" by default.
 	// It is made if it is not there. Letters, digits and underscores, at most 40.
 	Schema string
-	// Shards is over how many shards the queue is spread. It is fixed when the queue
-	// is made; this version knows 1.
+	// Shards is over how many shards the queue is spread, at most 256. It is fixed when
+	// the queue is made. [Open] knows 1, which is its default; [OpenShards] any number
+	// from that of the databases on, which is its default.
 	Shards int
 	// LeaseTime is how long messages of a process that is gone stay in flight; 20
 	// seconds by default, at least 1. A process renews three times in it.
@@ -47,13 +48,17 @@ type Options struct {
 	// MaxGuarded is how many messages a bulk call with a guard may lock; 100,000 by
 	// default.
 	MaxGuarded int
-	// UndoWindow, DeduplicationWindow, AuditRetention, EventRetention and MaxEvents
-	// are those of recall.Options; so are their defaults.
+	// UndoWindow, UndoBytes, DeduplicationWindow, MaxDeduplicationIDs, AuditRetention,
+	// EventRetention, MaxEvents and NoEvents are those of recall.Options; so are their
+	// defaults. UndoBytes counts bodies and headers, and 300 bytes for each message.
 	UndoWindow          time.Duration
+	UndoBytes           int64
 	DeduplicationWindow time.Duration
+	MaxDeduplicationIDs int
 	AuditRetention      time.Duration
 	EventRetention      time.Duration
 	MaxEvents           int
+	NoEvents            bool
 
 	local func() time.Time // that of package time, but in tests
 }
@@ -83,6 +88,8 @@ func (o *Options) resolve() (Options, error) {
 	r.ChunkSize = cmp.Or(r.ChunkSize, DefaultChunkSize)
 	r.MaxGuarded = cmp.Or(r.MaxGuarded, DefaultMaxGuarded)
 	r.UndoWindow = cmp.Or(r.UndoWindow, recall.DefaultUndoWindow)
+	r.UndoBytes = cmp.Or(r.UndoBytes, recall.DefaultUndoBytes)
+	r.MaxDeduplicationIDs = cmp.Or(r.MaxDeduplicationIDs, recall.DefaultMaxDeduplicationIDs)
 	r.DeduplicationWindow = cmp.Or(r.DeduplicationWindow, recall.DefaultDeduplicationWindow)
 	r.AuditRetention = cmp.Or(r.AuditRetention, recall.DefaultAuditRetention)
 	r.EventRetention = cmp.Or(r.EventRetention, recall.DefaultEventRetention)
@@ -99,12 +106,12 @@ func (o *Options) check() error {
 	switch {
 	case !schemaName.MatchString(o.Schema):
 		return invalid("Options.Schema", "%q is not letters, digits and underscores", o.Schema)
-	case o.Shards != 1:
-		return invalid("Options.Shards", "this version knows 1, not %d", o.Shards)
+	case o.Shards < 1 || o.Shards > maxShards:
+		return invalid("Options.Shards", "%d is not between 1 and %d", o.Shards, maxShards)
 	case o.LeaseTime < time.Second:
 		return invalid("Options.LeaseTime", "%v is less than a second", o.LeaseTime)
 	case o.PollInterval < 0 || o.ChunkSize < 0 || o.MaxGuarded < 0 || o.UndoWindow < 0 || o.DeduplicationWindow < 0 ||
-		o.AuditRetention < 0 || o.EventRetention < 0 || o.MaxEvents < 0:
+		o.UndoBytes < 0 || o.MaxDeduplicationIDs < 0 || o.AuditRetention < 0 || o.EventRetention < 0 || o.MaxEvents < 0:
 		return invalid("Options", "a limit is negative")
 	}
 	return nil

@@ -13,13 +13,19 @@ import (
 // transactional outbox, without a table and a relay of the program's own. b is a broker
 // on this engine, whose options and limits hold.
 //
-// From the call on until the transaction ends nobody else can publish: call it last,
-// and commit. Consumers learn of the message within Options.PollInterval of the commit.
-// [recall.Engine.Stats] does not count it.
+// Nobody waits for the transaction, but for those who publish with the same
+// deduplication id. The id of the message is made from the clock of this process when
+// PublishTx is called, in the order of its calls; the message is seen from the commit on. So
+// its place in a FIFO queue is that of the call among what still waits, a bulk call that
+// has begun before the commit does not touch it, and a standing cancellation that was
+// asked for while the transaction was open may not take it. Queues and limits that come
+// with it are there a moment after the commit, and before it is claimed. Consumers learn
+// of the message within Options.PollInterval of the commit. [recall.Engine.Stats] does
+// not count it.
 //
 // Errors: those of [recall.Broker.Publish], and those of the connection, after which the
-// transaction can only be rolled back. A deadlock with another transaction of the
-// program (40P01) is one of these: make the transaction again.
+// transaction can only be rolled back. A deadlock with another transaction that reserves
+// the same deduplication ids (40P01) is one of these: make the transaction again.
 func (e *Engine) PublishTx(ctx context.Context, b *recall.Broker, tx pgx.Tx, m recall.Message) (r recall.Receipt, err error) {
 	err = e.within(ctx, b, tx, func(t *recall.Tx) error {
 		r, err = t.Publish(m)
@@ -55,7 +61,7 @@ func (e *Engine) within(ctx context.Context, b *recall.Broker, tx pgx.Tx, fn fun
 		return err
 	}
 	defer e.leave()
-	t := &transaction{u: &unit{e: e, tx: tx, ctx: ctx}}
+	t := &transaction{u: &unit{e: e, tx: tx, ctx: ctx, call: new([16]byte), apart: true}} // nobody asks what became of it
 	defer func() { t.over = true }()
 	return b.Within(ctx, t, fn)
 }

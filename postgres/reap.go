@@ -79,47 +79,61 @@ func (u *unit) takeBack(cond string, o recall.Outcome, arg any) (n int, err erro
 		args = append(args, arg)
 	}
 	var ends []*ending
+	dying := 0
 	_, err = collect(u, func(row pgx.CollectableRow) (_ struct{}, err error) {
-		n := &ending{u: u}
+		n := &ending{f: recall.Finish{Outcome: o, Now: u.e.clock.Now(), Failure: recall.FailureCrash, Reason: "the process ended during the attempt"}}
 		n.m, err = readMessage(row, &n.requested)
 		n.id, _ = parseMessageID(n.m.ID)
 		ends = append(ends, n)
+		if n.dies() {
+			dying++
+		}
 		return
 	}, `SELECT m.requested, NULL::text, `+columns+` FROM @messages m JOIN @payloads p ON p.shard = m.shard AND p.id = m.id
 		WHERE m.shard = $1 AND m.state = 1 AND `+cond+` ORDER BY m.id LIMIT $2 FOR UPDATE OF m SKIP LOCKED`, args...)
-	if err != nil {
+	if u.idle = len(ends) == 0; err != nil || u.idle {
 		return 0, err
 	}
-	b, r := u.batch(), newRooms()
-	for _, n := range ends {
-		n.out = b
-		n.f = recall.Finish{Outcome: o, Now: u.e.clock.Now(), Failure: recall.FailureCrash, Reason: "the process ended during the attempt"}
-		if err := n.takeBack(); err != nil {
+	out := newOutcomes(u)
+	if dying > 0 {
+		b := u.batch()
+		out.takeNumbers(b, dying, toMS(u.e.clock.Now()))
+		if err := b.send(); err != nil {
 			return 0, err
 		}
-		r.add(n.m.Queue, n.m.Blocks, n.m.FlowKey)
 	}
-	r.open(b)
-	u.idle = len(ends) == 0
-	u.claim, u.wake = !u.idle, !u.idle
-	return len(ends), b.send()
+	for _, n := range ends {
+		if err := out.takeBack(n); err != nil {
+			return 0, err
+		}
+		out.rooms.add(n.m.Queue, n.m.Blocks, n.m.FlowKey)
+	}
+	u.claim, u.wake = true, true
+	out.write()
+	out.rooms.open(out.out)
+	return len(ends), out.out.sendLast()
 }
 
-// takeBack queues what becomes of one message whose owner is gone.
-func (n *ending) takeBack() error {
+// dies tells whether a message whose owner is gone has no attempt left.
+func (n *ending) dies() bool {
+	return !n.requested && n.f.Outcome == recall.Dead && n.m.Retries != nil && n.m.Attempts > *n.m.Retries
+}
+
+// takeBack notes what becomes of one message whose owner is gone.
+func (o *outcomes) takeBack(n *ending) error {
 	switch {
 	case n.requested:
-		n.log(recall.Event{State: recall.EventCancelled, Attempt: n.m.Attempts})
-		n.u.ends.cancelled++
-		n.remove()
-	case n.f.Outcome == recall.Dead && n.m.Retries != nil && n.m.Attempts > *n.m.Retries:
-		n.logOutcome()
-		_, err := n.bury()
+		o.log(n, recall.Event{State: recall.EventCancelled, Attempt: n.m.Attempts})
+		o.u.ends.cancelled++
+		o.remove(n)
+	case n.dies():
+		o.logOutcome(n)
+		_, err := o.bury(n)
 		return err
 	case n.f.Outcome == recall.Dead:
-		n.out.add(`UPDATE @messages SET state = 0, epoch = 0, number = 0 WHERE shard = $1 AND id = $2`, n.id)
+		o.wait(n, toMS(n.m.DueAt))
 	default:
-		n.out.add(`UPDATE @messages SET state = 0, epoch = 0, number = 0, attempts = attempts - 1 WHERE shard = $1 AND id = $2`, n.id)
+		o.released = append(o.released, n.id)
 	}
 	return nil
 }

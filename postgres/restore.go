@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,6 +28,10 @@ func (e *Engine) Restore(ctx context.Context, id recall.OperationID, now time.Ti
 	if !ok {
 		return res, recall.ErrNotFound
 	}
+	return e.restore(ctx, op, now)
+}
+
+func (e *Engine) restore(ctx context.Context, op [16]byte, now time.Time) (res recall.RestoreResult, err error) {
 	for {
 		ended, outcome := e.ended(), undone
 		err := e.do(ctx, func(u *unit) error {
@@ -127,11 +133,8 @@ func (u *unit) bringBack(op [16]byte, now time.Time) (res recall.RestoreResult, 
 		return res, err
 	}
 	b := u.batch()
-	for name := range r.queues {
-		if made[name] {
-			makeQueue(b, name, now)
-		}
-	}
+	delete(made, "")
+	makeQueues(b, slices.Sorted(maps.Keys(made)), now)
 	r.open(b)
 	return recall.RestoreResult{Restored: len(back), Lifted: lifted}, b.send()
 }

@@ -38,41 +38,56 @@ func (r *rooms) add(queue, blocks, flow string) {
 	}
 }
 
-// open queues that claims are to look at the rooms.
+// open queues that claims are to look at the rooms. A room that is at the front already
+// is locked all the same, because a claim that has looked into it moves it, but not
+// written.
 func (r *rooms) open(b *batch) {
+	r.openQueues(b)
+	r.openFlows(b)
+}
+
+func (r *rooms) openQueues(b *batch) {
 	if names := slices.Sorted(maps.Keys(r.queues)); len(names) > 0 {
-		b.add(`UPDATE @queues q SET look_ms = 0 FROM (SELECT queue FROM @queues WHERE shard = $1 AND queue = ANY($2::text[])
-			ORDER BY queue FOR UPDATE) l WHERE q.shard = $1 AND q.queue = l.queue`, names)
+		b.add(`UPDATE @queues q SET look_ms = 0 FROM (SELECT queue, look_ms FROM @queues WHERE shard = $1 AND queue = ANY($2::text[])
+			ORDER BY queue FOR UPDATE) l WHERE q.shard = $1 AND q.queue = l.queue AND l.look_ms <> 0`, names)
 	}
+}
+
+func (r *rooms) openFlows(b *batch) {
 	if names := slices.Sorted(maps.Keys(r.flows)); len(names) > 0 {
-		b.add(`UPDATE @flows f SET look_ms = 0 FROM (SELECT flow_key FROM @flows WHERE shard = $1 AND flow_key = ANY($2::text[])
-			ORDER BY flow_key FOR UPDATE) l WHERE f.shard = $1 AND f.flow_key = l.flow_key`, names)
+		b.add(`UPDATE @flows f SET look_ms = 0 FROM (SELECT flow_key, look_ms FROM @flows WHERE shard = $1 AND flow_key = ANY($2::text[])
+			ORDER BY flow_key FOR UPDATE) l WHERE f.shard = $1 AND f.flow_key = l.flow_key AND l.look_ms <> 0`, names)
+	}
+}
+
+// makeFlows queues that the keys are there, and that claims are to look at them.
+func (r *rooms) makeFlows(b *batch) {
+	if names := slices.Sorted(maps.Keys(r.flows)); len(names) > 0 {
+		b.add(`INSERT INTO @flows AS f (shard, flow_key, limited, rate, period_ms, parallelism, paused, used, look_ms)
+			SELECT $1, x.name, false, 0, 0, 0, false, 0, 0 FROM unnest($2::text[]) AS x (name)
+			ON CONFLICT (shard, flow_key) DO UPDATE SET look_ms = 0 WHERE f.look_ms <> 0`, names)
 	}
 }
 
 // settings queues what the stored messages change beside them: queues that come into
 // being, limits, and when to look.
 func (a *arrivals) settings() error {
-	limits, err := a.limits()
-	if err != nil {
-		return err
-	}
-	r, made := newRooms(), map[string]bool{}
+	r, made := a.rooms, map[string]bool{}
+	limits := map[string]recall.FlowSettings{}
 	for _, v := range a.stored {
 		r.add(v.m.Queue, v.m.Blocks, v.m.FlowKey)
 		made[v.m.Queue] = true
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.queues)) {
-		if made[name] {
-			makeQueue(a.out, name, a.now)
+		if v.m.Flow != nil {
+			a.limits[v.m.FlowKey] = a.limits[v.m.FlowKey].After(*v.m.Flow)
+			limits[v.m.FlowKey] = a.limits[v.m.FlowKey]
 		}
-		a.out.add(`UPDATE @queues SET look_ms = 0 WHERE shard = $1 AND queue = $2`, name)
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.flows)) {
-		a.out.add(`INSERT INTO @flows (shard, flow_key, limited, rate, period_ms, parallelism, paused, used, look_ms)
-			VALUES ($1, $2, false, 0, 0, 0, false, 0, 0)
-			ON CONFLICT (shard, flow_key) DO UPDATE SET look_ms = 0`, name)
-		if s, ok := limits[name]; ok {
+	delete(made, "")
+	makeQueues(a.out, slices.Sorted(maps.Keys(made)), a.list[0].now)
+	r.openQueues(a.out)
+	r.makeFlows(a.out) // all in order, before one is written
+	for _, name := range slices.Sorted(maps.Keys(limits)) {
+		if s := limits[name]; s != (recall.FlowSettings{}) {
 			if err := putFlow(a.out, name, s); err != nil {
 				return err
 			}
@@ -81,46 +96,45 @@ func (a *arrivals) settings() error {
 	return nil
 }
 
-// limits returns the settings of the keys that messages bring a limit for, as they
-// are afterwards.
-func (a *arrivals) limits() (map[string]recall.FlowSettings, error) {
-	out := map[string]recall.FlowSettings{}
+// readLimits queues that the settings of the keys are read that messages bring a limit
+// for.
+func (a *arrivals) readLimits(b *batch, list []*arrival) {
+	a.limits = map[string]recall.FlowSettings{}
 	var keys []string
-	for _, v := range a.stored {
+	for _, v := range list {
 		if v.m.Flow != nil {
 			keys = append(keys, v.m.FlowKey)
 		}
 	}
 	if keys == nil {
-		return out, nil
+		return
 	}
-	_, err := collect(a.u, func(row pgx.CollectableRow) (_ struct{}, err error) {
+	b.read(func(rows pgx.Rows) error {
 		var name string
 		var value []byte
-		if err = row.Scan(&name, &value); err == nil {
-			out[name] = readFlowSettings(value)
+		if err := rows.Scan(&name, &value); err != nil {
+			return err
 		}
-		return
+		a.limits[name] = readFlowSettings(value)
+		return nil
 	}, `SELECT name, value FROM @objects WHERE shard = $1 AND kind = $2 AND name = ANY($3::text[])`, recall.ObjectFlow, keys)
-	for _, v := range a.stored {
-		if v.m.Flow != nil {
-			out[v.m.FlowKey] = out[v.m.FlowKey].After(*v.m.Flow)
-		}
-	}
-	maps.DeleteFunc(out, func(_ string, s recall.FlowSettings) bool { return s == recall.FlowSettings{} })
-	return out, err
 }
 
-// makeQueue queues that a queue comes into being, if it is not there.
-func makeQueue(b *batch, name string, now time.Time) {
+// makeQueues queues that queues come into being where they are not there.
+func makeQueues(b *batch, names []string, now time.Time) {
+	if len(names) == 0 {
+		return
+	}
 	ms := fromMS(toMS(now))
 	value, err := json.Marshal(recall.QueueSettings{Parallelism: 1, CreatedAt: ms, UpdatedAt: ms})
 	if err != nil {
 		b.fail(err)
 		return
 	}
-	b.add(`INSERT INTO @objects (shard, kind, name, value) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`, recall.ObjectQueue, name, value)
-	b.add(`INSERT INTO @queues (shard, queue, parallelism, paused, look_ms) VALUES ($1, $2, 1, false, 0) ON CONFLICT DO NOTHING`, name)
+	b.add(`INSERT INTO @objects (shard, kind, name, value) SELECT $1, $2, x.name, $4 FROM unnest($3::text[]) AS x (name) ON CONFLICT DO NOTHING`,
+		recall.ObjectQueue, names, value)
+	b.add(`INSERT INTO @queues (shard, queue, parallelism, paused, look_ms) SELECT $1, x.name, 1, false, 0 FROM unnest($2::text[]) AS x (name)
+		ON CONFLICT DO NOTHING`, names)
 }
 
 // putFlow queues the settings of a key.

@@ -16,11 +16,14 @@ import (
 const columns = `m.id, m.due_ms, m.created_ms, m.attempts, m.priority, m.queue, m.url, m.topic, m.schedule, m.ip, m.flow_key,
 	m.labels, p.spec, p.body`
 
+// scanner is a row.
+type scanner interface{ Scan(...any) error }
+
 // scanMessage reads the state and the columns of one message.
 func scanMessage(row pgx.CollectableRow) (recall.Message, error) { return readMessage(row) }
 
 // readMessage reads more values in front of the state and the columns.
-func readMessage(row pgx.CollectableRow, front ...any) (m recall.Message, err error) {
+func readMessage(row scanner, front ...any) (m recall.Message, err error) {
 	var id [16]byte
 	var due, created int64
 	var text []byte
@@ -30,12 +33,10 @@ func readMessage(row pgx.CollectableRow, front ...any) (m recall.Message, err er
 	if err != nil {
 		return m, err
 	}
-	var s spec
-	if err := json.Unmarshal(text, &s); err != nil {
-		return m, corrupt("the payload of "+string(messageID(id)), err)
-	}
-	s.addTo(&m)
 	m.ID, m.DueAt, m.CreatedAt = messageID(id), fromMS(due), fromMS(created)
+	if err := readSpec(text, &m); err != nil {
+		return m, err
+	}
 	if state != nil {
 		m.State = recall.State(*state)
 	}
@@ -43,6 +44,16 @@ func readMessage(row pgx.CollectableRow, front ...any) (m recall.Message, err er
 		m.Labels = nil
 	}
 	return m, nil
+}
+
+// readSpec fills in what is kept beside the body.
+func readSpec(text []byte, m *recall.Message) error {
+	var s spec
+	if err := json.Unmarshal(text, &s); err != nil {
+		return corrupt("the payload of "+string(m.ID), err)
+	}
+	s.addTo(m)
+	return nil
 }
 
 func corrupt(what string, err error) error {
@@ -55,16 +66,20 @@ const attributeColumns = `queue, url, host, hostname, path, topic, schedule, ip,
 
 func attributesOf(m *recall.Message) []any {
 	host := hostOf(m.URL)
-	var addr *netip.Addr
-	ip := ""
-	if m.CallerIP != "" {
-		ip, addr = canonicalIP(m.CallerIP), addressOf(m.CallerIP)
-	}
+	ip, addr := sourceOf(m)
 	labels := m.Labels
 	if labels == nil {
 		labels = []string{}
 	}
 	return []any{m.Queue, m.URL, host, withoutPort(host), pathOf(m.URL), m.Topic, m.ScheduleID, ip, addr, m.FlowKey, labels}
+}
+
+// sourceOf is where a message came from, as text and as what a range may contain.
+func sourceOf(m *recall.Message) (ip string, addr *netip.Addr) {
+	if m.CallerIP == "" {
+		return "", nil
+	}
+	return canonicalIP(m.CallerIP), addressOf(m.CallerIP)
 }
 
 // placeOf is the message whose place in a queue a callback keeps; ” if it is its own.

@@ -18,20 +18,24 @@ type standing struct {
 	taken  int // by this transaction
 }
 
-// readStanding returns the active ones, oldest first.
-func (u *unit) readStanding(now time.Time) ([]*standing, error) {
-	return collect(u, func(row pgx.CollectableRow) (*standing, error) {
+// activeStanding reads those that are active at a time, oldest first.
+const activeStanding = `SELECT id, selects, until_ms FROM @operations
+	WHERE shard = $1 AND kind = 'standing cancellation' AND lifted_ms IS NULL AND until_ms > $2 ORDER BY id`
+
+// scanStanding reads one into a list.
+func scanStanding(list *[]*standing) func(pgx.Rows) error {
+	return func(row pgx.Rows) error {
 		s := &standing{}
 		var text []byte
 		if err := row.Scan(&s.id, &text, &s.until); err != nil {
-			return nil, err
+			return err
 		}
 		if err := json.Unmarshal(text, &s.filter); err != nil {
-			return nil, corrupt("a standing cancellation", err)
+			return corrupt("a standing cancellation", err)
 		}
-		return s, nil
-	}, `SELECT id, selects, until_ms FROM @operations
-		WHERE shard = $1 AND kind = 'standing cancellation' AND lifted_ms IS NULL AND until_ms > $2 ORDER BY id`, toMS(now))
+		*list = append(*list, s)
+		return nil
+	}
 }
 
 // takes returns the standing cancellation that takes what arrives.
@@ -42,7 +46,7 @@ func takes(list []*standing, m *recall.Message, now time.Time) *standing {
 	shown := *m
 	shown.State = arrivingState(m, now)
 	for _, s := range list {
-		if s.filter.Matches(&shown) {
+		if toMS(now) < s.until && s.filter.Matches(&shown) {
 			return s
 		}
 	}
@@ -79,17 +83,24 @@ func countStanding(b *batch, list []*standing) {
 // CancelFuture implements [recall.Stander]. It takes its place among publications:
 // what is published after it returns meets it.
 func (e *Engine) CancelFuture(ctx context.Context, f recall.Filter, until time.Time, reason string, now time.Time) (recall.OperationID, error) {
-	if err := e.enter(ctx); err != nil {
+	id := e.numbers.newOperation(now)
+	if err := e.cancelFuture(ctx, id, f, until, reason, now); err != nil {
 		return "", err
+	}
+	return operationID(id), nil
+}
+
+func (e *Engine) cancelFuture(ctx context.Context, id [16]byte, f recall.Filter, until time.Time, reason string, now time.Time) error {
+	if err := e.enter(ctx); err != nil {
+		return err
 	}
 	defer e.leave()
 	text, err := json.Marshal(f)
 	if err != nil {
-		return "", invalid("Filter", "it cannot be kept: %v", err)
+		return invalid("Filter", "it cannot be kept: %v", err)
 	}
-	id := e.newOperation(now)
-	err = e.do(ctx, func(u *unit) error {
-		if _, _, err := u.lockPublishing(0, now); err != nil {
+	return e.do(ctx, func(u *unit) error {
+		if err := u.lockPublishing(now); err != nil {
 			return err
 		}
 		b := u.batch()
@@ -99,10 +110,6 @@ func (e *Engine) CancelFuture(ctx context.Context, f recall.Filter, until time.T
 		op.add(b, text)
 		return b.send()
 	})
-	if err != nil {
-		return "", err
-	}
-	return operationID(id), nil
 }
 
 // StandingCancellations implements [recall.Stander].
@@ -111,6 +118,9 @@ func (e *Engine) StandingCancellations(ctx context.Context, _ time.Time) ([]reca
 		return nil, err
 	}
 	defer e.leave()
+	if err := e.catchUp(ctx); err != nil {
+		return nil, err
+	}
 	return collectFrom(ctx, e.pool, e, func(row pgx.CollectableRow) (s recall.StandingCancellation, err error) {
 		var id [16]byte
 		var text []byte
@@ -139,7 +149,7 @@ func (e *Engine) LiftCancellation(ctx context.Context, id recall.OperationID, no
 		return recall.ErrNotFound
 	}
 	return e.do(ctx, func(u *unit) error {
-		if _, _, err := u.lockPublishing(0, now); err != nil {
+		if err := u.lockPublishing(now); err != nil {
 			return err
 		}
 		n, err := u.exec(`UPDATE @operations SET lifted_ms = CASE WHEN lifted_ms IS NULL AND until_ms > $3 THEN $3 ELSE lifted_ms END

@@ -2,9 +2,12 @@ package postgres
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/recallmq/recall"
 )
@@ -93,10 +96,43 @@ func (e *Engine) readSizes() (s recall.EngineStats, err error) {
 			(SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c WHERE c.relnamespace = $2::regnamespace AND c.relkind = 'r')
 		FROM (SELECT count(*) FILTER (WHERE m.state = 0) AS pending, count(*) FILTER (WHERE m.state = 1) AS out,
 				count(*) FILTER (WHERE m.state = 2 AND o.undo_ms IS NOT NULL) AS undoable,
-				COALESCE(sum(m.size) FILTER (WHERE m.state = 2), 0)::bigint AS size,
+				COALESCE(sum(m.size + `+strconv.Itoa(undoRow)+`) FILTER (WHERE m.state = 2), 0)::bigint AS size,
 				count(*) FILTER (WHERE m.state = 2 AND o.undo_ms IS NULL) AS old
 			FROM @messages m LEFT JOIN @operations o ON o.shard = m.shard AND o.id = m.op WHERE m.shard = $1) m`), e.shard, e.schema).Scan(
 		&s.Pending, &s.InFlight, &s.Undoable, &s.UndoBytes, &s.Backlog, &s.DeadLetters, &s.DeduplicationIDs, &s.Events, &clamp, &s.FileBytes)
 	s.ClockClamp = time.Duration(clamp) * time.Millisecond
 	return s, err
+}
+
+// allStates are those of live messages.
+var allStates = []recall.State{
+	recall.StateDelayed, recall.StateReady, recall.StateRetrying, recall.StateHeld, recall.StateQueueBlocked, recall.StateFlowWaiting,
+	recall.StateInFlight,
+}
+
+// CountStates implements [recall.StateCounter]. It is one statement, which looks at
+// every message, and at its queue for those that are in one.
+func (e *Engine) CountStates(ctx context.Context, now time.Time) (recall.StateCounts, error) {
+	out := recall.StateCounts{Counts: map[recall.State]int{}}
+	if err := e.enter(ctx); err != nil {
+		return out, err
+	}
+	defer e.leave()
+	for _, s := range allStates {
+		out.Counts[s] = 0
+	}
+	_, err := collectFrom(ctx, e.pool, e, func(row pgx.CollectableRow) (_ struct{}, err error) {
+		var state recall.State
+		var n int
+		var first int64
+		if err = row.Scan(&state, &n, &first); err != nil {
+			return
+		}
+		if out.Counts[state] = n; state == recall.StateReady {
+			out.ReadySince = fromMS(first)
+		}
+		return
+	}, `SELECT s.state, count(*), min(s.due_ms) FROM (SELECT `+stateAt("$2::bigint")+` AS state, m.due_ms FROM @messages m
+		WHERE m.shard = $1 AND m.state < 2 AND NOT m.requested) s GROUP BY s.state`, toMS(now))
+	return out, err
 }

@@ -106,9 +106,11 @@ func (t *transaction) CancelMatching(req recall.CancelMatchingRequest) (recall.C
 	if err := b.plan(t.u.ctx, t.u.tx); err != nil {
 		return b.res, t.broke(err)
 	}
-	if _, err := t.u.get(`SELECT n FROM @counters WHERE shard = $1 AND name = '`+counterMessage+`'`, nil, &b.asOf); err != nil {
+	var unnumbered bool
+	if _, err := t.u.get(boundaries, nil, &b.asOf, &b.late, &unnumbered); err != nil {
 		return b.res, t.broke(err)
 	}
+	b.within = true
 	err := b.runWithin(t.u)
 	if b.kept {
 		if err := b.end(t.u); err != nil {
@@ -142,7 +144,7 @@ func (e *Engine) Lookup(ctx context.Context, name string, key []byte) (value []b
 		return nil, err
 	}
 	defer e.leave()
-	err = e.pool.QueryRow(ctx, e.sql(`SELECT value FROM @buckets WHERE shard = $1 AND bucket = $2 AND key = $3`), e.shard, name, key).Scan(&value)
+	err = e.pool.QueryRow(ctx, e.sql(`SELECT value FROM @buckets WHERE shard = $1 AND bucket = $2 AND hash = sha256($3)`), e.shard, name, key).Scan(&value)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -173,7 +175,7 @@ func (b *bucket) Get(key []byte) (value []byte) {
 	if b.t.begin() != nil {
 		return nil
 	}
-	_, err := b.t.u.get(`SELECT value FROM @buckets WHERE shard = $1 AND bucket = $2 AND key = $3`, []any{b.name, key}, &value)
+	_, err := b.t.u.get(`SELECT value FROM @buckets WHERE shard = $1 AND bucket = $2 AND hash = sha256($3)`, []any{b.name, key}, &value)
 	_ = b.t.broke(err) // then the transaction fails
 	return value
 }
@@ -185,8 +187,8 @@ func (b *bucket) Put(key, value []byte) error {
 	if value == nil {
 		value = []byte{}
 	}
-	_, err := b.t.u.exec(`INSERT INTO @buckets (shard, bucket, key, value) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (shard, bucket, key) DO UPDATE SET value = EXCLUDED.value`, b.name, key, value)
+	_, err := b.t.u.exec(`INSERT INTO @buckets (shard, bucket, hash, key, value) VALUES ($1, $2, sha256($3), $3, $4)
+		ON CONFLICT (shard, bucket, hash) DO UPDATE SET value = EXCLUDED.value`, b.name, key, value)
 	return b.t.broke(err)
 }
 
@@ -204,9 +206,12 @@ func (b *bucket) Delete(key []byte) error {
 	if err := b.begin(key, 0); err != nil {
 		return err
 	}
-	_, err := b.t.u.exec(`DELETE FROM @buckets WHERE shard = $1 AND bucket = $2 AND key = $3`, b.name, key)
+	_, err := b.t.u.exec(`DELETE FROM @buckets WHERE shard = $1 AND bucket = $2 AND hash = sha256($3)`, b.name, key)
 	return b.t.broke(err)
 }
+
+// keyBegins is what of a key is in the index that has their order.
+const keyBegins = `substring(key FROM 1 FOR 1024)`
 
 // bucketPart is how many keys All reads at once.
 const bucketPart = 256
@@ -220,7 +225,8 @@ func (b *bucket) All(from []byte) iter.Seq2[[]byte, []byte] {
 				from = []byte{}
 			}
 			part, err := collect(b.t.u, pgx.RowToStructByPos[pair], `SELECT key, value FROM @buckets
-				WHERE shard = $1 AND bucket = $2 AND key `+op+` $3 ORDER BY key LIMIT $4`, b.name, from, bucketPart)
+				WHERE shard = $1 AND bucket = $2 AND `+keyBegins+` >= substring($3::bytea FROM 1 FOR 1024) AND key `+op+` $3
+				ORDER BY `+keyBegins+`, key LIMIT $4`, b.name, from, bucketPart)
 			if b.t.broke(err) != nil {
 				return
 			}

@@ -13,26 +13,35 @@ import (
 // unit is one transaction, and what is to be told when it is committed.
 type unit struct {
 	e    *Engine
-	tx   pgx.Tx
-	ctx  context.Context
-	ends ends // of messages, to be counted
+	tx   session
+	call *[16]byte // the key that is written already
+	// apart: it publishes without the lock of the shard, as others do not know when it ends.
+	apart bool
+	ctx   context.Context
+	ends  ends // of messages, to be counted
 	// claim, maintain and wake: there is something to claim, background work, and the
 	// end of a lease.
 	claim, maintain, wake bool
 	claims                bool                        // it gives out what was promised to nobody
 	idle                  bool                        // it has changed nothing that anybody asks for
+	nothing               bool                        // it has changed nothing at all
 	changed               map[recall.ObjectKind]int64 // by which number objects of a kind were changed
 }
 
 // do runs f in a transaction, again from the start when it failed for a reason that
 // may pass. Once it has begun, the context does not end it: the outcome is the true
 // one. f keeps nothing of a try that failed.
-func (e *Engine) do(ctx context.Context, f func(u *unit) error) error {
+func (e *Engine) do(ctx context.Context, f func(u *unit) error) error { return e.doOn(ctx, nil, f) }
+
+// doOn makes the first try on a connection, unless that is nil, and releases it.
+func (e *Engine) doOn(ctx context.Context, conn *pgxpool.Conn, f func(u *unit) error) error {
 	var u *unit
-	err := again(ctx, transient, func() error {
-		conn, err := e.pool.Acquire(ctx)
-		if err != nil {
-			return err
+	err := again(ctx, transient, func() (err error) {
+		conn := take(&conn)
+		if conn == nil {
+			if conn, err = e.pool.Acquire(ctx); err != nil {
+				return err
+			}
 		}
 		defer conn.Release()
 		u = &unit{e: e, ctx: context.WithoutCancel(ctx)}
@@ -44,13 +53,18 @@ func (e *Engine) do(ctx context.Context, f func(u *unit) error) error {
 	return err
 }
 
+// take returns what p points to, and leaves nothing there.
+func take[T any](p **T) (v *T) {
+	v, *p = *p, nil
+	return v
+}
+
 // run makes one try.
 func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
-	if u.tx, err = conn.BeginTx(u.ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}); err != nil {
-		return err
-	}
-	defer func() { _ = u.tx.Rollback(u.ctx) }() // it is over, or what went wrong is known
-	if err := f(u); err != nil {
+	tx := &lazyTx{conn: conn.Conn()}
+	u.tx = tx
+	defer tx.rollback(u.ctx)
+	if err := f(u); err != nil || u.nothing {
 		return err
 	}
 	return u.commit()
@@ -114,9 +128,10 @@ func collectFrom[T any](
 
 // batch is statements that are sent together.
 type batch struct {
-	u   *unit
-	b   pgx.Batch
-	err error
+	u      *unit
+	b      pgx.Batch
+	events events
+	err    error
 }
 
 func (u *unit) batch() *batch { return &batch{u: u} }
@@ -126,12 +141,35 @@ func (b *batch) add(text string, args ...any) {
 	b.b.Queue(b.u.e.sql(text), append([]any{b.u.e.shard}, args...)...)
 }
 
+// read queues a statement whose rows are read.
+func (b *batch) read(scan func(pgx.Rows) error, text string, args ...any) {
+	b.b.Queue(b.u.e.sql(text), append([]any{b.u.e.shard}, args...)...).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			if err := scan(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+}
+
 // send executes what was queued.
 func (b *batch) send() error {
+	b.writeEvents()
 	if b.err != nil || b.b.Len() == 0 {
 		return b.err
 	}
 	return b.u.tx.SendBatch(b.u.ctx, &b.b).Close()
+}
+
+// sendLast is send for what a transaction ends with: the key of its commit goes with it.
+func (b *batch) sendLast() error {
+	b.writeEvents()
+	if b.u.call == nil && b.err == nil {
+		b.u.call = newCall()
+		b.add(insertCall, *b.u.call)
+	}
+	return b.send()
 }
 
 func hint(c chan<- struct{}) {

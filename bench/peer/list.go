@@ -5,4 +5,4 @@ package peer
 var Embedded = append([]*Peer{SQLiteByHand, SQLiteGrouped, Goqite, NATS}, on64...)
 
 // Services are those that need a program beside it, which they start.
-var Services = []*Peer{PostgresByHand, RiverPostgres, Asynq}
+var Services = []*Peer{PostgresByHand, RiverPostgres, RecallPostgres, Asynq}

@@ -244,6 +244,9 @@ var quietServices = map[string]map[string]func(ctx context.Context, dir string) 
 		"River on PostgreSQL with fsync off": func(ctx context.Context, dir string) (Queue, error) {
 			return openRiverPostgres(ctx, dir, 1, "fsync=off")
 		},
+		"Recall on PostgreSQL with full_page_writes off": func(ctx context.Context, dir string) (Queue, error) {
+			return openRecallPostgres(ctx, dir, 1, "full_page_writes=off")
+		},
 	},
 	redisProgram: {
 		"Redis without a log":                   quietRedis("--appendonly", "no"),

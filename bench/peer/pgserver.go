@@ -215,8 +215,8 @@ func (p *pgServer) checkLogged(ctx context.Context, table string) error {
 // warm brings the pages of a table into the log after the checkpoint that the
 // start was: the first change of a page writes all of it, see Checkpoint. It
 // also counts the rows for the planner.
-func (p *pgServer) warm(ctx context.Context, table string) error {
-	name := pgx.Identifier{table}.Sanitize()
+func (p *pgServer) warm(ctx context.Context, table ...string) error {
+	name := pgx.Identifier(table).Sanitize()
 	if _, err := p.pool.Exec(ctx, "SELECT count(*) FROM (SELECT 1 FROM "+name+" FOR UPDATE) AS rows"); err != nil {
 		return err
 	}

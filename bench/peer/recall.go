@@ -36,7 +36,7 @@ func openRecallWith(dir string, durability recall.Durability) (Queue, error) {
 	br, err := recall.Open(filepath.Join(dir, "queue.db"), &recall.Options{
 		Durability: durability,
 		Slots:      256,
-		Logger:     slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Logger:     warnings(),
 	})
 	if err != nil {
 		return nil, err
@@ -47,6 +47,10 @@ func openRecallWith(dir string, durability recall.Durability) (Queue, error) {
 		return nil, errors.Join(err, q.Close())
 	}
 	return q, nil
+}
+
+func warnings() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 func toRecall(m Message) recall.Message {

@@ -2,6 +2,10 @@
 // own that listens on a unix socket only, one for each test binary, started with
 // the first test that asks for it and gone with the process at the latest.
 //
+// A test that has to restart its server, or to lose it, asks for one of its own:
+// [Private], and [WithStandby] for a primary with a synchronous standby. [Proxy] loses
+// connections.
+//
 // It needs initdb and postgres, on the path or where distributions put them.
 // Without them a test is skipped; with CI=1 in the environment it fails. Root runs the
 // server as the user postgres, or nobody. On Linux it ends also when the test is killed;
@@ -16,6 +20,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -45,7 +50,7 @@ func Schema(t testing.TB) (dsn, schema string) {
 	if shared.server == nil { // else it goes with the server
 		t.Cleanup(func() { _ = run(dsn, "DROP SCHEMA IF EXISTS "+schema+" CASCADE") })
 	}
-	return pooled(dsn), schema
+	return Pooled(dsn), schema
 }
 
 var schemas atomic.Int64
@@ -64,25 +69,45 @@ type process struct {
 func (p *process) use(t testing.TB) string {
 	t.Helper()
 	dsn, err := p.get()
-	if err == nil {
-		return dsn
+	if err != nil {
+		missing(t, err)
 	}
+	return dsn
+}
+
+// missing ends a test that has no server.
+func missing(t testing.TB, err error) {
+	t.Helper()
 	switch os.Getenv("CI") { // as in internal/parttest, which only tests import
 	case "", "0", "false":
 		t.Skipf("there is no PostgreSQL: %v", err)
 	default:
 		t.Fatalf("with CI set no part may be missing: there is no PostgreSQL: %v", err)
 	}
-	return ""
 }
+
+// Private starts a server that only this test uses, and may restart. It ends with the
+// test.
+func Private(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	s, err := Start(slices.Concat(quick, settings)...)
+	if err != nil {
+		missing(t, err)
+	}
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// quick are settings for tests, none of which takes the power away: what was written
+// survives the death of every process.
+var quick = []string{"fsync=off", "full_page_writes=off"}
 
 func (p *process) get() (string, error) {
 	p.once.Do(func() {
 		if p.dsn = os.Getenv("RECALL_TEST_PG_DSN"); p.dsn != "" {
 			return
 		}
-		// No test takes the power away.
-		if p.server, p.err = Start("fsync=off", "full_page_writes=off", "synchronous_commit=off"); p.err == nil {
+		if p.server, p.err = Start(append(quick, "synchronous_commit=off")...); p.err == nil {
 			p.dsn = p.server.DSN()
 		}
 	})
@@ -104,8 +129,8 @@ func run(dsn, statement string) error {
 // poolSize bounds the connections of one pool. By default they grow with the machine.
 const poolSize = 8
 
-// pooled is a DSN for package pgxpool.
-func pooled(dsn string) string {
+// Pooled is a DSN for package pgxpool, with a bounded pool.
+func Pooled(dsn string) string {
 	u, err := url.Parse(dsn)
 	if err != nil || u.Scheme == "" {
 		return fmt.Sprintf("%s pool_max_conns=%d", dsn, poolSize)

@@ -61,7 +61,7 @@ func NewProxy(t testing.TB, dsn string) (*Proxy, string) {
 		p.stop()
 		_ = os.RemoveAll(dir)
 	})
-	return p, pooled("host=" + dir + " port=5432 sslmode=disable user=" + config.User + " password='" + config.Password + "' dbname=" + config.Database)
+	return p, Pooled("host=" + dir + " port=5432 sslmode=disable user=" + config.User + " password='" + config.Password + "' dbname=" + config.Database)
 }
 
 // CutNext cuts the next connection that commits, once.

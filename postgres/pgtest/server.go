@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,6 +21,9 @@ import (
 // patience is how long a server may take to start or to stop. On a busy machine that
 // is not a second.
 const patience = 10 * time.Minute
+
+// pollInterval is how often a server is asked whether it is ready.
+const pollInterval = 5 * time.Millisecond
 
 const superuser = "recall"
 
@@ -35,15 +39,25 @@ var places = []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/hom
 
 // Server is a PostgreSQL that nobody else reaches.
 type Server struct {
-	dir    string   // with the data, and the socket: its name is short, as the system wants it
-	held   *os.File // says that dir is in use
-	cmd    *exec.Cmd
-	exited chan struct{}
+	dir      string   // with the data, and the socket: its name is short, as the system wants it
+	held     *os.File // says that dir is in use
+	program  string
+	who      *account
+	settings []string
+	cmd      *exec.Cmd
+	exited   chan struct{}
 }
 
 // Start makes an empty cluster and starts a server on it. Settings are given to
 // the server as they are, "fsync=off".
 func Start(settings ...string) (*Server, error) {
+	return begin(settings, func(s *Server) error {
+		return s.run(s.tool("initdb"), "-D", s.data(), "-U", superuser, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+	})
+}
+
+// begin starts a server on the cluster that fill puts into its folder.
+func begin(settings []string, fill func(*Server) error) (*Server, error) {
 	program, err := find("postgres")
 	if err != nil {
 		return nil, err
@@ -52,7 +66,7 @@ func Start(settings ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{exited: make(chan struct{})}
+	s := &Server{program: program, who: who, settings: settings}
 	removeLeft()
 	if s.dir, err = os.MkdirTemp("", prefix); err != nil {
 		return nil, err
@@ -62,10 +76,10 @@ func Start(settings ...string) (*Server, error) {
 		err = who.own(s.dir)
 	}
 	if err == nil {
-		err = s.initialise(filepath.Join(filepath.Dir(program), "initdb"), who)
+		err = fill(s)
 	}
 	if err == nil {
-		err = s.start(program, who, settings)
+		err = s.start()
 	}
 	if err != nil {
 		s.Stop()
@@ -79,31 +93,44 @@ func (s *Server) DSN() string {
 	return "postgres:///postgres?" + url.Values{"host": {s.dir}, "user": {superuser}, "sslmode": {"disable"}}.Encode()
 }
 
+// words is the same for the programs of PostgreSQL, to which more may be added.
+func (s *Server) words() string {
+	return "host=" + s.dir + " user=" + superuser + " dbname=postgres"
+}
+
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
-func (s *Server) initialise(initdb string, who *account) error {
-	cmd := exec.Command(initdb, "-D", s.data(), "-U", superuser, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-	cmd.Dir, cmd.SysProcAttr = s.dir, attributes(who)
+// tool is a program of the server's version.
+func (s *Server) tool(name string) string { return filepath.Join(filepath.Dir(s.program), name) }
+
+// run runs a program to its end, as the user of the server.
+func (s *Server) run(program string, args ...string) error {
+	cmd := exec.Command(program, args...)
+	cmd.Dir, cmd.SysProcAttr = s.dir, attributes(s.who)
+	// Pdeathsig is of the thread that starts it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", initdb, err, out)
+		return fmt.Errorf("%s: %w: %s", program, err, out)
 	}
 	return nil
 }
 
-func (s *Server) start(program string, who *account, settings []string) error {
+func (s *Server) start() error {
 	args := []string{"-D", s.data(), "-k", s.dir}
-	for _, setting := range slices.Concat(small, settings) {
+	for _, setting := range slices.Concat(small, s.settings) {
 		args = append(args, "-c", setting)
 	}
-	log, err := os.Create(s.log())
+	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(program, args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = s.dir, log, log, attributes(who)
+	cmd := exec.Command(s.program, args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = s.dir, log, log, attributes(s.who)
 	started := make(chan error)
-	go s.watch(cmd, started)
+	s.exited = make(chan struct{})
+	go watch(cmd, started, s.exited)
 	if err := <-started; err != nil {
 		return err
 	}
@@ -113,7 +140,7 @@ func (s *Server) start(program string, who *account, settings []string) error {
 
 // watch runs the server until it ends. To Linux the parent of a process is the thread
 // that started it: that one stays, so that the server does not end with it.
-func (s *Server) watch(cmd *exec.Cmd, started chan<- error) {
+func watch(cmd *exec.Cmd, started chan<- error, exited chan<- struct{}) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := cmd.Start()
@@ -121,7 +148,7 @@ func (s *Server) watch(cmd *exec.Cmd, started chan<- error) {
 	if err == nil {
 		_ = cmd.Wait() // how it ended is in its log
 	}
-	close(s.exited)
+	close(exited)
 }
 
 func (s *Server) log() string { return filepath.Join(s.dir, logName) }
@@ -140,7 +167,7 @@ func (s *Server) await() error {
 			return fmt.Errorf("the server ended: %w: %s", err, s.said())
 		case <-ctx.Done():
 			return fmt.Errorf("the server does not answer: %w: %s", err, s.said())
-		case <-after(5 * time.Millisecond):
+		case <-after(pollInterval):
 		}
 	}
 }
@@ -153,17 +180,34 @@ func (s *Server) said() string {
 
 // Stop ends the server, which waits for nobody, and removes what it kept.
 func (s *Server) Stop() {
-	if s.cmd != nil {
-		_ = s.cmd.Process.Signal(os.Interrupt)
-		select {
-		case <-s.exited:
-		case <-after(patience):
-			_ = s.cmd.Process.Kill()
-			<-s.exited
-		}
-	}
+	s.end(os.Interrupt)
 	_ = os.RemoveAll(s.dir)
 	_ = s.held.Close() // no file, if it could not be held
+}
+
+// end ends the process, if it runs.
+func (s *Server) end(how os.Signal) {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Signal(how)
+	select {
+	case <-s.exited:
+	case <-after(patience):
+		_ = s.cmd.Process.Kill()
+		<-s.exited
+	}
+	s.cmd = nil
+}
+
+// Kill ends the server as it ends in an emergency. Restart has it back.
+func (s *Server) Kill() { s.end(syscall.SIGQUIT) }
+
+// Restart ends the server as it ends in an emergency, without a checkpoint, and starts it
+// again on what it has written. Whoever is connected loses the connection.
+func (s *Server) Restart() error {
+	s.Kill()
+	return s.start()
 }
 
 // find returns where a program is in truth: beside it are the others of its

@@ -3,6 +3,7 @@
 package pgtest
 
 import (
+	"errors"
 	"os/exec"
 	"syscall"
 )
@@ -12,3 +13,6 @@ func attributes(*account) *syscall.SysProcAttr { return nil }
 // DieWithParent has a command that is not started yet end with this process, where the
 // system can do that.
 func DieWithParent(*exec.Cmd) {}
+
+// killAll is not for this system: which processes belong to a server is told in many ways.
+func killAll(int) error { return errors.ErrUnsupported }
