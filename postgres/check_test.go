@@ -92,7 +92,7 @@ func TestLongTransaction(t *testing.T) {
 	defer e.Close()
 	tx, err := newPool(t, dsn).Begin(ctx)
 	noError(t, err)
-	defer tx.Rollback(ctx)
+	defer func() { _ = tx.Rollback(ctx) }()
 	_, err = tx.Exec(ctx, `SELECT 1`)
 	noError(t, err)
 	warned := func() int { return s.lines("level=WARN", "open for long", "age=", `state="idle in transaction"`) }

@@ -8,7 +8,7 @@ import (
 // handClock is a local clock that a test moves.
 type handClock struct{ now time.Time }
 
-func (c *handClock) Now() time.Time { return c.now }
+func (h *handClock) Now() time.Time { return h.now }
 
 func newHandClock() (*handClock, *serverClock) {
 	h := &handClock{time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC)}
