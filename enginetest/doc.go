@@ -6,6 +6,10 @@
 //
 //	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return fileHarness(t, d) })
 //
+// An engine on which several processes work at a time has more to show: its test starts
+// processes that run a [Worker], kills some of them, and has [Case] judge what they wrote
+// down. [Lockstep] tells random stories to two engines.
+//
 // The suite reads no clock and never sleeps: it passes fixed times to the
 // engine. With the environment variable RECALL_SOAK set, its concurrent and
 // random parts are larger; RECALL_SEED repeats a history of concurrent calls

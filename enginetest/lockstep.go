@@ -22,38 +22,57 @@ import (
 func lockstep(t *testing.T, open func(t *testing.T) Harness) {
 	Checks(t, size(25), 40)
 	rapid.Check(t, func(rt *rapid.T) {
-		h := open(t)
-		p := newPair(rt, h)
-		defer func() {
-			_ = p.x.e.Close()
-			_ = p.ref.e.Close()
-		}()
-		rt.Repeat(map[string]func(*rapid.T){
-			"insert":         p.insert,
-			"claim":          p.claim,
-			"finish":         p.finish,
-			"cancel":         p.cancel,
-			"cancelMatching": p.cancelMatching,
-			"change":         p.change,
-			"restore":        p.restore,
-			"cancelFuture":   p.cancelFuture,
-			"lift":           p.lift,
-			"whoCancelled":   p.whoCancelled,
-			"deadLetters":    p.deadLetters,
-			"deadMatching":   p.deadMatching,
-			"list":           p.list,
-			"settings":       p.settings,
-			"advance":        p.advance,
-			"maintain":       p.maintain,
-			"reopen":         p.reopen,
-			"":               p.compare,
-		})
+		ref := NewReference()
+		story(rt, newPair(rt, Harness{Engine: ref}, open(t)))
+	})
+}
+
+// Lockstep makes the same random calls on two engines and compares every answer, and the
+// logs of events. The clock does not go back there, and an engine ends only when nothing is
+// in flight: what such things are to it is for each engine to decide, within bounds that
+// only the reference knows.
+func Lockstep(t *testing.T, one, other func(t *testing.T) Harness) {
+	Checks(t, size(10), 40)
+	rapid.Check(t, func(rt *rapid.T) { story(rt, newPair(rt, one(t), other(t))) })
+}
+
+// story tells one story.
+func story(rt *rapid.T, p *pair) {
+	defer func() {
+		_ = p.x.e.Close()
+		_ = p.ref.e.Close()
+	}()
+	rt.Repeat(p.verbs())
+	for _, h := range []Harness{p.ref.h, p.x.h} {
 		if h.Check != nil {
 			if err := h.Check(); err != nil {
 				rt.Errorf("invariants: %v", err)
 			}
 		}
-	})
+	}
+}
+
+func (p *pair) verbs() map[string]func(*rapid.T) {
+	return map[string]func(*rapid.T){
+		"insert":         p.insert,
+		"claim":          p.claim,
+		"finish":         p.finish,
+		"cancel":         p.cancel,
+		"cancelMatching": p.cancelMatching,
+		"change":         p.change,
+		"restore":        p.restore,
+		"cancelFuture":   p.cancelFuture,
+		"lift":           p.lift,
+		"whoCancelled":   p.whoCancelled,
+		"deadLetters":    p.deadLetters,
+		"deadMatching":   p.deadMatching,
+		"list":           p.list,
+		"settings":       p.settings,
+		"advance":        p.advance,
+		"maintain":       p.maintain,
+		"reopen":         p.reopen,
+		"":               p.compare,
+	}
 }
 
 // storyFlags is held while a test has set the flags of package rapid, which are of
@@ -85,9 +104,11 @@ func Checks(t *testing.T, checks, steps int) {
 // message goes by its number in the order of publication.
 type pair struct {
 	ref, x     *fixture
+	model      *Reference         // the engine of ref, if it is one
 	refIDs, xs []recall.MessageID // by number
 	leases     []leasePair        // all that were given out, stale ones too
 	ops        []opPair           // in the order of the calls
+	asked      map[int]bool       // whose cancellation was requested
 	latest     time.Time          // that it has been
 	back       int                // how often the clock was set back
 }
@@ -101,11 +122,24 @@ type opPair struct {
 	vague  bool
 }
 
-func newPair(rt *rapid.T, h Harness) *pair {
-	return &pair{
-		ref: &fixture{TB: rt, e: NewReference(), ctx: context.Background(), now: base},
-		x:   &fixture{TB: rt, e: h.Engine, h: h, ctx: context.Background(), now: base},
+func newPair(rt *rapid.T, ref, x Harness) *pair {
+	p := &pair{
+		ref:   &fixture{TB: rt, e: ref.Engine, h: ref, ctx: context.Background(), now: base},
+		x:     &fixture{TB: rt, e: x.Engine, h: x, ctx: context.Background(), now: base},
+		asked: map[int]bool{},
 	}
+	p.model, _ = ref.Engine.(*Reference)
+	return p
+}
+
+// skipUnless ends a step that one of the engines cannot make.
+func skipUnless[E any](t *rapid.T, p *pair) (ref, x E) {
+	ref, one := p.ref.e.(E)
+	x, other := p.x.e.(E)
+	if !one || !other {
+		t.Skipf("an engine is no %T", (*E)(nil))
+	}
+	return ref, x
 }
 
 // number returns the number of a message, or -1.
@@ -275,8 +309,8 @@ func (p *pair) claim(t *rapid.T) {
 // before its key opens.
 func (p *pair) sameNext(req recall.ClaimRequest, ref, x time.Time) {
 	ref, x = millis(ref), millis(x)
-	if p.now().Before(p.latest) && !ref.Equal(x) {
-		open := p.ref.e.(*Reference).nextOpen(req)
+	if p.model != nil && p.now().Before(p.latest) && !ref.Equal(x) {
+		open := p.model.nextOpen(req)
 		if !ref.IsZero() && (x.IsZero() || x.After(ref)) && (open.IsZero() || !x.IsZero() && !x.After(open)) {
 			return
 		}
@@ -306,7 +340,7 @@ func (p *pair) finish(t *rapid.T) {
 	f := p.x.ending(rapid.SampledFrom([]recall.Outcome{recall.Delivered, recall.Retry, recall.Dead, recall.Release}).Draw(t, "outcome"))
 	f.Due = p.now().Add(genDelay.Draw(t, "backoff"))
 	// A queue goes on when the end is durable, and the engines take their time for that.
-	f.Durable = f.Outcome == recall.Dead || l.x.Message.Queue != "" || rapid.Bool().Draw(t, "durable")
+	f.Durable = f.Outcome == recall.Dead || l.x.Message.Queue != "" || rapid.Bool().Draw(t, "durable") || p.model == nil
 	p.same("Finish", answer(p.ref.e.Finish(p.ref.ctx, l.ref, f), nil), answer(p.x.e.Finish(p.x.ctx, l.x, f), nil))
 }
 
@@ -325,6 +359,7 @@ func (p *pair) cancel(t *rapid.T) {
 	r := p.ref.e.Cancel(p.ref.ctx, req)
 	req.ID = p.xs[n]
 	p.same("Cancel", answer(r, p.refIDs), answer(p.x.e.Cancel(p.x.ctx, req), p.xs))
+	p.asked[n] = p.asked[n] || req.Sticky && r == nil
 	p.adopt()
 }
 
@@ -401,6 +436,11 @@ func (p *pair) cancelMatching(t *rapid.T) {
 	req.Filter = rf
 	r, rerr := p.ref.e.CancelMatching(p.ref.ctx, req)
 	req.Filter = xf
+	req.Asked = func(ids []recall.MessageID) {
+		for _, n := range p.xNumbers(ids) {
+			p.asked[n] = true
+		}
+	}
 	e, eerr := p.x.e.CancelMatching(p.x.ctx, req)
 	p.same("CancelMatching of "+xf.String(), answer(rerr, p.refIDs), answer(eerr, p.xs))
 	p.same("cancelled by "+xf.String(), r.Cancelled, e.Cancelled)
@@ -437,10 +477,7 @@ func (p *pair) request(t *rapid.T, verb string, ref recall.Filter, asks bool) re
 }
 
 func (p *pair) change(t *rapid.T) {
-	c, ok := p.x.e.(recall.Changer)
-	if !ok {
-		t.Skip("the engine is no recall.Changer")
-	}
+	rc, xc := skipUnless[recall.Changer](t, p)
 	rf, xf := p.filter(t)
 	kind := rapid.SampledFrom(changeKinds).Draw(t, "kind")
 	req := recall.ChangeRequest{CancelMatchingRequest: p.request(t, string(kind), rf, false), Kind: kind}
@@ -448,9 +485,9 @@ func (p *pair) change(t *rapid.T) {
 		req.Due = p.now().Add(genDelay.Draw(t, "due"))
 	}
 	req.Filter = rf
-	r, rerr := p.ref.e.(*Reference).Change(p.ref.ctx, req)
+	r, rerr := rc.Change(p.ref.ctx, req)
 	req.Filter = xf
-	e, eerr := c.Change(p.x.ctx, req)
+	e, eerr := xc.Change(p.x.ctx, req)
 	call := fmt.Sprintf("%s of %s", kind, xf)
 	p.same(call, answer(rerr, p.refIDs), answer(eerr, p.xs))
 	p.same(call, r.Changed, e.Changed)
@@ -468,17 +505,15 @@ func (p *pair) drawOperation(t *rapid.T) int {
 }
 
 func (p *pair) restore(t *rapid.T) {
-	x, ok := p.x.e.(recall.Restorer)
-	if !ok {
-		t.Skip("the engine is no recall.Restorer")
-	}
+	ref, x := skipUnless[recall.Restorer](t, p)
 	o := p.ops[p.drawOperation(t)]
-	ref := p.ref.e.(*Reference)
 	e, eerr := x.Restore(p.x.ctx, o.x, p.now())
-	if op := ref.operation(o.ref); o.vague && op.Kind == recall.OperationCancel {
-		op.until = far // the reference follows
-		if errors.Is(eerr, recall.ErrUndoExpired) {
-			op.until = time.Time{}
+	if o.vague {
+		if op := p.model.operation(o.ref); op.Kind == recall.OperationCancel {
+			op.until = far // the reference follows
+			if errors.Is(eerr, recall.ErrUndoExpired) {
+				op.until = time.Time{}
+			}
 		}
 	}
 	r, rerr := ref.Restore(p.ref.ctx, o.ref, p.now())
@@ -487,16 +522,13 @@ func (p *pair) restore(t *rapid.T) {
 }
 
 func (p *pair) cancelFuture(t *rapid.T) {
-	x, ok := p.x.e.(recall.Stander)
-	if !ok {
-		t.Skip("the engine is no recall.Stander")
-	}
+	ref, x := skipUnless[recall.Stander](t, p)
 	rf, xf := p.filter(t)
 	if rf.IsZero() {
 		t.Skip("it would take everything")
 	}
 	until := p.now().Add(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Minute, time.Hour}).Draw(t, "until"))
-	r, err := p.ref.e.(*Reference).CancelFuture(p.ref.ctx, rf, until, "standing", p.now())
+	r, err := ref.CancelFuture(p.ref.ctx, rf, until, "standing", p.now())
 	p.ref.check(err, "CancelFuture")
 	e, err := x.CancelFuture(p.x.ctx, xf, until, "standing", p.now())
 	p.x.check(err, "CancelFuture")
@@ -504,25 +536,18 @@ func (p *pair) cancelFuture(t *rapid.T) {
 }
 
 func (p *pair) lift(t *rapid.T) {
-	x, ok := p.x.e.(recall.Stander)
-	if !ok {
-		t.Skip("the engine is no recall.Stander")
-	}
+	ref, x := skipUnless[recall.Stander](t, p)
 	o := p.ops[p.drawOperation(t)]
-	rerr := p.ref.e.(*Reference).LiftCancellation(p.ref.ctx, o.ref, p.now())
+	rerr := ref.LiftCancellation(p.ref.ctx, o.ref, p.now())
 	p.same("LiftCancellation", answer(rerr, nil), answer(x.LiftCancellation(p.x.ctx, o.x, p.now()), nil))
 }
 
 // whoCancelled asks about a message that is not in flight: a request is no
 // cancellation yet.
 func (p *pair) whoCancelled(t *rapid.T) {
-	x, ok := p.x.e.(recall.Auditor)
-	if !ok {
-		t.Skip("the engine is no recall.Auditor")
-	}
+	ref, x := skipUnless[recall.Auditor](t, p)
 	n := p.draw(t)
-	ref := p.ref.e.(*Reference)
-	if ref.asked(p.refIDs[n]) {
+	if p.model != nil && p.model.asked(p.refIDs[n]) || p.model == nil && p.asked[n] {
 		t.Skip("its cancellation was requested")
 	}
 	r, rerr := ref.WhoCancelled(p.ref.ctx, p.refIDs[n])
@@ -545,6 +570,14 @@ func (p *pair) maintain(t *rapid.T) {
 		p.x.settle()
 		p.x.fold()
 		p.ref.now = p.x.now
+		if p.model == nil {
+			p.ref.settle()
+			p.ref.fold()
+			p.x.now = p.ref.now
+			_, err := p.x.e.Maintain(p.x.ctx, p.now())
+			p.x.check(err, "Maintain")
+			p.compareEvents()
+		}
 	} else {
 		_, err := p.x.e.Maintain(p.x.ctx, p.now())
 		p.x.check(err, "Maintain")
@@ -602,7 +635,11 @@ func (p *pair) list(t *rapid.T) {
 }
 
 func (p *pair) advance(t *rapid.T) {
-	d := rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Minute, time.Hour, -time.Second, -time.Hour}).Draw(t, "by")
+	steps := []time.Duration{time.Millisecond, time.Second, time.Minute, time.Hour}
+	if p.model != nil {
+		steps = append(steps, -time.Second, -time.Hour)
+	}
+	d := rapid.SampledFrom(steps).Draw(t, "by")
 	if p.x.now.After(p.latest) {
 		p.latest = p.x.now
 	}
@@ -627,14 +664,21 @@ func (p *pair) reopen(t *rapid.T) {
 	// So that ids of operations from before and after are not of one time.
 	p.x.advance(time.Millisecond)
 	p.ref.now = p.x.now
-	p.x.reopen(rapid.Bool().Draw(t, "crash"))
-	old := p.ref.e.(*Reference)
+	crash := rapid.Bool().Draw(t, "crash")
+	if p.model == nil {
+		p.finishAll()
+		p.ref.reopen(crash)
+		p.x.reopen(crash)
+		return
+	}
+	p.x.reopen(crash)
+	old := p.model
 	cut := map[recall.MessageID]bool{}
 	for _, e := range old.live {
 		cut[e.m.ID] = e.inFlight() && !e.requested
 	}
 	ref := old.Reopen()
-	p.ref.e = ref
+	p.ref.e, p.model = ref, ref
 	for _, e := range ref.live {
 		if cut[e.m.ID] {
 			got := p.x.get(p.xs[number(p.refIDs, e.m.ID)])
@@ -643,6 +687,27 @@ func (p *pair) reopen(t *rapid.T) {
 			}
 		}
 	}
+}
+
+// inOrder puts the beginning of an attempt before the request to cancel it: who notes both
+// in one commit may have them the other way round.
+func inOrder(events []recall.Event) []recall.Event {
+	for i := len(events) - 1; i > 0 && events[i].State == recall.EventActive; i-- {
+		if before := events[i-1]; before.State != recall.EventCancelRequested || before.Attempt != events[i].Attempt {
+			break
+		}
+		events[i-1], events[i] = events[i], events[i-1]
+	}
+	return events
+}
+
+// finishAll ends what is in flight.
+func (p *pair) finishAll() {
+	f := p.x.ending(recall.Release)
+	for _, l := range p.leases {
+		p.same("Finish", answer(p.ref.e.Finish(p.ref.ctx, l.ref, f), nil), answer(p.x.e.Finish(p.x.ctx, l.x, f), nil))
+	}
+	p.leases = nil
 }
 
 // compare looks at everything.
@@ -675,6 +740,54 @@ func (p *pair) compare(t *rapid.T) {
 	}
 	p.same("Stats", endsOf(p.ref.e), endsOf(p.x.e))
 	p.compareOperations()
+}
+
+// compareEvents compares what the logs say of each message, and of operations, when all of
+// it is noted. Of what one commit does to several messages the order is the engine's
+// business.
+func (p *pair) compareEvents() {
+	ref, one := p.ref.e.(recall.EventLog)
+	x, other := p.x.e.(recall.EventLog)
+	if one && other {
+		p.same("events", p.stories(p.ref, ref, true), p.stories(p.x, x, false))
+	}
+}
+
+// stories reads the events of each message, one to a line. That an attempt began it leaves
+// out unless it has ended: if it was given back at once, an engine may not have noted it.
+func (p *pair) stories(of *fixture, log recall.EventLog, isRef bool) string {
+	events := map[int][]recall.Event{}
+	for after := recall.EventID(""); ; {
+		page, err := log.Events(of.ctx, recall.EventFilter{OldestFirst: true}, after, recall.MaxEventPage)
+		of.check(err, "Events")
+		for _, ev := range page.Events {
+			n := number(p.xs, ev.Message)
+			if isRef {
+				n = number(p.refIDs, ev.Message)
+			}
+			events[n] = inOrder(append(events[n], ev))
+		}
+		if page.Next == "" {
+			break
+		}
+		after = page.Next
+	}
+	var b strings.Builder
+	for n := -1; n < len(p.xs); n++ {
+		fmt.Fprintf(&b, "message %d:\n", n)
+		for i, ev := range events[n] {
+			if ev.State == recall.EventActive && (i+1 == len(events[n]) || events[n][i+1].Attempt != ev.Attempt || events[n][i+1].State == ev.State) {
+				continue
+			}
+			op := p.operation("", ev.Operation)
+			if isRef {
+				op = p.operation(ev.Operation, "")
+			}
+			fmt.Fprintf(&b, "\t%s at=%d attempt=%d status=%d %q due=%d operation=%d count=%d requested=%d\n",
+				ev.State, ev.At.UnixMilli(), ev.Attempt, ev.Status, ev.Reason, millisOf(ev.Due), op, ev.Count, ev.Requested)
+		}
+	}
+	return b.String()
 }
 
 // endsOf are the counters of Stats that say what has become of messages.

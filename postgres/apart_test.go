@@ -84,9 +84,9 @@ func (a *apart) pending(f recall.Filter) int {
 	return c.Pending
 }
 
-func (a *apart) claim(n int) []recall.Lease {
+func (a *apart) claim() []recall.Lease {
 	a.Helper()
-	res, err := a.e.Claim(a.ctx, recall.ClaimRequest{Now: time.Now(), Max: n})
+	res, err := a.e.Claim(a.ctx, recall.ClaimRequest{Now: time.Now(), Max: 9})
 	if err != nil {
 		a.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestOpenTransactions(t *testing.T) {
 	a.publish(two, recall.Message{Labels: []string{"two"}, Queue: "q", FlowKey: "k", Flow: &recall.FlowLimit{Parallelism: 1}})
 	a.publish(nil, recall.Message{Labels: []string{"three"}})
 	last := a.publish(nil, recall.Message{Labels: []string{"three"}, Queue: "q"})
-	if got := a.claim(9); len(got) != 2 {
+	if got := a.claim(); len(got) != 2 {
 		t.Fatalf("%d were claimed beside open transactions, want 2", len(got))
 	} else if err := a.e.Finish(a.ctx, got[1], recall.Finish{Outcome: recall.Release, Now: time.Now()}); err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestOpenTransactions(t *testing.T) {
 	// Its place in the queue is that of the call.
 	var got []recall.Lease
 	for len(got) == 0 && a.ctx.Err() == nil { // background work may be running the errands now
-		got = a.claim(9)
+		got = a.claim()
 	}
 	if len(got) != 1 || got[0].Message.ID != first.ID {
 		t.Fatalf("claimed %+v, want %s before %s", got, first.ID, last.ID)
@@ -178,9 +178,9 @@ func TestLimitOfTransaction(t *testing.T) {
 	a.commit(tx)
 	got := 0
 	for got < 2 && a.ctx.Err() == nil { // background work may be running the errands now
-		got += len(a.claim(9))
+		got += len(a.claim())
 	}
-	if got += len(a.claim(9)); got != 2 {
+	if got += len(a.claim()); got != 2 {
 		t.Errorf("%d were claimed, want one of the key and one of the queue", got)
 	}
 	if q, err := a.b.Queue(a.ctx, "new"); err != nil || q.Parallelism != 1 {
@@ -206,7 +206,7 @@ func TestDeduplicationBesideOpenTransaction(t *testing.T) {
 				answers <- answer{r, err}
 			}()
 		}
-		awaitBlocked(t, a.pool, tx)
+		awaitBlocked(t, a.pool, tx, func() bool { return false })
 		for range 5 {
 			a.publish(nil, recall.Message{DeduplicationID: ""})
 		}

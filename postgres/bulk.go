@@ -407,7 +407,32 @@ func (b *bulk) finish(ctx context.Context) error {
 	if !b.kept {
 		return nil
 	}
-	return b.e.do(context.WithoutCancel(ctx), func(u *unit) error { return b.end(u) })
+	err := b.e.do(context.WithoutCancel(ctx), b.end)
+	if err != nil {
+		b.e.endLater(b)
+	}
+	return err
+}
+
+// endLater notes a call whose end could not be written: as long as its record says that it
+// is running nobody can undo it.
+func (e *Engine) endLater(b *bulk) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.late = append(e.late, b)
+}
+
+// endLate writes how such calls have ended.
+func (e *Engine) endLate(ctx context.Context) {
+	e.mu.Lock()
+	list := e.late
+	e.late = nil
+	e.mu.Unlock()
+	for _, b := range list {
+		if e.do(ctx, b.end) != nil {
+			e.endLater(b)
+		}
+	}
 }
 
 func (b *bulk) end(u *unit) error {

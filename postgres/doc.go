@@ -60,7 +60,5 @@
 //
 // # What is not there yet
 //
-// Failovers of the server are not tested; connections lost during a commit and processes
-// that are killed are. [recall.Broker.Backup] is not supported: use the backups of the
-// database.
+// [recall.Broker.Backup] is not supported: use the backups of the database.
 package postgres

@@ -32,6 +32,13 @@ func Renew(ctx context.Context, e *Engine) error {
 	return ctx.Err()
 }
 
+// Epoch is that of the leases which an engine gives out, once it has made sure that they
+// are still valid.
+func Epoch(ctx context.Context, e *Engine) (uint64, error) {
+	err := Renew(ctx, e)
+	return e.epoch.Load(), err
+}
+
 // CrashShards is Crash for all shards.
 func CrashShards(ctx context.Context, s *Sharded) error {
 	s.stop()

@@ -118,8 +118,11 @@ func (n *numbers) newOperation(now time.Time) [16]byte {
 func (n *numbers) sawOperation(id [16]byte) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if at := ulidTime(id); at.After(n.opTime) {
+	switch at := ulidTime(id); {
+	case at.After(n.opTime):
 		n.opTime, n.opTie = at, operationTie(id)
+	case at.Equal(n.opTime):
+		n.opTie = max(n.opTie, operationTie(id))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -23,6 +24,7 @@ type Engine struct {
 	own    bool // the pool is closed with the engine
 	opts   Options
 	schema string
+	bound  string // of a transaction in which nothing happens; see lazyTx
 	shard  int16
 	log    *slog.Logger
 	clock  *serverClock
@@ -31,8 +33,9 @@ type Engine struct {
 	leads   bool     // it is the first of this process in its database
 
 	calls  sync.WaitGroup
-	mu     sync.Mutex // of closed, wake
+	mu     sync.Mutex // of closed, wake, late
 	closed bool
+	late   []*bulk       // whose end is still to be written
 	wake   chan struct{} // closed, and made anew, when a lease ends here
 	stop   context.CancelFunc
 	loops  sync.WaitGroup
@@ -97,7 +100,8 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 func newEngine(opts Options, n *numbers, claim, maintain chan struct{}) *Engine {
 	e := &Engine{
 		opts: opts, schema: schemaOf(&opts), numbers: n, leads: true,
-		log: opts.Logger, clock: newServerClock(opts.local), revisions: newRevisions(),
+		bound: "SET LOCAL idle_in_transaction_session_timeout = " + strconv.FormatInt(opts.LeaseTime.Milliseconds(), 10),
+		log:   opts.Logger, clock: newServerClock(opts.local), revisions: newRevisions(),
 		asked: make(chan struct{}, 1), told: make(chan struct{}, 1),
 		wake: make(chan struct{}), claim: claim, maintain: maintain,
 		patient: make(chan struct{}, 1),

@@ -34,6 +34,7 @@ func (e *Engine) renew(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	e.endLate(ctx)
 	if e.reap(ctx) == nil {
 		hint(e.maintain)
 	}

@@ -46,6 +46,7 @@ func (e *Engine) restore(ctx context.Context, op [16]byte, now time.Time) (res r
 		case outcome == undone:
 			return res, nil
 		}
+		e.endLate(ctx)
 		if err := e.waitFor(ctx, ended); err != nil {
 			return recall.RestoreResult{}, err
 		}

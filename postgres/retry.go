@@ -11,8 +11,9 @@ import (
 // The classes of errors of PostgreSQL that are handled here.
 var (
 	// transient: the same transaction may do now. Serialisation failure, deadlock,
-	// and a lock that was not there in time.
-	transient = []string{"40001", "40P01", "55P03", codeNotCommitted}
+	// a lock that was not there in time, and a process that has stood still; see
+	// lazyTx.
+	transient = []string{"40001", "40P01", "55P03", "25P03", codeNotCommitted}
 	// duplicate: another process has made the same thing at the same time. Unique
 	// violation, duplicate schema, table, and object.
 	duplicate = []string{"23505", "42P06", "42P07", "42710"}

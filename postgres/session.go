@@ -22,6 +22,11 @@ type session interface {
 type lazyTx struct {
 	conn  *pgx.Conn
 	begun bool
+	// first, if not empty, bounds how long the server waits for the next statement. A
+	// process that stands still in the middle of a transaction holds what it has locked,
+	// which others wait for: the right to publish, perhaps. A transaction of the program
+	// may take its time.
+	first string
 }
 
 const beginText = "begin isolation level read committed"
@@ -32,7 +37,11 @@ func (t *lazyTx) begin(ctx context.Context) error {
 	if t.begun {
 		return nil
 	}
-	_, err := t.conn.Exec(ctx, beginText)
+	text := beginText
+	if t.first != "" {
+		text += "; " + t.first
+	}
+	_, err := t.conn.Exec(ctx, text)
 	t.begun = err == nil
 	return err
 }
@@ -67,6 +76,9 @@ func (t *lazyTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 		t.begun = true // or it fails whole
 		whole := &pgx.Batch{}
 		whole.Queue(beginText)
+		if t.first != "" {
+			whole.Queue(t.first)
+		}
 		whole.QueuedQueries = append(whole.QueuedQueries, b.QueuedQueries...)
 		b = whole
 	}

@@ -24,6 +24,7 @@ type unit struct {
 	claim, maintain, wake bool
 	claims                bool                        // it gives out what was promised to nobody
 	idle                  bool                        // it has changed nothing that anybody asks for
+	bounded               bool                        // it must not stand still
 	nothing               bool                        // it has changed nothing at all
 	changed               map[recall.ObjectKind]int64 // by which number objects of a kind were changed
 }
@@ -44,7 +45,7 @@ func (e *Engine) doOn(ctx context.Context, conn *pgxpool.Conn, f func(u *unit) e
 			}
 		}
 		defer conn.Release()
-		u = &unit{e: e, ctx: context.WithoutCancel(ctx)}
+		u = &unit{e: e, ctx: context.WithoutCancel(ctx), bounded: true}
 		return u.run(conn, f)
 	})
 	if err == nil {
@@ -62,6 +63,9 @@ func take[T any](p **T) (v *T) {
 // run makes one try.
 func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
 	tx := &lazyTx{conn: conn.Conn()}
+	if u.bounded {
+		tx.first = u.e.bound
+	}
 	u.tx = tx
 	defer tx.rollback(u.ctx)
 	if err := f(u); err != nil || u.nothing {

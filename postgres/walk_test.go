@@ -14,12 +14,13 @@ import (
 	"github.com/recallmq/recall/postgres/pgtest"
 )
 
-// awaitBlocked returns when somebody waits for what a transaction has locked.
-func awaitBlocked(t *testing.T, pool *pgxpool.Pool, tx pgx.Tx) {
+// awaitBlocked returns when somebody waits for what a transaction has locked, or it is over
+// without that.
+func awaitBlocked(t *testing.T, pool *pgxpool.Pool, tx pgx.Tx, over func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	for blocked := false; !blocked; {
+	for blocked := false; !blocked && !over(); {
 		err := pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid)))`, int32(tx.Conn().PgConn().PID())).Scan(&blocked)
 		if err != nil {
 			t.Fatalf("nobody waits for a lock: %v", err)
@@ -62,7 +63,10 @@ func TestWalkMeetsClaim(t *testing.T) {
 			res, err := e.CancelMatching(ctx, recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{"a"}}, Now: base})
 			answers <- answer{res, err}
 		}()
-		awaitBlocked(t, pool, tx)
+		awaitBlocked(t, pool, tx, func() bool { return len(answers) > 0 })
+		if len(answers) > 0 {
+			t.Fatalf("%s: the walk did not wait: %+v", name, <-answers)
+		}
 		end := tx.Rollback
 		if claims {
 			end = tx.Commit

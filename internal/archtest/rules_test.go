@@ -78,6 +78,7 @@ func TestImportRules(t *testing.T) {
 		{"bench", Module + "/bench/peer", true},
 		{"bench/peer", Module, true},
 		{"bench/peer", Module + "/store", false},
+		{"bench/peer", Module + "/postgres", true},
 		{"bench/peer", "github.com/nats-io/nats.go", true},
 		{"unheard", Module, false},
 	} {

@@ -1,96 +1,13 @@
 package mutants_test
 
 import (
-	"encoding/json"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 
-	"github.com/recallmq/recall/internal/mutants"
+	"github.com/recallmq/recall/internal/mutanttest"
 )
 
 const root = "../.."
 
-// mutate returns the file of a mutant as it is broken.
-func mutate(t *testing.T, m mutants.Mutant) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, m.File))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(text), m.Old); n != 1 {
-		t.Fatalf("what it replaces in %s occurs %d times", m.File, n)
-	}
-	return strings.Replace(string(text), m.Old, m.New, 1)
-}
+func TestMutantsApply(t *testing.T) { mutanttest.Apply(t, root, all) }
 
-// TestMutantsApply keeps the list true to the code.
-func TestMutantsApply(t *testing.T) {
-	names := map[string]bool{}
-	for _, m := range mutants.All {
-		t.Run(m.Name, func(t *testing.T) {
-			mutate(t, m)
-			if names[m.Name] {
-				t.Error("another one has the name")
-			}
-			names[m.Name] = true
-		})
-	}
-}
-
-// TestMutantsDie runs the tests that are to notice each mutant. One that does
-// not compile proves nothing, and is a failure.
-func TestMutantsDie(t *testing.T) {
-	if os.Getenv("RECALL_SOAK") == "" {
-		t.Skip("it runs other tests on every mutant: only with RECALL_SOAK")
-	}
-	for _, m := range mutants.All {
-		t.Run(m.Name, func(t *testing.T) {
-			overlay := overlayOf(t, m, mutate(t, m))
-			if out, err := goTool("vet", "-overlay", overlay, m.Pkg); err != nil {
-				t.Fatalf("it does not build: %s", out)
-			}
-			// Without the file of a failure: rapid would try it first on the code that is not broken.
-			out, err := goTool("test", "-overlay", overlay, "-count=1", "-timeout=5m", "-run", m.Run, m.Pkg, "-rapid.nofailfile")
-			switch {
-			case err == nil:
-				t.Errorf("no test of %s notices", m.Pkg)
-			case !strings.Contains(out, "FAIL"):
-				t.Errorf("go test: %v: %s", err, out)
-			}
-		})
-	}
-}
-
-// overlayOf writes the description of a replaced file that the go command takes.
-func overlayOf(t *testing.T, m mutants.Mutant, text string) string {
-	t.Helper()
-	dir := t.TempDir()
-	original, err := filepath.Abs(filepath.Join(root, m.File))
-	if err != nil {
-		t.Fatal(err)
-	}
-	broken := filepath.Join(dir, filepath.Base(m.File))
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {original: broken}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, data := range map[string]string{broken: text, filepath.Join(dir, "overlay.json"): string(overlay)} {
-		if err := os.WriteFile(name, []byte(data), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return filepath.Join(dir, "overlay.json")
-}
-
-// goTool runs the go command in the root of the repository. What it runs is at
-// small size.
-func goTool(args ...string) (string, error) {
-	cmd := exec.Command("go", args...)
-	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "RECALL_SOAK=")
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
+func TestMutantsDie(t *testing.T) { mutanttest.Die(t, root, all) }

@@ -120,6 +120,28 @@ func (p *Pair) words() string {
 		" dbname=postgres sslmode=disable target_session_attrs=read-write"
 }
 
+// Primary is the address of the primary, and Standby that of the standby, whatever they are.
+func (p *Pair) Primary() string { return Pooled(p.primary.DSN()) }
+
+// Standby is the address of the standby; see [Pair.Primary].
+func (p *Pair) Standby() string { return Pooled(p.standby.DSN()) }
+
+// Detach ends the replication: what is committed from now on the standby does not get. A
+// primary that has to wait for it commits nothing any more.
+func (p *Pair) Detach() error {
+	for _, statement := range []string{"ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"} {
+		if err := run(p.standby.DSN(), statement); err != nil {
+			return err
+		}
+	}
+	return await(p.standby.DSN(), "SELECT NOT EXISTS (SELECT 1 FROM pg_stat_wal_receiver)")
+}
+
+// AwaitWaiting returns when somebody waits for the standby to have a commit.
+func (p *Pair) AwaitWaiting() error {
+	return await(p.primary.DSN(), "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep')")
+}
+
 // KillPrimary kills the primary with all its processes, as if its machine had gone. Nobody
 // starts it again. On systems other than Linux it is errors.ErrUnsupported.
 func (p *Pair) KillPrimary() error {
@@ -156,9 +178,6 @@ func (p *Pair) Promote() error {
 	}
 	return await(p.standby.DSN(), "SELECT NOT pg_is_in_recovery()")
 }
-
-// Standby is the standby, which is the primary once it is promoted.
-func (p *Pair) Standby() *Server { return p.standby }
 
 // stop ends the standby first: the primary would wait for it.
 func (p *Pair) stop() {

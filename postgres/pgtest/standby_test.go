@@ -3,20 +3,34 @@ package pgtest
 import (
 	"context"
 	"errors"
+	"os"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
+
+func TestMain(m *testing.M) { os.Exit(Main(m)) }
+
+// connect opens a connection, also with an address for pools.
+func connect(t *testing.T, dsn string) *pgx.Conn {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.ConnectConfig(t.Context(), config.ConnConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
 
 // one reads one number.
 func one(t *testing.T, dsn, question string) (n int) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
-	if err := conn.QueryRow(t.Context(), question).Scan(&n); err != nil {
+	if err := connect(t, dsn).QueryRow(t.Context(), question).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -30,11 +44,7 @@ func TestFailover(t *testing.T) {
 	if err := run(dsn, "CREATE TABLE t AS SELECT generate_series(1, 1000) n"); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
+	conn := connect(t, dsn)
 	switch err := p.KillPrimary(); {
 	case errors.Is(err, errors.ErrUnsupported):
 		t.Skip("this system cannot kill a server with its processes")
@@ -55,6 +65,38 @@ func TestFailover(t *testing.T) {
 	}
 	if n := one(t, dsn, "SELECT count(*)::int FROM t"); n != 1001 {
 		t.Errorf("%d rows, want 1001", n)
+	}
+}
+
+// TestDetached: what the primary commits after its standby was cut off is lost with it, if
+// it does not wait for the standby, and is not committed, if it does.
+func TestDetached(t *testing.T) {
+	p := WithStandby(t)
+	if err := run(p.words(), "CREATE TABLE t (n int)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Detach(); err != nil {
+		t.Fatal(err)
+	}
+	waits := make(chan error, 1)
+	go func() { waits <- run(p.words(), "INSERT INTO t VALUES (1)") }()
+	if err := p.AwaitWaiting(); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(p.words(), "SET synchronous_commit = local; INSERT INTO t VALUES (2)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.KillPrimary(); err != nil {
+		t.Skip(err)
+	}
+	if err := <-waits; err == nil {
+		t.Error("a commit was answered that the standby does not have")
+	}
+	if err := p.Promote(); err != nil {
+		t.Fatal(err)
+	}
+	if n := one(t, p.words(), "SELECT count(*)::int FROM t"); n != 0 {
+		t.Errorf("%d rows, want none", n)
 	}
 }
 

@@ -1,22 +1,13 @@
-// Package mutants keeps a list of ways to break Recall, each of which some test
-// must notice: the proof that the tests of the guarantees can fail. A mutant is a
-// replacement in one file. The tests of this package check that every one still
-// applies, and at full size (RECALL_SOAK) run the tests that are to turn red on
-// each of them.
-package mutants
+// Package mutants_test keeps a list of ways to break Recall, each of which some test
+// must notice: the proof that the tests of the guarantees can fail. The tests of this
+// package check that every one still applies, and at full size (RECALL_SOAK) run the
+// tests that are to turn red on each of them. Module postgres has a list of its own.
+package mutants_test
 
-// Mutant is one way to break the code.
-type Mutant struct {
-	Name string // what is wrong with it
-	File string // relative to the root of the repository
-	Old  string // occurs once in File
-	New  string // what stands in its place
-	Pkg  string // whose tests notice
-	Run  string // which of them
-}
+import "github.com/recallmq/recall/internal/mutanttest"
 
-// All is the list. A mutant that survives is a missing test.
-var All = []Mutant{
+// all is the list. A mutant that survives is a missing test.
+var all = []mutanttest.Mutant{
 	{
 		Name: "skip the in-flight check",
 		File: "embedded_bulk.go",
@@ -177,75 +168,5 @@ var All = []Mutant{
 		Old:  "recall.ExpectExactly(r.Call.Expect), ",
 		New:  "",
 		Pkg:  "./dashboard", Run: "TestConfirmTheNumber",
-	},
-	{
-		Name: "postgres: walk over pending messages only",
-		File: "postgres/filter.go",
-		Old:  "m.shard = $1 AND m.state < 2 AND NOT m.requested\")\n	w.constant(f)",
-		New:  "m.shard = $1 AND m.state = 0 AND NOT m.requested\")\n	w.constant(f)",
-		Pkg:  "./postgres", Run: "TestWalkMeetsClaim",
-	},
-	{
-		Name: "postgres: walk past what others have locked",
-		File: "postgres/bulk.go",
-		Old:  "locking := \" FOR UPDATE OF m\"",
-		New:  "locking := \" FOR UPDATE OF m SKIP LOCKED\"",
-		Pkg:  "./postgres", Run: "TestWalkMeetsClaim",
-	},
-	{
-		Name: "postgres: walk in any order",
-		File: "postgres/bulk.go",
-		Old:  "		ORDER BY m.id LIMIT ` + strconv.Itoa(limit)",
-		New:  "		ORDER BY m.id DESC LIMIT ` + strconv.Itoa(limit)",
-		Pkg:  "./postgres", Run: "TestWalkMeetsClaim",
-	},
-	{
-		Name: "postgres: let any lease end an attempt",
-		File: "postgres/finish.go",
-		Old:  "AND m.state = 1 AND m.epoch = x.epoch AND m.number = x.number ORDER BY m.id`",
-		New:  "AND m.state = 1 AND x.epoch <> 0 AND x.number <> 0 ORDER BY m.id`",
-		Pkg:  "./postgres", Run: "TestTwoOwners",
-	},
-	{
-		Name: "postgres: make a transaction again whose commit was not answered",
-		File: "postgres/commit.go",
-		Old:  "there := err == nil && tag.RowsAffected() == 0",
-		New:  "there := err == nil && tag.RowsAffected() == 7",
-		Pkg:  "./postgres", Run: "TestCutCommit",
-	},
-	{
-		Name: "postgres: walk on into what a transaction publishes meanwhile",
-		File: "postgres/bulk.go",
-		Old:  "OR m.seq < 0 AND m.seq >= -",
-		New:  "OR m.seq <= 0 AND m.seq >= -",
-		Pkg:  "./postgres", Run: "TestWalkBesideOpenTransaction",
-	},
-	{
-		Name: "postgres: number a message twice",
-		File: "postgres/apart.go",
-		Old:  "WHERE shard = $1 AND seq = 0 ORDER BY id FOR UPDATE) l",
-		New:  "WHERE shard = $1 AND seq < 0 ORDER BY id FOR UPDATE) l",
-		Pkg:  "./postgres", Run: "TestWalkBesideOpenTransaction",
-	},
-	{
-		Name: "postgres: end every call that shared with one that was refused",
-		File: "postgres/arrive.go",
-		Old:  "			continue\n",
-		New:  "			return p.refused\n",
-		Pkg:  "./postgres", Run: "TestSharedTransaction",
-	},
-	{
-		Name: "postgres: call a lease lost whose message is locked",
-		File: "postgres/finish.go",
-		Old:  "			c.again = true",
-		New:  "			return recall.ErrLeaseLost",
-		Pkg:  "./postgres", Run: "TestSharedFinish",
-	},
-	{
-		Name: "postgres: count a guard in a transaction of its own",
-		File: "postgres/bulk.go",
-		Old:  "	rows, err := b.lock(u, b.e.opts.MaxGuarded+1)\n",
-		New:  "	b.req.DryRun = true\n	rows, err := b.lock(u, b.e.opts.MaxGuarded+1)\n	b.req.DryRun = false\n",
-		Pkg:  "./postgres", Run: "TestGuardIsOneTransaction",
 	},
 }
