@@ -111,7 +111,8 @@ func (b *Broker) RemoveEndpoints(ctx context.Context, topic string, endpoints ..
 // DeleteTopic deletes a topic with its endpoints. What was published to it before
 // is delivered all the same; a [Schedule] that publishes to it goes on without
 // doing so. Errors: [ErrNoTopic], and those of [Broker.AddEndpoints]. It is
-// durable when it returns, and no message to the topic appears afterwards.
+// durable when it returns, and no message to the topic appears afterwards; where
+// several processes work on one queue, those of others may for a moment, see [SharedKeeper].
 func (b *Broker) DeleteTopic(ctx context.Context, topic string) error {
 	if err := checkTopic(topic); err != nil {
 		return err

@@ -64,16 +64,8 @@ func (e *Engine) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case s.version < oldestServer:
-		return &ServerError{"server_version_num", fmt.Sprint(s.version), fmt.Sprintf("it has to be %d or newer", oldestServer)}
-	case s.recovery:
-		return &ServerError{"pg_is_in_recovery()", "true", "it is a standby, which cannot be written to; name the primary, or several hosts with target_session_attrs=read-write"}
-	}
-	if !e.opts.AllowUnsafe {
-		if faults := s.unsafe(); len(faults) > 0 {
-			return errors.Join(faults...)
-		}
+	if err := s.refused(e.opts.AllowUnsafe); err != nil {
+		return err
 	}
 	for _, doubt := range s.doubts() {
 		e.log.Warn("recall: a setting of the database is doubtful", "setting", doubt.Setting, "value", doubt.Value, "reason", doubt.Reason)
@@ -82,6 +74,19 @@ func (e *Engine) check(ctx context.Context) error {
 		return e.checkNotices(ctx)
 	}
 	return nil
+}
+
+// refused says why a server cannot keep a queue.
+func (s *server) refused(allowUnsafe bool) error {
+	switch {
+	case s.version < oldestServer:
+		return &ServerError{"server_version_num", fmt.Sprint(s.version), fmt.Sprintf("it has to be %d or newer", oldestServer)}
+	case s.recovery:
+		return &ServerError{"pg_is_in_recovery()", "true", "it is a standby, which cannot be written to; name the primary, or several hosts with target_session_attrs=read-write"}
+	case allowUnsafe:
+		return nil
+	}
+	return errors.Join(s.unsafe()...)
 }
 
 // unsafe is what loses acknowledged messages in a crash.

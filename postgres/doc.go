@@ -38,7 +38,20 @@
 // # Hints
 //
 // Other processes learn by polling, every Options.PollInterval, that there may be
-// something to claim.
+// something to claim, and that topics or schedules have changed. With Options.Listen
+// they tell each other at once, by NOTIFY; then polling finds what is lost.
+//
+// # Time
+//
+// Everything goes by the clock of the database, as [Engine.Clock] shows it, unless
+// recall.Options.Clock is set: what the clocks of processes show is of no account.
+//
+// # The server
+//
+// PostgreSQL 15 or newer, a primary, with fsync and synchronous_commit on; see
+// [ServerError]. A call whose commit no longer waited for a synchronous standby, because
+// somebody ended that wait, fails with a *recall.UnknownError, which matches
+// [recall.ErrFailed]: a failover may undo it. See [Configure].
 //
 // # Several shards
 //
@@ -47,8 +60,5 @@
 //
 // # What is not there yet
 //
-// There is no notification, only polling. Changes of topics and schedules by another
-// process are seen after the broker is
-// opened again. [recall.Broker.Backup] is not supported: use the backups of the
-// database.
+// [recall.Broker.Backup] is not supported: use the backups of the database.
 package postgres

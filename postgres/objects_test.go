@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,13 +45,17 @@ func newProcess(t *testing.T, dsn string, po *postgres.Options, ro *recall.Optio
 // else comes.
 type meddled struct {
 	*postgres.Engine
-	meddle func() // once, before the next change
+	meddle atomic.Pointer[func()] // once, before the next change
 }
 
+func (m *meddled) before(f func()) { m.meddle.Store(&f) }
+
+// left tells whether nobody has come yet.
+func (m *meddled) left() bool { return m.meddle.Load() != nil }
+
 func (m *meddled) Apply(ctx context.Context, c recall.Change) ([]recall.Receipt, error) {
-	if f := m.meddle; f != nil {
-		m.meddle = nil
-		f()
+	if f := m.meddle.Swap(nil); f != nil {
+		(*f)()
 	}
 	return m.Engine.Apply(ctx, c)
 }
@@ -182,9 +187,9 @@ func TestChangeBetween(t *testing.T) {
 		{queue(a, recall.QueueUpdate{Parallelism: 7}), queue(b, recall.QueueUpdate{Paused: &paused})},
 		{pin(a, recall.FlowLimit{Rate: 5}, recall.FlowRate), pin(b, recall.FlowLimit{Parallelism: 3}, recall.FlowParallelism)},
 	} {
-		a.engine.meddle = change.other
+		a.engine.before(change.other)
 		change.mine()
-		if a.engine.meddle != nil {
+		if a.engine.left() {
 			t.Fatal("nobody came between")
 		}
 	}
@@ -311,15 +316,14 @@ func TestScheduleSetBetween(t *testing.T) {
 		set, func() error { return a.PauseSchedule(ctx, "s") }, func() error { return a.ResumeSchedule(ctx, "s") }, set,
 	} {
 		before := len(b.published(t, "s"))
-		a.engine.meddle = func() {
-			a.dueAt(t, "s", b.engine.Clock().Now())
-			eventually(t, "a message", func() bool { return len(b.published(t, "s")) > before })
-		}
-		if n == 2 { // it is paused
-			a.engine.meddle = nil
+		if n != 2 { // then it is paused
+			a.engine.before(func() {
+				a.dueAt(t, "s", b.engine.Clock().Now())
+				eventually(t, "a message", func() bool { return len(b.published(t, "s")) > before })
+			})
 		}
 		noError(t, change())
-		if a.engine.meddle != nil {
+		if a.engine.left() {
 			t.Fatal("nobody came between")
 		}
 		s, err := a.Schedule(ctx, "s")
@@ -330,5 +334,24 @@ func TestScheduleSetBetween(t *testing.T) {
 	}
 	if n := len(b.published(t, "s")); n != 3 {
 		t.Errorf("%d messages of 3 times", n)
+	}
+}
+
+// TestScheduleChangedBetween has a process change the message of a schedule while the
+// other publishes it: what it was before is not published any more.
+func TestScheduleChangedBetween(t *testing.T) {
+	a, b := twoProcesses(t)
+	set := func(url string) {
+		_, err := a.SetSchedule(t.Context(), recall.Schedule{ID: "s", Cron: "0 0 1 1 *", Message: recall.Message{URL: url, Delay: time.Hour}})
+		if err != nil { // also in a goroutine of b
+			t.Error(err)
+		}
+	}
+	set("https://api.test/1")
+	b.engine.before(func() { set("https://api.test/2") })
+	a.dueAt(t, "s", a.engine.Clock().Now())
+	eventually(t, "a message", func() bool { return len(a.published(t, "s")) > 0 })
+	if list := a.published(t, "s"); len(list) != 1 || list[0].URL != "https://api.test/2" || b.engine.left() {
+		t.Errorf("it has published %v", list)
 	}
 }
