@@ -65,8 +65,14 @@ func attempt(rt *rapid.T, e recall.Engine) {
 // sameForAll compares what callers see.
 func sameForAll(rt *rapid.T, a, b recall.Engine) {
 	for _, f := range []recall.Filter{
-		{}, {Queues: []string{"q"}}, {URLs: []string{message(0).URL + "&x=1"}}, {Labels: []string{"a"}}, {MinAttempts: 1},
-		{DueAfter: now.Add(time.Second)}, {States: []recall.State{recall.StateRetrying, recall.StateDelayed}}, {From: now, To: now},
+		{},
+		{Queues: []string{"q"}},
+		{URLs: []string{message(0).URL + "&x=1"}},
+		{Labels: []string{"a"}},
+		{MinAttempts: 1},
+		{DueAfter: now.Add(time.Second)},
+		{States: []recall.State{recall.StateRetrying, recall.StateDelayed}},
+		{From: now, To: now},
 	} {
 		x, err := a.List(rt.Context(), f, "", 100, now)
 		y, err2 := b.List(rt.Context(), f, "", 100, now)

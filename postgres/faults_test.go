@@ -119,8 +119,10 @@ var acts = []act{
 		}
 		return 1, nil
 	}, func(s *scene) int { return 5 - s.count().Pending }, 1, false},
-	{"cancel matching", func(s *scene) { s.insert(five()...) }, func(ctx context.Context, s *scene) (int, error) { return s.cancelAll(ctx) },
-		func(s *scene) int { return 5 - s.count().Pending }, 5, true},
+	{
+		"cancel matching", func(s *scene) { s.insert(five()...) }, func(ctx context.Context, s *scene) (int, error) { return s.cancelAll(ctx) },
+		func(s *scene) int { return 5 - s.count().Pending }, 5, true,
+	},
 	{"restore", func(s *scene) {
 		s.insert(five()...)
 		if _, err := s.cancelAll(context.Background()); err != nil {
