@@ -220,14 +220,27 @@ func (e *Engine) leave() { e.calls.Done() }
 // closes the pool if Open made it. What was in flight is pending again, its attempt
 // not counted; what was to be cancelled is cancelled.
 func (e *Engine) Close() error {
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
+	if !e.shut() {
 		return recall.ErrClosed
 	}
+	return e.drain()
+}
+
+// shut refuses further calls and has walks that wait give up. It reports false if that
+// was done before.
+func (e *Engine) shut() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
 	e.closed = true
-	close(e.wake) // walks that wait give up
-	e.mu.Unlock()
+	close(e.wake)
+	return true
+}
+
+// drain waits for the calls that run, and ends what is left. It comes after shut.
+func (e *Engine) drain() error {
 	e.calls.Wait()
 	e.stop()
 	e.loops.Wait()

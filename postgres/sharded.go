@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -181,19 +180,23 @@ func (s *Sharded) at(t *target, err error) error {
 
 // Close implements [recall.Engine], as [Engine.Close] does for each shard.
 func (s *Sharded) Close() error {
+	first := true
+	for _, e := range s.shards { // all, before one is waited for: a call may be in several
+		first = e.shut() && first
+	}
+	if !first {
+		return recall.ErrClosed
+	}
 	s.stop()
 	errs := make([]error, len(s.shards))
 	for i, e := range s.shards {
-		errs[i] = s.at(s.homeOf(e), e.Close())
+		errs[i] = s.at(s.homeOf(e), e.drain())
 	}
 	s.loops.Wait()
 	for _, t := range s.targets {
 		if t.own {
 			t.pool.Close()
 		}
-	}
-	if slices.ContainsFunc(errs, func(err error) bool { return errors.Is(err, recall.ErrClosed) }) {
-		return recall.ErrClosed
 	}
 	return errors.Join(errs...)
 }
