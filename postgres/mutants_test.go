@@ -125,7 +125,7 @@ var mutants = []mutanttest.Mutant{
 		File: "postgres/bulk.go",
 		Old:  "		b.e.endLater(b)\n	}\n	return err\n",
 		New:  "		_ = b.e.endLater\n	}\n	return err\n",
-		Pkg:  "./postgres", Run: "TestCutEverywhere/before_cancel_matching",
+		Pkg:  "./postgres", Run: "TestCutEverywhere/before_cancel_matching", Full: true, // each request in turn
 	},
 	{
 		Name: "walk over what was published after the call began",

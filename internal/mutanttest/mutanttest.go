@@ -19,6 +19,7 @@ type Mutant struct {
 	New  string // what stands in its place
 	Pkg  string // whose tests notice
 	Run  string // which of them
+	Full bool   // only at full size
 }
 
 // mutate returns the file of a mutant as it is broken.
@@ -57,11 +58,11 @@ func Die(t *testing.T, root string, all []Mutant) {
 	for _, m := range all {
 		t.Run(m.Name, func(t *testing.T) {
 			overlay := overlayOf(t, root, m, mutate(t, root, m))
-			if out, err := goTool(root, "vet", "-overlay", overlay, m.Pkg); err != nil {
+			if out, err := goTool(root, false, "vet", "-overlay", overlay, m.Pkg); err != nil {
 				t.Fatalf("it does not build: %s", out)
 			}
 			// Without the file of a failure: rapid would try it first on the code that is not broken.
-			out, err := goTool(root, "test", "-overlay", overlay, "-count=1", "-timeout=5m", "-run", m.Run, m.Pkg, "-rapid.nofailfile")
+			out, err := goTool(root, m.Full, "test", "-overlay", overlay, "-count=1", "-timeout=5m", "-run", m.Run, m.Pkg, "-rapid.nofailfile")
 			switch {
 			case err == nil:
 				t.Errorf("no test of %s notices", m.Pkg)
@@ -94,11 +95,14 @@ func overlayOf(t *testing.T, root string, m Mutant, text string) string {
 }
 
 // goTool runs the go command in the root of the repository. What it runs is at
-// small size.
-func goTool(root string, args ...string) (string, error) {
+// small size unless it has to be at full size.
+func goTool(root string, full bool, args ...string) (string, error) {
 	cmd := exec.Command("go", args...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "RECALL_SOAK=")
+	if full {
+		cmd.Env = append(os.Environ(), "RECALL_SOAK=1")
+	}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
