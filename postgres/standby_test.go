@@ -78,6 +78,9 @@ func TestAbandonedCommit(t *testing.T) {
 			done <- err
 		}()
 		s.stop(by)
+		if by == "pg_terminate_backend" { // whoever then asks what has become of the commit waits, too
+			s.stop("pg_cancel_backend")
+		}
 		err := <-done
 		var unknown *recall.UnknownError
 		if !errors.Is(err, recall.ErrFailed) || !errors.As(err, &unknown) {

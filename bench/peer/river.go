@@ -125,9 +125,9 @@ func (q *riverQueue[TTx]) Cancel(ctx context.Context, label string) (total int, 
 }
 
 func (q *riverQueue[TTx]) Count(ctx context.Context, label string) (total int, err error) {
-	params := river.NewJobListParams().Queues(label).States(riverWaiting...).
+	all := river.NewJobListParams().Queues(label).States(riverWaiting...).
 		OrderBy(river.JobListOrderByID, river.SortOrderAsc).First(riverPage)
-	for {
+	for params := all; ; {
 		result, err := q.client.JobList(ctx, params)
 		if err != nil {
 			return total, err
@@ -136,6 +136,6 @@ func (q *riverQueue[TTx]) Count(ctx context.Context, label string) (total int, e
 		if len(result.Jobs) < riverPage {
 			return total, nil
 		}
-		params = params.After(result.LastCursor)
+		params = all.After(result.LastCursor) // of the last one, a third page would be refused
 	}
 }
