@@ -242,10 +242,10 @@ var quietServices = map[string]map[string]func(ctx context.Context, dir string) 
 	postgresProgram: {
 		"PostgreSQL with an unlogged table": quietPostgres(postgresUnlogged),
 		"River on PostgreSQL with fsync off": func(ctx context.Context, dir string) (Queue, error) {
-			return openRiverPostgres(ctx, dir, 1, "fsync=off")
+			return openRiverPostgres(ctx, dir, publishersOf(1, "fsync=off"))
 		},
 		"Recall on PostgreSQL with full_page_writes off": func(ctx context.Context, dir string) (Queue, error) {
-			return openRecallPostgres(ctx, dir, 1, "full_page_writes=off")
+			return openRecallPostgres(ctx, dir, publishersOf(1, "full_page_writes=off"), &recall.Options{})
 		},
 	},
 	redisProgram: {
@@ -257,7 +257,7 @@ var quietServices = map[string]map[string]func(ctx context.Context, dir string) 
 
 func quietPostgres(table string, settings ...string) func(context.Context, string) (Queue, error) {
 	return func(ctx context.Context, dir string) (Queue, error) {
-		return openPostgres(ctx, dir, 1, table, settings...)
+		return openPostgres(ctx, dir, table, publishersOf(1, settings...))
 	}
 }
 
@@ -276,7 +276,7 @@ func TestPostgresSettings(t *testing.T) {
 	for _, s := range settings {
 		off = append(off, s+"=off")
 	}
-	q, err := openPostgres(t.Context(), serviceDir(t), 1, postgresTable, off...)
+	q, err := openPostgres(t.Context(), serviceDir(t), postgresTable, publishersOf(1, off...))
 	checkRefused(t, q, err)
 	for _, s := range settings {
 		if err == nil || !strings.Contains(err.Error(), s+" = off") {

@@ -19,7 +19,7 @@ var PostgresByHand = &Peer{
 	CountBy:  bySelect,
 	Program:  postgresProgram,
 	Open: func(ctx context.Context, dir string, publishers int) (Queue, error) {
-		return openPostgres(ctx, dir, publishers, postgresTable)
+		return openPostgres(ctx, dir, postgresTable, publishersOf(publishers))
 	},
 }
 
@@ -57,8 +57,8 @@ const (
 
 type postgresQueue struct{ *pgServer }
 
-func openPostgres(ctx context.Context, dir string, publishers int, table string, settings ...string) (Queue, error) {
-	server, err := startPostgres(ctx, dir, publishers, settings...)
+func openPostgres(ctx context.Context, dir, table string, o PostgresOptions) (Queue, error) {
+	server, err := startPostgres(ctx, dir, o)
 	if err != nil {
 		return nil, err
 	}

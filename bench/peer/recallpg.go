@@ -17,37 +17,39 @@ var RecallPostgres = &Peer{
 	CountBy:  "Count by label",
 	Program:  postgresProgram,
 	Open: func(ctx context.Context, dir string, publishers int) (Queue, error) {
-		return openRecallPostgres(ctx, dir, publishers)
+		return openRecallPostgres(ctx, dir, publishersOf(publishers), &recall.Options{Slots: 256})
 	},
 }
 
 type recallPostgresQueue struct {
 	*recallQueue
 	server *pgServer
+	engine *postgres.Engine
 }
 
-func openRecallPostgres(ctx context.Context, dir string, publishers int, settings ...string) (Queue, error) {
-	server, err := startPostgres(ctx, dir, publishers, settings...)
+func openRecallPostgres(ctx context.Context, dir string, o PostgresOptions, broker *recall.Options) (Queue, error) {
+	server, err := startPostgres(ctx, dir, o)
 	if err != nil {
 		return nil, err
 	}
-	q, err := newRecallPostgres(ctx, server)
+	q, err := newRecallPostgres(ctx, server, broker)
 	if err != nil {
 		return nil, errors.Join(err, server.close())
 	}
 	return q, nil
 }
 
-func newRecallPostgres(ctx context.Context, server *pgServer) (Queue, error) {
+func newRecallPostgres(ctx context.Context, server *pgServer, o *recall.Options) (Queue, error) {
 	engine, err := postgres.Open(ctx, server.pool, nil)
 	if err != nil {
 		return nil, err
 	}
-	br, err := recall.New(engine, &recall.Options{Slots: 256, Logger: warnings()})
+	o.Logger = warnings()
+	br, err := recall.New(engine, o)
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
-	q := &recallPostgresQueue{&recallQueue{br, server.dir}, server}
+	q := &recallPostgresQueue{&recallQueue{br, server.dir}, server, engine}
 	for _, table := range []string{"messages", "payloads", "labels"} {
 		if err := server.checkLogged(ctx, postgres.DefaultSchema+"."+table); err != nil {
 			return nil, errors.Join(err, q.recallQueue.Close())

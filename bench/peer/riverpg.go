@@ -16,7 +16,7 @@ var RiverPostgres = &Peer{
 	CountBy:  riverCount,
 	Program:  postgresProgram,
 	Open: func(ctx context.Context, dir string, publishers int) (Queue, error) {
-		return openRiverPostgres(ctx, dir, publishers)
+		return openRiverPostgres(ctx, dir, publishersOf(publishers))
 	},
 }
 
@@ -25,8 +25,8 @@ type riverPostgresQueue struct {
 	*pgServer
 }
 
-func openRiverPostgres(ctx context.Context, dir string, publishers int, settings ...string) (Queue, error) {
-	server, err := startPostgres(ctx, dir, publishers, settings...)
+func openRiverPostgres(ctx context.Context, dir string, o PostgresOptions) (Queue, error) {
+	server, err := startPostgres(ctx, dir, o)
 	if err != nil {
 		return nil, err
 	}
