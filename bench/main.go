@@ -43,6 +43,7 @@ var workloads = []workload{
 	{"peer-deliver", "publish all and then deliver all, beside other queues", benchPeerDeliver},
 	{"peer-waiting", "open, room, count and bulk cancel with N waiting, beside other queues", benchPeerWaiting},
 	{"peer-due", "much due at one instant, and a thousand a second, beside other queues", benchPeerDue},
+	{postgresWord, "publish, claim and cancel on PostgreSQL: Recall, by hand and River, without and with a standby", benchPostgres},
 }
 
 type flags struct {
@@ -221,6 +222,7 @@ type sizes struct {
 	DrainCap   time.Duration // how long a drain may take there
 	DueFor     time.Duration // how long a thousand messages a second fall due there
 	Services   bool          // also those that need a service
+	Foreign    time.Duration // between two looks at claims while a transaction of somebody else is open
 }
 
 var (
@@ -229,11 +231,13 @@ var (
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 300_000, HTTP: 100_000,
 		Gap: 300 * time.Millisecond, Small: 10, Growth: []int{10_000, 100_000, 1_000_000},
 		Peers: 100_000, PeerReps: 2, DrainCap: 5 * time.Second, DueFor: 5 * time.Second,
+		Foreign: 4 * time.Second,
 	}
 	quickSizes = sizes{
 		N: 100_000, Reps: 2, Window: 200 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 10_000, HTTP: 5_000,
 		Gap: 100 * time.Millisecond, Small: 5, Growth: []int{10_000, 100_000},
 		Peers: 20_000, PeerReps: 1, DrainCap: 5 * time.Second, DueFor: 2 * time.Second,
+		Foreign: 500 * time.Millisecond,
 	}
 )

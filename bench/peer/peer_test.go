@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -244,6 +245,11 @@ var quietServices = map[string]map[string]func(ctx context.Context, dir string) 
 		"River on PostgreSQL with fsync off": func(ctx context.Context, dir string) (Queue, error) {
 			return openRiverPostgres(ctx, dir, publishersOf(1, "fsync=off"))
 		},
+		"PostgreSQL with a standby that nobody waits for":                     quietStandby("synchronous_standby_names="),
+		"PostgreSQL with a standby and commits that do not wait for it":       quietStandby("synchronous_commit=local"),
+		"PostgreSQL with a standby and commits that do not wait for its disk": quietStandby("synchronous_commit=remote_write"),
+		"PostgreSQL with a standby that does not sync":                        quietStandby("fsync=off"),
+		"PostgreSQL without the standby that it waits for":                    quietPostgres(postgresTable, "synchronous_standby_names=FIRST 1 (b)", "synchronous_commit=local"),
 		"Recall on PostgreSQL with full_page_writes off": func(ctx context.Context, dir string) (Queue, error) {
 			return openRecallPostgres(ctx, dir, publishersOf(1, "full_page_writes=off"), &recall.Options{})
 		},
@@ -258,6 +264,12 @@ var quietServices = map[string]map[string]func(ctx context.Context, dir string) 
 func quietPostgres(table string, settings ...string) func(context.Context, string) (Queue, error) {
 	return func(ctx context.Context, dir string) (Queue, error) {
 		return openPostgres(ctx, dir, table, publishersOf(1, settings...))
+	}
+}
+
+func quietStandby(settings ...string) func(context.Context, string) (Queue, error) {
+	return func(ctx context.Context, dir string) (Queue, error) {
+		return openPostgres(ctx, dir, postgresTable, PostgresOptions{Connections: 8, Standby: true, settings: settings})
 	}
 }
 
@@ -320,5 +332,98 @@ func checkRefused(t *testing.T, q Queue, err error) {
 	var quiet *NotDurableError
 	if !errors.As(err, &quiet) {
 		t.Errorf("got %v, want a *NotDurableError", err)
+	}
+}
+
+// onPostgres opens a peer on a PostgreSQL for the test.
+func onPostgres(t *testing.T, p *Peer, standby bool) PostgresQueue {
+	t.Helper()
+	if err := Available(p); err != nil {
+		parttest.Missing(t, err.Error())
+	}
+	q, err := p.OpenOn(t.Context(), serviceDir(t), PostgresOptions{Connections: 16, Standby: standby})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return q
+}
+
+// TestClaims: workers claim each message that is due once, and then find nothing left.
+func TestClaims(t *testing.T) {
+	for _, p := range OnPostgres {
+		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
+			q := onPostgres(t, p, false)
+			const workers = 4 // each has a queue of its own with River, the labels from the second on
+			var batch []Message
+			for i := range 400 {
+				m := contractMessage(i)
+				m.URL, m.Label = "https://hook.example", Labels[1+i%workers]
+				batch = append(batch, m)
+			}
+			later := batch[0]
+			later.Due = time.Now().Add(time.Hour)
+			if err := q.PublishBatch(t.Context(), append(batch, later)); err != nil {
+				t.Fatal(err)
+			}
+			var claimed, told atomic.Int64
+			claims, err := q.Claim(workers, 7, func(n int, took time.Duration) {
+				claimed.Add(int64(n))
+				if took > 0 {
+					told.Add(1)
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			// A worker of River may be done before the others.
+			for dry := false; !dry || claimed.Load() < int64(len(batch)); {
+				if dry, err = claims.Dry(ctx); err != nil {
+					t.Fatalf("after %d claims: %v", claimed.Load(), err)
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if err := claims.Stop(); err != nil {
+				t.Error(err)
+			}
+			if got := claimed.Load(); got != int64(len(batch)) {
+				t.Errorf("claimed %d, want %d", got, len(batch))
+			}
+			if (told.Load() > 0) != (p != RiverPostgres) {
+				t.Errorf("told how long %d claims took", told.Load())
+			}
+			for _, label := range Labels[1 : 1+workers] {
+				want := 0
+				if label == later.Label {
+					want = 1
+				}
+				checkCount(t, q, label, want)
+			}
+		})
+	}
+}
+
+// TestStandbyLost: a standby that no longer follows is found when somebody looks again.
+func TestStandbyLost(t *testing.T) {
+	q := onPostgres(t, PostgresByHand, true)
+	if err := q.Durable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.(*postgresQueue).pair.Detach(); err != nil {
+		t.Fatal(err)
+	}
+	var quiet *NotDurableError
+	for deadline := time.Now().Add(time.Minute); !errors.As(q.Durable(t.Context()), &quiet); {
+		if time.Now().After(deadline) {
+			t.Fatal("a primary without its standby counts as durable")
+		}
+		time.Sleep(time.Millisecond)
 	}
 }

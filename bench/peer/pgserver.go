@@ -31,6 +31,7 @@ type PostgresOptions struct {
 	Connections int      // that the peer may use, all open from the start
 	Standby     bool     // with a synchronous standby; the folder must be new
 	settings    []string // given to the servers as they are, after the usual ones
+	configure   func(*pgxpool.Config)
 }
 
 // pgServer is a PostgreSQL in a folder, that nobody else reaches, and a pool of
@@ -53,7 +54,7 @@ func startPostgres(ctx context.Context, dir string, o PostgresOptions) (*pgServe
 	p := &pgServer{dir: filepath.Join(dir, "pg")}
 	err := p.start(ctx, o)
 	if err == nil {
-		err = p.connect(ctx, o.Connections)
+		err = p.connect(ctx, o)
 	}
 	if err == nil {
 		err = p.Durable(ctx)
@@ -78,13 +79,17 @@ func (p *pgServer) start(ctx context.Context, o PostgresOptions) (err error) {
 }
 
 // connect opens the whole pool: the first use of a connection takes long.
-func (p *pgServer) connect(ctx context.Context, width int) error {
+func (p *pgServer) connect(ctx context.Context, o PostgresOptions) error {
 	config, err := pgxpool.ParseConfig(p.server.DSN())
 	if err != nil {
 		return err
 	}
+	width := o.Connections
 	config.MaxConns, config.MinConns = int32(width), int32(width)
 	config.AfterConnect = checkPostgres
+	if o.configure != nil {
+		o.configure(config)
+	}
 	if p.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
 	}
@@ -192,6 +197,9 @@ func (p *pgServer) Checkpoint(ctx context.Context) error {
 	_, err := p.pool.Exec(ctx, "CHECKPOINT")
 	return err
 }
+
+// Address is that of the primary.
+func (p *pgServer) Address() string { return p.server.DSN() }
 
 // Size is that of the primary.
 func (p *pgServer) Size() (int64, error) { return FolderSize(p.server.Data()) }
