@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -96,11 +97,7 @@ func (w *onServer) print() {
 	}
 	note := w.b.report.note
 	for _, what := range w.order {
-		for _, f := range w.all[what] {
-			if f.cannot != nil {
-				note("%s, %s cannot: %s", what, f.of.Name, f.cannot.Reason)
-			}
-		}
+		w.all[what].noteUnable(note, what)
 	}
 	note("PostgreSQL %s, a server for each on this machine, and with a standby a second one: shared_buffers 1 GB, max_wal_size 4 GB, "+
 		"unix sockets, %d connections, bodies of %d bytes. Read back before the first figure and after the last, on primary and standby: fsync, "+
@@ -115,6 +112,20 @@ func (w *onServer) print() {
 		peer.RecallPostgres.CancelBy, peer.PostgresByHand.CancelBy, peer.RiverPostgres.CancelBy, transactionLooks)
 	note("beside an open transaction: one of somebody else that has read and does nothing, since when no dead row can be removed; " +
 		"each rate is that of a quarter of the time between two of them")
+}
+
+// noteUnable says who has no figure, and why: all of them for one reason.
+func (all figures) noteUnable(note func(string, ...any), what string) {
+	var names []string
+	var reason string
+	for _, f := range all {
+		if f.cannot != nil {
+			names, reason = append(names, f.of.Name), f.cannot.Reason
+		}
+	}
+	if names != nil {
+		note("%s: cannot, with %s: %s", what, strings.Join(names, " and "), reason)
+	}
 }
 
 // one measures a peer on new servers.
@@ -385,13 +396,19 @@ func (w *onServer) besideForeign(i int, q peer.PostgresQueue, claims peer.Claims
 		return err
 	}
 	start := time.Now()
+	dry := false
 	for k := range foreignLooks {
 		after := time.Duration(k) * w.b.Foreign
-		time.Sleep(time.Until(start.Add(after)))
 		f := w.figure(i, "msg/s", "claim %d and finish, %d connections, a transaction open for %v", foreignSize, foreignWorkers, after)
+		if dry {
+			f.cannot = nothingLeft
+			continue
+		}
+		time.Sleep(time.Until(start.Add(after)))
 		if err := c.addRate(f, claims, w.b.Foreign/foreignLooks); err != nil {
 			return err
 		}
+		dry = f.cannot != nil
 	}
 	return tx.Rollback(bg)
 }

@@ -98,7 +98,7 @@ func (c *riverClaims) Stop() error {
 	}
 	c.counts.Wait()
 	if worked, told := c.worked.Load(), c.told.Load(); worked != told {
-		return fmt.Errorf("River worked on %d messages, and told of %d", worked, told)
+		return fmt.Errorf("of %d messages that River worked on it told of %d", worked, told)
 	}
 	return nil
 }
