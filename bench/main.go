@@ -68,12 +68,12 @@ type flags struct {
 func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(out)
-	set.IntVar(&f.n, "n", 0, "waiting messages in the big file (default 1,000,000; with -quick 100,000)")
+	set.IntVar(&f.n, "n", 0, "waiting messages in the big file, and in each queue of postgres (default 1,000,000; with -quick 100,000)")
 	set.IntVar(&f.reps, "reps", 0, "how often each measurement is repeated (default 1, and 2 beside other queues; with -quick 2 and 1)")
 	set.BoolVar(&f.quick, "quick", false, "small sizes: some minutes, and noisier")
 	set.BoolVar(&f.scaleLarge, "scale-large", false, "let scale also cancel a fiftieth of 5n messages, and growth go on to 5n: many minutes, 20 GB")
 	set.Var(&f.growth, "growth", "comma list of the sizes of growth (default 10000,100000,1000000; with -quick the first two)")
-	set.IntVar(&f.peers, "peers", 0, "waiting messages in each of the queues beside Recall (default 100,000; with -quick 20,000)")
+	set.IntVar(&f.peers, "peers", 0, "waiting messages in each of the queues beside Recall, and of postgres if there is no -n (default 100,000; with -quick 20,000)")
 	set.BoolVar(&f.full, "full", false, "let the workloads with other queues keep 1,000,000 messages: more than an hour")
 	set.BoolVar(&f.services, "services", false, "also measure beside PostgreSQL and Redis, which are started for it and stopped")
 	set.StringVar(&f.only, "only", "", "comma list of workloads to run; the others are left out; \"peers\" means all beside other queues")
@@ -181,6 +181,9 @@ func (f flags) sizes() sizes {
 		sz.Peers = f.peers
 	}
 	sz.Services = f.services
+	if sz.OnServer = sz.N; f.n == 0 && f.peers != 0 {
+		sz.OnServer = f.peers
+	}
 	return sz
 }
 
@@ -222,6 +225,7 @@ type sizes struct {
 	DrainCap   time.Duration // how long a drain may take there
 	DueFor     time.Duration // how long a thousand messages a second fall due there
 	Services   bool          // also those that need a service
+	OnServer   int           // messages in each queue on PostgreSQL
 	Foreign    time.Duration // between two looks at claims while a transaction of somebody else is open
 }
 

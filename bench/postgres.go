@@ -241,7 +241,7 @@ func (w *onServer) fill(i int, q peer.PostgresQueue) error {
 		return err
 	}
 	took, err := timed(func() error {
-		return spreadOver(peerBatches, w.b.N, serverFill, func(from, to int) error {
+		return spreadOver(peerBatches, w.b.OnServer, serverFill, func(from, to int) error {
 			return q.PublishBatch(bg, several(from, to, serverMessage))
 		})
 	})
@@ -251,8 +251,8 @@ func (w *onServer) fill(i int, q peer.PostgresQueue) error {
 	if err := w.ask(q, room, &after); err != nil {
 		return err
 	}
-	of := short(float64(w.b.N))
-	w.figure(i, "msg/s", "fill with %s, %d at a time, %d connections", of, serverFill, peerBatches).add(float64(w.b.N) / took.Seconds())
+	of := short(float64(w.b.OnServer))
+	w.figure(i, "msg/s", "fill with %s, %d at a time, %d connections", of, serverFill, peerBatches).add(float64(w.b.OnServer) / took.Seconds())
 	w.figure(i, "MB", "room of %s", of).add(float64(after-before) / 1e6)
 	conn, err := pgx.Connect(bg, q.Address())
 	if err != nil {
@@ -283,12 +283,12 @@ func (w *onServer) cancel(i int, q peer.PostgresQueue) error {
 			err = e
 		}
 	}
-	of := fmt.Sprintf("cancel a tenth of %s", short(float64(w.b.N)))
+	of := fmt.Sprintf("cancel a tenth of %s", short(float64(w.b.OnServer)))
 	f := w.figure(i, "ms", "%s", of)
 	if err := f.unlessCannot(err); err != nil || f.cannot != nil {
 		return err
 	}
-	if want := labelled(w.b.N, cancelled); n != want {
+	if want := labelled(w.b.OnServer, cancelled); n != want {
 		return fmt.Errorf("cancelling %s took %d messages, not %d", cancelled, n, want)
 	}
 	left, err := q.Count(bg, cancelled)
@@ -345,7 +345,7 @@ func (c *claimed) addRate(f *figure, claims peer.Claims, during time.Duration) e
 }
 
 // nothingLeft is why there is no rate of claims.
-var nothingLeft = &peer.CannotError{Reason: "all messages that could be claimed were before the time was over: try a larger -n"}
+var nothingLeft = &peer.CannotError{Reason: "all messages that could be claimed were before the time was over: try with more"}
 
 func (w *onServer) claim(i int, q peer.PostgresQueue, size, workers int) error {
 	f := w.figure(i, "msg/s", "claim %d and finish, %d connections", size, workers)

@@ -21,7 +21,7 @@ func postgresBench(t *testing.T) (*bench, *bytes.Buffer) {
 		parttest.Missing(t, err.Error())
 	}
 	sz := tiny
-	sz.Services, sz.N = true, 8000 // River's queues have a tenth each
+	sz.Services, sz.OnServer = true, 8000 // River's queues have a tenth each
 	dir := t.TempDir()
 	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil { // a server may run as another user
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func (emptyClaims) Stop() error                       { return nil }
 // its end, and claims of nothing are no figure.
 func TestPostgresChecked(t *testing.T) {
 	b, _ := postgresBench(t)
-	b.N = 1000
+	b.OnServer = 1000
 	w := newOnServer(b)
 	err := b.withPeerDir(func(dir string) error {
 		q, err := peer.PostgresByHand.OpenOn(bg, dir, peer.PostgresOptions{Connections: 8})
@@ -186,5 +186,24 @@ func TestTransactionLooker(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestOnServerSize: it is that of the big file, or that of the other queues where only they
+// have one.
+func TestOnServerSize(t *testing.T) {
+	for _, c := range []struct {
+		f    flags
+		want int
+	}{
+		{flags{}, fullSizes.N},
+		{flags{quick: true}, quickSizes.N},
+		{flags{n: 5000}, 5000},
+		{flags{peers: 6000}, 6000},
+		{flags{n: 5000, peers: 6000}, 5000},
+	} {
+		if got := c.f.sizes().OnServer; got != c.want {
+			t.Errorf("%+v: got %d, want %d", c.f, got, c.want)
+		}
 	}
 }
