@@ -30,7 +30,7 @@ func startAbsent(t *testing.T) *absentStandby {
 	pgtest.Schema(t) // skips the test where there is no PostgreSQL
 	server, err := pgtest.Start("wal_level=replica", "max_wal_senders=2")
 	noError(t, err)
-	t.Cleanup(server.Stop)
+	t.Cleanup(func() { _ = server.Stop() })
 	s := &absentStandby{t: t, dsn: server.DSN()}
 	s.pool = newPool(t, s.dsn+"&options=-c%20synchronous_commit%3Dlocal")
 	return s

@@ -52,8 +52,12 @@ type riverQueue[TTx any] struct {
 	worker *riverWorker
 }
 
+func riverLogger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+}
+
 func newRiver[TTx any](ctx context.Context, driver riverdriver.Driver[TTx]) (*riverQueue[TTx], error) {
-	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	logger := riverLogger()
 	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: logger})
 	if err != nil {
 		return nil, err
