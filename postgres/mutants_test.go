@@ -114,6 +114,13 @@ var mutants = []mutanttest.Mutant{
 		Pkg:  "./postgres", Run: "TestCutEverywhere",
 	},
 	{
+		Name: "hold a connection while another one is asked what became of its commit",
+		File: "postgres/commit.go",
+		Old:  "		release()\n",
+		New:  "",
+		Pkg:  "./postgres", Run: "TestCutLastConnection",
+	},
+	{
 		Name: "have everybody wait for who stands still",
 		File: "postgres/unit.go",
 		Old:  "		tx.first = u.e.bound\n",
