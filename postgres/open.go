@@ -77,7 +77,7 @@ const (
 // Errors: [recall.ErrInvalid] for options, another number of shards than the queue
 // was made with, or a DSN that cannot be read; [recall.ErrVersion] if a newer version
 // made the schema; a *[ServerError] for a server that cannot keep a queue, because it is
-// too old, a standby, or would lose what it has acknowledged; those of the connection.
+// too old, a standby, not in UTF-8, or would lose what it has acknowledged; those of the connection.
 // None of them has a password in it.
 func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (*Engine, error) {
 	opts, err := o.resolve()
