@@ -106,7 +106,7 @@ func (e *Engine) publish(u *unit, calls []*call[*publication]) error {
 	}
 	err := u.publish(list)
 	if isLockTimeout(err) && keysOf(list) != nil { // those without ids need not wait
-		u.nothing = true
+		u.nothing, u.ends = true, ends{}
 		for _, c := range calls {
 			c.again = true
 			if keysOf([]*publication{c.req}) != nil {
