@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -24,7 +25,7 @@ func (e *Engine) Claim(ctx context.Context, req recall.ClaimRequest) (res recall
 		var errands bool
 		err := e.do(ctx, func(u *unit) error {
 			u.claims = true
-			c := &claim{u: u, settled: settled, now: toMS(req.Now), most: max(0, req.Max), wanted: wantedOf(&req), epoch: e.epoch.Load(), next: never}
+			c := &claim{u: u, settled: settled, now: toMS(req.Now), most: min(max(0, req.Max), math.MaxInt32), wanted: wantedOf(&req), epoch: e.epoch.Load(), next: never}
 			res, err = c.run()
 			errands = c.errands && !settled
 			return err

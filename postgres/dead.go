@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"slices"
 	"time"
 
@@ -97,7 +98,7 @@ func deadMatches(f *recall.Filter, after recall.DeadLetterID) *where {
 	w.also("m.shard = $1")
 	w.constant(f)
 	if f.MinAttempts > 0 {
-		w.and("m.attempts >= ?", f.MinAttempts)
+		w.and("m.attempts >= ?", min(f.MinAttempts, math.MaxInt32))
 	}
 	if _, n := parseDeadID(after); n > 0 {
 		w.and("m.n > ?", n)

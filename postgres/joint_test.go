@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ import (
 func newEngine(t *testing.T, o postgres.Options) (*postgres.Engine, string) {
 	t.Helper()
 	dsn, schema := pgtest.Schema(t)
-	o.Schema, o.LeaseTime, o.AllowUnsafe = schema, time.Hour, true
+	o.Schema, o.LeaseTime, o.AllowUnsafe = schema, cmp.Or(o.LeaseTime, time.Hour), true
 	e, err := postgres.Open(t.Context(), dsn, &o)
 	if err != nil {
 		t.Fatal(err)

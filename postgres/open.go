@@ -106,7 +106,7 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 func newEngine(opts Options, n *numbers, claim, maintain chan struct{}) *Engine {
 	e := &Engine{
 		opts: opts, schema: schemaOf(&opts), numbers: n, leads: true,
-		bound: "SET LOCAL idle_in_transaction_session_timeout = " + strconv.FormatInt(opts.LeaseTime.Milliseconds(), 10),
+		bound: "SET LOCAL idle_in_transaction_session_timeout = " + strconv.FormatInt(min(opts.LeaseTime.Milliseconds(), math.MaxInt32), 10),
 		log:   opts.Logger, clock: newServerClock(opts.local), revisions: newRevisions(),
 		asked: make(chan struct{}, 1), told: make(chan struct{}, 1),
 		wake: make(chan struct{}), claim: claim, maintain: maintain,
