@@ -252,7 +252,7 @@ func (s *Sharded) Hints() recall.Hints { return recall.Hints{Claim: s.claim, Mai
 // Maintain implements [recall.Engine]: a step in each shard. One that fails does not keep
 // the others from theirs.
 func (s *Sharded) Maintain(ctx context.Context, now time.Time) (next time.Time, err error) {
-	var errs []error
+	errs := []error{s.numberUnread(ctx, now)}
 	for _, e := range s.shards {
 		at, err := e.Maintain(ctx, now)
 		if err != nil {
