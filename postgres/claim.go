@@ -34,6 +34,7 @@ func (e *Engine) Claim(ctx context.Context, req recall.ClaimRequest) (res recall
 			return recall.ClaimResult{}, err
 		}
 		if !errands {
+			e.begun.note(res.Leases, toMS(req.Now))
 			return res, nil
 		}
 		if err := e.runErrands(ctx); err != nil {

@@ -48,6 +48,7 @@ type Engine struct {
 
 	epoch  atomic.Uint64 // of the leases that are given out
 	number atomic.Uint64 // of the newest lease
+	begun  begun
 	counts counts
 	sizes  sizes
 	first  uint64 // the first epoch, the name of this engine where others hear of it
