@@ -48,3 +48,47 @@ func TestReleaseOfAnotherPeriod(t *testing.T) {
 	claim(next, 1)
 	claim(next, 0)
 }
+
+// TestKeysGo: of a key without a limit nothing is left when its last message is gone. What
+// is restored is claimed all the same.
+func TestKeysGo(t *testing.T) {
+	e, dsn := newEngine(t, postgres.Options{})
+	pool, ctx := newPool(t, dsn), t.Context()
+	keys := func(want int) {
+		t.Helper()
+		if res, err := e.Claim(ctx, recall.ClaimRequest{Now: base, Max: 0}); err != nil || len(res.Leases) > 0 {
+			t.Fatal(len(res.Leases), err)
+		}
+		if _, err := e.Maintain(ctx, base); err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		if err := pool.QueryRow(ctx, `SELECT count(*) FROM `+postgres.SchemaOf(e)+`.flows`).Scan(&n); err != nil || n != want {
+			t.Errorf("%d keys are there, want %d: %v", n, want, err)
+		}
+	}
+	m := message("a")
+	m.FlowKey = "k"
+	if _, err := e.Insert(ctx, []recall.Message{m}, base); err != nil {
+		t.Fatal(err)
+	}
+	keys(1)
+	res, err := e.CancelMatching(ctx, recall.CancelMatchingRequest{All: true, Now: base})
+	if err != nil || res.Cancelled != 1 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	keys(0)
+	if _, err := e.Restore(ctx, res.Operation, base); err != nil {
+		t.Fatal(err)
+	}
+	leases := claimOne(t, e)
+	keys(1)
+	if err := e.Finish(ctx, leases[0], recall.Finish{Outcome: recall.Retry, Now: base, Due: base}); err != nil {
+		t.Fatal(err)
+	}
+	leases = claimOne(t, e)
+	if err := e.Finish(ctx, leases[0], recall.Finish{Outcome: recall.Delivered, Now: base}); err != nil {
+		t.Fatal(err)
+	}
+	keys(0)
+}

@@ -112,7 +112,7 @@ func (o *outcomes) giveBackRates() {
 		return
 	}
 	o.rooms.openQueues(o.out)
-	o.rooms.openFlows(o.out)
+	o.rooms.makeFlows(o.out)
 	for key, began := range o.rates {
 		o.out.add(`UPDATE @flows SET used = GREATEST(0, used - (SELECT count(*) FROM unnest($3::bigint[]) AS began WHERE began >= start_ms))
 			WHERE shard = $1 AND flow_key = $2`, key, began)

@@ -143,6 +143,6 @@ func (u *unit) bringBack(op [16]byte, now time.Time) (res recall.RestoreResult, 
 	delete(made, "")
 	makeQueues(b, slices.Sorted(maps.Keys(made)), now)
 	r.remakeQueues(b)
-	r.openFlows(b)
+	r.makeFlows(b)
 	return recall.RestoreResult{Restored: len(back), Lifted: len(lifted)}, b.send()
 }

@@ -44,7 +44,7 @@ func (r *rooms) add(queue, blocks, flow string) {
 // with a subquery: it would lock only what is not at the front.
 func (r *rooms) open(b *batch) {
 	r.openQueues(b)
-	r.openFlows(b)
+	r.makeFlows(b)
 }
 
 func (r *rooms) openQueues(b *batch) {
@@ -63,14 +63,9 @@ func (r *rooms) remakeQueues(b *batch) {
 	}
 }
 
-func (r *rooms) openFlows(b *batch) {
-	if names := slices.Sorted(maps.Keys(r.flows)); len(names) > 0 {
-		b.add(`WITH l AS MATERIALIZED (SELECT flow_key, look_ms FROM @flows WHERE shard = $1 AND flow_key = ANY($2::text[]) ORDER BY flow_key FOR UPDATE)
-			UPDATE @flows f SET look_ms = 0 FROM l WHERE f.shard = $1 AND f.flow_key = l.flow_key AND l.look_ms <> 0`, names)
-	}
-}
-
-// makeFlows queues that the keys are there, and that claims are to look at them.
+// makeFlows queues that the keys are there, and that claims are to look at them. The row of
+// a key without a limit goes when nothing is left of it, see dropFlows: whoever brings
+// something back makes it again. A row that is not written is locked by this, too.
 func (r *rooms) makeFlows(b *batch) {
 	if names := slices.Sorted(maps.Keys(r.flows)); len(names) > 0 {
 		b.add(`INSERT INTO @flows AS f (shard, flow_key, limited, rate, period_ms, parallelism, paused, used, look_ms)
