@@ -44,6 +44,9 @@ func (e *Engine) ResetFlow(ctx context.Context, key string, _ time.Time) error {
 		return err
 	}
 	defer e.leave()
+	if !isText(key) {
+		return recall.ErrNotFound
+	}
 	return e.do(ctx, func(u *unit) error {
 		n, err := u.exec(`UPDATE @flows SET start_ms = NULL, used = 0, look_ms = 0 WHERE shard = $1 AND flow_key = $2 AND limited`, key)
 		if err == nil && n == 0 {

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/recallmq/recall"
@@ -38,5 +39,18 @@ func TestStrangeDeadLetterIDs(t *testing.T) {
 	}
 	if receipts, err := e.RetryDead(ctx, ids, base); err != nil || len(receipts) != 1 {
 		t.Errorf("%v, %v", receipts, err)
+	}
+}
+
+// TestStrangeNames: there is nothing by a name that no column can hold.
+func TestStrangeNames(t *testing.T) {
+	e, _ := newEngine(t, postgres.Options{})
+	for _, name := range []string{"a\x00b", "a\xffb"} {
+		if err := e.ResetFlow(t.Context(), name, base); !errors.Is(err, recall.ErrNotFound) {
+			t.Errorf("ResetFlow(%q): %v", name, err)
+		}
+		if o, err := e.Object(t.Context(), recall.ObjectQueue, name); err != nil || o.Value != nil {
+			t.Errorf("Object(%q): %+v, %v", name, o, err)
+		}
 	}
 }
