@@ -448,6 +448,7 @@ func (c *claim) lease() error {
 // closeRooms notes when the rooms that were looked into are worth a look again.
 func (c *claim) closeRooms() error {
 	b := c.u.batch()
+	allQueues, allFlows := c.all()
 	queues := map[string]*queue{}
 	for _, q := range c.queues {
 		queues[q.name] = q
@@ -456,9 +457,9 @@ func (c *claim) closeRooms() error {
 		switch q, f := queues[w.queue], c.flows[w.flow]; {
 		case w.taken:
 		case q != nil:
-			q.look = min(q.look, w.due) // its key may be opened from elsewhere
+			q.look = min(q.look, c.behind(w.due, allQueues)) // its key may be opened from elsewhere
 		case f != nil:
-			f.look = min(f.look, c.lookAgain(w))
+			f.look = min(f.look, c.behind(c.lookAgain(w), allFlows))
 		}
 	}
 	for _, q := range c.queues {
@@ -475,6 +476,34 @@ func (c *claim) closeRooms() error {
 		return nil
 	}
 	return b.sendLast()
+}
+
+// all tells whether all queues, and all keys, in which there may be something were looked
+// into, and not only as many as one claim does.
+func (c *claim) all() (queues, flows bool) {
+	now := 0
+	for _, q := range c.queues {
+		if c.isDue(q.had) {
+			now++
+		}
+	}
+	queues, now = now < maxRooms, 0
+	for _, f := range c.flows {
+		if c.isDue(f.had) {
+			now++
+		}
+	}
+	return queues, now < maxRooms
+}
+
+// behind is when a room is to be looked into again in which something may be taken at a
+// time. Where not all were looked into it goes behind the others: if it is for handlers of
+// other processes it would be in the way at every claim.
+func (c *claim) behind(ms int64, all bool) int64 {
+	if all {
+		return ms
+	}
+	return max(ms, c.now)
 }
 
 // lookAgain is when a message that was not taken may be. A key that is shut is opened

@@ -3,7 +3,9 @@ package postgres_test
 import (
 	"context"
 	"math"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/postgres"
@@ -71,6 +73,46 @@ func TestRoomIsLookedIntoAgain(t *testing.T) {
 			if err := pool.QueryRow(ctx, `SELECT look_ms FROM `+table).Scan(&look); err != nil || look != 0 {
 				t.Errorf("%s, publishes %v: it is looked into at %d, %v", name, publishes, look, err)
 			}
+		}
+	}
+}
+
+// TestRoomsOfOthers: what others have to claim, in more queues or under more keys than one
+// claim looks into, does not keep this process from what is its own for ever.
+func TestRoomsOfOthers(t *testing.T) {
+	for name, set := range map[string]func(*recall.Message, string){
+		"queues": func(m *recall.Message, name string) { m.Queue = name },
+		"keys":   func(m *recall.Message, name string) { m.FlowKey = name },
+	} {
+		e, _ := newEngine(t, postgres.Options{NoEvents: true})
+		var msgs []recall.Message
+		for i := range 1500 { // a claim looks into 1,000
+			m := message("a")
+			m.URL = "pull:others"
+			set(&m, strconv.Itoa(i))
+			msgs = append(msgs, m)
+		}
+		mine := message("a")
+		mine.DueAt = base.Add(time.Second)
+		set(&mine, "mine")
+		if _, err := e.Insert(t.Context(), append(msgs, mine), base); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // theirs are at the front, and then mine
+			if _, err := e.Claim(t.Context(), recall.ClaimRequest{Now: base, Max: 9}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		claimed := 0
+		for i := range 4 { // as a broker does with every poll
+			res, err := e.Claim(t.Context(), recall.ClaimRequest{Now: base.Add(time.Second + time.Duration(i)*time.Millisecond), Max: 9})
+			if err != nil {
+				t.Fatal(err)
+			}
+			claimed += len(res.Leases)
+		}
+		if claimed != 1 {
+			t.Errorf("%s: claimed %d, want 1", name, claimed)
 		}
 	}
 }
