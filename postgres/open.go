@@ -45,6 +45,7 @@ type Engine struct {
 
 	apart   apartIDs      // mu
 	patient chan struct{} // taken by who waits for a deduplication id
+	lone    chan struct{} // taken by calls that are made with nobody else
 
 	epoch  atomic.Uint64 // of the leases that are given out
 	number atomic.Uint64 // of the newest lease
@@ -97,6 +98,7 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	if e.pool, e.own, err = poolOf(ctx, target); err != nil {
 		return nil, err
 	}
+	e.lone = halfOf(e.pool)
 	if err := e.begins(ctx); err != nil {
 		e.closePool()
 		return nil, err
@@ -126,6 +128,11 @@ func poolOf[T string | *pgxpool.Pool](ctx context.Context, target T) (*pgxpool.P
 	}
 	pool, err := newPool(ctx, any(target).(string))
 	return pool, true, err
+}
+
+// halfOf has room for who may use half of the connections of a pool.
+func halfOf(pool *pgxpool.Pool) chan struct{} {
+	return make(chan struct{}, max(1, pool.Stat().MaxConns()/2))
 }
 
 // begins makes the schema, and registers this engine as an owner of leases.

@@ -129,7 +129,9 @@ func (s *Sharded) begins(ctx context.Context) error {
 		e.shard, e.pool = int16(i), s.home(i).pool
 		if i >= len(s.targets) {
 			leader := all[s.home(i).place]
-			e.leads, e.clock, e.told = false, leader.clock, leader.told
+			e.leads, e.clock, e.told, e.lone = false, leader.clock, leader.told, leader.lone
+		} else {
+			e.lone = halfOf(e.pool)
 		}
 		all = append(all, e)
 	}
