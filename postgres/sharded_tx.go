@@ -30,7 +30,7 @@ func (s *Sharded) Update(ctx context.Context, fn func(recall.EngineTx) error) er
 	defer leave()
 	t := &shardedTx{s: s}
 	var begun ownTx
-	t.begin = func(e *Engine) (*transaction, error) { return begun.begin(ctx, e) }
+	t.begin, t.end = func(e *Engine) (*transaction, error) { return begun.begin(ctx, e) }, begun.end
 	defer begun.end()
 	defer t.close()
 	if err := fn(t); err != nil || t.t == nil {
@@ -43,6 +43,7 @@ func (s *Sharded) Update(ctx context.Context, fn func(recall.EngineTx) error) er
 type shardedTx struct {
 	s     *Sharded
 	begin func(e *Engine) (*transaction, error)
+	end   func()  // gives the connection back
 	e     *Engine // where messages go that may be anywhere; nil: shard 0
 	t     *transaction
 	over  bool
@@ -62,7 +63,6 @@ func (o *ownTx) begin(ctx context.Context, e *Engine) (t *transaction, err error
 	defer func() {
 		if err != nil {
 			o.end()
-			*o = ownTx{}
 		}
 	}()
 	u := &unit{e: e, ctx: context.WithoutCancel(ctx)}
@@ -82,6 +82,7 @@ func (o *ownTx) end() {
 	if o.conn != nil {
 		o.conn.Release()
 	}
+	*o = ownTx{}
 }
 
 // at returns the transaction, which has to be, or to become, that of a shard.
@@ -114,7 +115,7 @@ func (t *shardedTx) commit() error {
 	if t.t.failed != nil {
 		return t.t.failed
 	}
-	if err := t.t.u.commit(); err != nil {
+	if err := t.t.u.commit(t.end); err != nil {
 		return t.s.at(t.s.homeOf(t.e), err)
 	}
 	t.t.u.tell()
