@@ -89,9 +89,17 @@ func (ix *index) countLate(seqs []uint64) {
 	ix.touch(seqs, true)
 	for _, seq := range seqs {
 		if _, e := ix.lookup(seq); e.exists() && e.flags&flagUncounted != 0 {
-			e.flags &^= flagUncounted
-			ix.countValuesOf(e, -1)
+			ix.countOff(e)
 		}
+	}
+}
+
+// countOff takes an entry that was marked out of the counts of its values.
+func (ix *index) countOff(e entry) {
+	e.flags &^= flagUncounted
+	ix.countValuesOf(e, -1)
+	if ix.countedOff != nil && e.flags&flagAside != 0 {
+		ix.countedOff(e)
 	}
 }
 

@@ -159,6 +159,7 @@ func emptyEmbedded(s *store.Store, o *Options) *embedded {
 	}
 	e.requests.New = newPooledRequest
 	e.live.gone = e.aliases.remove
+	e.live.countedOff = e.lanesDeadLocked
 	return e
 }
 

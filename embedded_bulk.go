@@ -233,7 +233,9 @@ func (c *bulk) visitPending(p *page, en entry, seq uint64) verdict {
 	if c.req.DryRun {
 		return goOn
 	}
-	c.e.lanesDeadLocked(en)
+	if en.flags&flagAside == 0 { // which lane it is otherwise, its attributes say: they are looked at later
+		c.e.lanesDeadLocked(en)
+	}
 	c.e.live.mark(p, en, c.mark.number)
 	return goOn
 }

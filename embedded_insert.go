@@ -398,7 +398,7 @@ func (e *embedded) laneOf(en entry) *lane {
 	if en.flags&flagAside == 0 {
 		return e.lanes.plain
 	}
-	return e.lanes.at(e.laneKeyOf(en))
+	return e.lanes.recently(en.values[fieldURL], e.laneKeyOf(en))
 }
 
 // laneKeyOf names the lane of an entry. The name of the URL is looked at only for few

@@ -22,22 +22,23 @@ type index struct {
 	fields [allFields]valueTable
 	sets   labelSets
 
-	pages     []*page              // pages[i] holds the numbers from (firstPage+i)<<pageBits; nil when nothing in it is held
-	lives     []int32              // of each page, how many of its entries can still match: in one piece, to be summed
-	firstPage uint64               //
-	timeline  *btree.BTreeG[*page] // the timestamp index: pages are its runs
-	live      int                  // entries that can still match
-	inFlight  int                  // of those, in flight
-	last      uint64               // newest sequence number inserted
-	visible   uint64               // newest number that claims, walks and counts may see
-	gone      func(seq uint64)     // told of what is unlinked; nil: nobody is
-	maxBack   int64                // ms: the largest step back of the wall clock among entries
-	ordered   bool
-	scratch   []byte      // for label set keys
-	dirty     []dirtyList // lists that are worth cleaning
-	cleaning  cleaning
-	late      []*uncounted // marked by passes, and perhaps still in the counts of their values
-	touched   int64        // what touch has read: only there so that it does
+	pages      []*page              // pages[i] holds the numbers from (firstPage+i)<<pageBits; nil when nothing in it is held
+	lives      []int32              // of each page, how many of its entries can still match: in one piece, to be summed
+	firstPage  uint64               //
+	timeline   *btree.BTreeG[*page] // the timestamp index: pages are its runs
+	live       int                  // entries that can still match
+	inFlight   int                  // of those, in flight
+	last       uint64               // newest sequence number inserted
+	visible    uint64               // newest number that claims, walks and counts may see
+	gone       func(seq uint64)     // told of what is unlinked; nil: nobody is
+	countedOff func(entry)          // told of what waits aside when its values are counted late; nil: nobody is
+	maxBack    int64                // ms: the largest step back of the wall clock among entries
+	ordered    bool
+	scratch    []byte      // for label set keys
+	dirty      []dirtyList // lists that are worth cleaning
+	cleaning   cleaning
+	late       []*uncounted // marked by passes, and perhaps still in the counts of their values
+	touched    int64        // what touch has read: only there so that it does
 }
 
 type dirtyList struct {
@@ -276,8 +277,7 @@ func (ix *index) move(p *page, e entry, to phase) {
 	ix.inFlight += e.running()
 	ix.recount(p, e, was)
 	if e.flags&flagUncounted != 0 { // nothing will bring it back
-		e.flags &^= flagUncounted
-		ix.countValuesOf(e, -1)
+		ix.countOff(e)
 	}
 }
 

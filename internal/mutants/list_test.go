@@ -32,7 +32,7 @@ var all = []mutanttest.Mutant{
 	{
 		Name: "leave what was unlinked in the counts",
 		File: "index.go",
-		Old:  "		e.flags &^= flagUncounted\n		ix.countValuesOf(e, -1)\n",
+		Old:  "		ix.countOff(e)\n",
 		New:  "		e.flags &^= flagUncounted\n",
 		Pkg:  ".", Run: "TestMarkedEntries",
 	},
