@@ -24,8 +24,8 @@ type numbers struct {
 	opTie   uint64
 }
 
-// maxShards is how many a byte tells apart.
-const maxShards = 256
+// MaxShards is how many shards a queue has at most: an id has a byte for them.
+const MaxShards = 256
 
 // many tells whether the queue has more than one shard: then its numbers name them.
 func (n *numbers) many() bool { return n.shards > 1 }

@@ -65,7 +65,8 @@ type target struct {
 
 // OpenShards opens a queue of several shards, making it if there is none: Options.Shards
 // of them, as many as targets by default. Shard i is on target i modulo their number. The
-// targets are DSNs or pools, as for [Open], with Options.Schema in each.
+// targets are DSNs or pools, as for [Open]. The schema has one name in all of them: that of
+// Options.Schema, or the one that every DSN names.
 //
 // How many shards and databases there are, and their order, are fixed when the queue is
 // made: each database keeps the queue that it belongs to, and its place in it. All
@@ -79,16 +80,14 @@ func OpenShards[T string | *pgxpool.Pool](ctx context.Context, targets []T, o *O
 	if err != nil {
 		return nil, err
 	}
+	if err := commonSchema(&opts, targets, o); err != nil {
+		return nil, err
+	}
 	s := &Sharded{
 		opts: opts, numbers: &numbers{shards: opts.Shards}, patience: claimPatience,
 		claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1), stop: func() {},
 	}
 	for i, t := range targets {
-		if dsn, ok := any(t).(string); ok {
-			if err := opts.sameSchema(dsn); err != nil {
-				return nil, errors.Join(fmt.Errorf("database %d: %w", i, err), s.Close())
-			}
-		}
 		pool, own, err := poolOf(ctx, t)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("database %d: %w", i, err), s.Close())

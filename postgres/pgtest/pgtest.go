@@ -27,6 +27,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Main runs the tests of a binary and stops its server afterwards. It is the body
@@ -124,6 +125,22 @@ func run(dsn, statement string) error {
 	}
 	_, err = conn.Exec(ctx, statement)
 	return errors.Join(err, conn.Close(ctx))
+}
+
+// Ask returns the text of the one value that a query has.
+func Ask(t testing.TB, dsn, query string) (text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	pool, err := pgxpool.New(ctx, dsn) // a DSN may be one for pools
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	if err := pool.QueryRow(ctx, `SELECT (`+query+`)::text`).Scan(&text); err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // poolSize bounds the connections of one pool. By default they grow with the machine.
