@@ -22,8 +22,24 @@ func (e *Engine) Import(ctx context.Context, batch recall.Import) (stored recall
 	if err := recall.CheckImport(&batch); err != nil {
 		return stored, err
 	}
+	return e.importAll(ctx, &batch, false)
+}
+
+// importOnce imports a part of a batch, unless that was done before: then its mark is
+// there.
+func (e *Engine) importOnce(ctx context.Context, part *recall.Import) (recall.Imported, error) {
+	return e.importAll(ctx, part, part.Mark.Bucket != "")
+}
+
+func (e *Engine) importAll(ctx context.Context, batch *recall.Import, once bool) (stored recall.Imported, err error) {
 	err = e.do(ctx, func(u *unit) error {
-		i := &importing{u: u, batch: &batch, out: u.batch()}
+		i := &importing{u: u, batch: batch, out: u.batch()}
+		if once {
+			done, err := i.marked()
+			if u.nothing = done; err != nil || done {
+				return err
+			}
+		}
 		if err := i.all(); err != nil {
 			return err
 		}
@@ -188,17 +204,20 @@ func (i *importing) dead() error {
 	return nil
 }
 
+// marked tells whether the row of the caller is there as this batch would have it.
+func (i *importing) marked() (bool, error) {
+	mark := &i.batch.Mark
+	return i.u.get(`SELECT FROM @buckets WHERE shard = $1 AND bucket = $2 AND hash = sha256($3) AND value = $4`,
+		[]any{mark.Bucket, mark.Key, bytesOf(mark.Value)})
+}
+
 // mark queues the row of the caller.
 func (i *importing) mark() error {
 	mark := &i.batch.Mark
 	if mark.Bucket == "" {
 		return nil
 	}
-	value := mark.Value
-	if value == nil {
-		value = []byte{}
-	}
 	i.out.add(`INSERT INTO @buckets (shard, bucket, hash, key, value) VALUES ($1, $2, sha256($3), $3, $4)
-		ON CONFLICT (shard, bucket, hash) DO UPDATE SET value = EXCLUDED.value`, mark.Bucket, mark.Key, value)
+		ON CONFLICT (shard, bucket, hash) DO UPDATE SET value = EXCLUDED.value`, mark.Bucket, mark.Key, bytesOf(mark.Value))
 	return nil
 }

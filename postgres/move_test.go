@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -211,6 +212,28 @@ func TestMove(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 		drainInOrder(t, name, e)
+	}
+}
+
+// TestMoveUnsupported: what several shards cannot keep is no fault of the dump.
+func TestMoveUnsupported(t *testing.T) {
+	from := movingFile(t)
+	if _, err := from.Insert(t.Context(), []recall.Message{moved(15)}, moving); err != nil {
+		t.Fatal(err)
+	}
+	dsn, schema := pgtest.Schema(t)
+	to, err := postgres.OpenShards(t.Context(), []string{dsn}, &postgres.Options{Schema: schema, Shards: 3, AllowUnsafe: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = to.Close() })
+	var out bytes.Buffer
+	if _, err := dump.Export(t.Context(), from, &out, moving, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err = dump.Import(t.Context(), to, &out, moving, nil)
+	if !errors.Is(err, recall.ErrUnsupported) || errors.Is(err, dump.ErrDump) || !strings.Contains(fmt.Sprint(err), "msg_") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -88,7 +88,8 @@ func (n *numbers) newMessageID(shard int16, ms int64, seq uint64) [16]byte {
 	return u
 }
 
-// shardOf is the shard in the id of a message. It may be one that there is not.
+// shardOf is the shard in the id of a message. In one of another engine it may be one that
+// there is not.
 func (n *numbers) shardOf(id [16]byte) int {
 	if !n.many() {
 		return 0

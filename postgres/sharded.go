@@ -31,6 +31,9 @@ import (
 //     are where schedules are, in shard 0; callbacks where the message is that they
 //     follow.
 //
+// An imported message keeps its id, which may name another shard: that knows then where it
+// is.
+//
 // So a deduplication id is known within one queue, one key, or among the messages without
 // either, and not across these.
 //
@@ -47,6 +50,7 @@ type Sharded struct {
 	shards  []*Engine
 	numbers *numbers
 	queue   [16]byte // which the databases agree on
+	tidying tidying
 
 	patience        time.Duration // of claims
 	turn            atomic.Uint32 // where the next claim, or the next message, begins
@@ -260,6 +264,11 @@ func (s *Sharded) Maintain(ctx context.Context, now time.Time) (next time.Time, 
 		}
 		next = earlier(next, at)
 	}
+	more, err := s.tidy(ctx, now)
+	if more {
+		next = now
+	}
+	errs = append(errs, err)
 	return next, errors.Join(errs...)
 }
 

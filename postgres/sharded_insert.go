@@ -72,18 +72,24 @@ func partly(done, all int, what string, err error) error {
 // Finish implements [recall.Engine]. What follows the outcome is in the shard of the
 // message, and in the same transaction.
 func (s *Sharded) Finish(ctx context.Context, l recall.Lease, f recall.Finish) error {
-	e := s.of(l.Message.ID)
-	if e == nil {
-		return recall.ErrLeaseLost
+	m := &l.Message
+	if e := s.of(m.ID); e != nil && s.mayHaveStrayed(m, e) {
+		places, err := s.strays(ctx, []recall.MessageID{m.ID})
+		if err != nil {
+			return err
+		}
+		for _, others := range places {
+			for _, e := range others {
+				if err := e.Finish(ctx, l, f); !errors.Is(err, recall.ErrLeaseLost) {
+					return s.at(s.homeOf(e), err)
+				}
+			}
+		}
 	}
-	return s.at(s.homeOf(e), e.Finish(ctx, l, f))
+	return s.seek(ctx, m.ID, recall.ErrLeaseLost, func(e *Engine) error { return e.Finish(ctx, l, f) })
 }
 
 // Cancel implements [recall.Engine].
 func (s *Sharded) Cancel(ctx context.Context, req recall.CancelRequest) error {
-	e := s.of(req.ID)
-	if e == nil {
-		return recall.ErrNotFound
-	}
-	return s.at(s.homeOf(e), e.Cancel(ctx, req))
+	return s.seek(ctx, req.ID, recall.ErrNotFound, func(e *Engine) error { return e.Cancel(ctx, req) })
 }

@@ -58,10 +58,12 @@ func TestPrimaries(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *cluster, string){
 		"publish": publishOnPrimaries, "brokers": brokersOnPrimaries, "schedule": scheduleOnPrimaries, "flow": flowOnPrimaries,
 		"cancel": cancelOnPrimaries, "guard": guardOnPrimaries, "events": eventsOnPrimaries, "dead": deadOnPrimaries,
+		"import": importOnPrimaries, "importAgain": importAgainOnPrimaries, "tidy": tidyOnPrimaries,
 		"standing": standingOnPrimaries, "update": updateOnPrimaries, "publishTx": publishTxOnPrimaries, "open": openPrimaries,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c, "recall_"+name) })
 	}
+	t.Run("importCut", func(t *testing.T) { importCutOnPrimaries(t, c, "recall_import_cut") })
 	t.Run("stuck", func(t *testing.T) { stuckPrimary(t, c, "recall_stuck") })
 	t.Run("killed", func(t *testing.T) { killPrimary(t, c, "recall_killed") }) // the others have no use for that
 }
