@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -119,8 +119,8 @@ const straysLast = time.Hour
 
 // tidying is where the removal of rows is that are of no use any more.
 type tidying struct {
-	mu    sync.Mutex
-	next  time.Time // it begins anew
+	busy  atomic.Bool // whoever has set it may use what follows
+	next  time.Time   // it begins anew
 	shard int
 	after [16]byte
 }
@@ -129,8 +129,10 @@ type tidying struct {
 // those of a page, and tells whether there may be more.
 func (s *Sharded) tidy(ctx context.Context, now time.Time) (more bool, err error) {
 	t := &s.tidying
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	if !t.busy.CompareAndSwap(false, true) {
+		return false, nil
+	}
+	defer t.busy.Store(false)
 	if !s.numbers.many() || now.Before(t.next) && !t.next.After(now.Add(straysLast)) {
 		return false, nil
 	}
