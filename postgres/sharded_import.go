@@ -30,8 +30,9 @@ func (s *Sharded) Import(ctx context.Context, batch recall.Import) (stored recal
 		return stored, err
 	}
 	i := &sharedImport{s: s, batch: &batch, parts: make([]*importPart, len(s.shards))}
+	_, first := s.numbers.deadStep(0, toMS(batch.Now))
 	for shard, e := range s.shards {
-		i.parts[shard] = &importPart{e: e}
+		i.parts[shard] = &importPart{e: e, dead: deadPlaces{first: first >> shardBits}}
 		i.parts[shard].batch.Mark, i.parts[shard].batch.Now = batch.Mark, batch.Now
 	}
 	if err := i.share(ctx); err != nil {
@@ -51,6 +52,7 @@ type sharedImport struct {
 type importPart struct {
 	e      *Engine
 	batch  recall.Import
+	dead   deadPlaces
 	strays []stray // that this shard keeps rows of
 }
 
@@ -86,6 +88,7 @@ func (i *sharedImport) share(ctx context.Context) error {
 		}
 		i.stray(id, to)
 		to.batch.Dead = append(to.batch.Dead, *d)
+		to.dead.places = append(to.dead.places, int64(k))
 	}
 	for k := range i.batch.Objects {
 		o := &i.batch.Objects[k]
@@ -166,7 +169,8 @@ func (i *sharedImport) run(ctx context.Context) (stored recall.Imported, err err
 	var mu sync.Mutex
 	done, todo := 0, 0
 	one := func(e *Engine) (none struct{}, err error) {
-		part, err := e.importOnce(ctx, &i.parts[e.shard].batch)
+		p := i.parts[e.shard]
+		part, err := e.importAll(ctx, &p.batch, &p.dead)
 		if err != nil {
 			return none, err
 		}
