@@ -144,13 +144,13 @@ func (c *check) page(name string, ix *index, p *page, number uint64) (live int) 
 // values compares the interned values of a field with what entries say.
 func (c *check) values(name string, ix *index, f field, seen map[uint32]*recounted) {
 	t := &ix.fields[f]
-	if used := len(t.slab) - 1 - len(t.free); used != len(seen) || len(t.byName) != used {
-		c.fault("%s: %d values are in use, %d by name, %d by entries", name, used, len(t.byName), len(seen))
+	if used := len(t.slab) - 1 - len(t.free); used != len(seen) || t.byName.Len() != used {
+		c.fault("%s: %d values are in use, %d by name, %d by entries", name, used, t.byName.Len(), len(seen))
 	}
 	for n, r := range seen {
 		v := &t.slab[n]
-		if t.byName[v.name] != n || v.name == "" || slices.Contains(t.free, n) {
-			c.fault("%s %q: number %d is %d by name, or free", name, v.name, n, t.byName[v.name])
+		if t.lookup(v.name) != n || v.name == "" || slices.Contains(t.free, n) {
+			c.fault("%s %q: number %d is %d by name, or free", name, v.name, n, t.lookup(v.name))
 		}
 		if int(t.uses[n].held) != len(r.seqs) || t.live[n] != r.live {
 			c.fault("%s %q: counts %d held, %d live; recounted %d, %d", name, v.name, t.uses[n].held, t.live[n], len(r.seqs), r.live)

@@ -41,35 +41,10 @@ func (e *embedded) rebuild(now int64) (todo []crashed, err error) {
 	head := e.store.Head()
 	clean := e.store.Clean()
 	e.crash = recovery{pending: !clean, before: head.NextSeq}
-	var rec store.Record
-	undoable := map[[16]byte]*burial{}
-	due := map[*lane][]dueItem{}
+	l := &loading{e: e, undoable: map[[16]byte]*burial{}, due: map[*lane][]dueItem{}}
+	rows := startPipeline(l.take)
 	err = e.store.Load(store.LoadFuncs{
-		Row: func(tab store.Table, seq uint64, row []byte, st store.State) error {
-			if err := store.DecodeRecord(seq, row, &rec); err != nil {
-				return err
-			}
-			if tab == store.Dead {
-				e.insertDeadLocked(seq, &rec)
-				return nil
-			}
-			attempts := max(st.Attempts, st.Claimed)
-			if st.Cancelled { // by what can be undone
-				e.loadCancelled(undoable[st.Operation], seq, e.loadRow(seq, &rec, st, attempts))
-				return nil
-			}
-			if st.Requested || st.Claimed > st.Attempts && attempts > rec.Retries {
-				todo = append(todo, crashed{seq, attempts, st.Requested})
-			}
-			en := e.loadRow(seq, &rec, st, attempts)
-			if q := e.queueOf(en); q != nil || st.Held {
-				return nil
-			}
-			en.flags |= flagQueued
-			ln := e.laneOf(en)
-			due[ln] = append(due[ln], dueItem{en.due(), seq})
-			return nil
-		},
+		Row: rows.passRow,
 		Object: func(kind byte, name string, value []byte) error {
 			e.setObjectLocked(Object{Kind: ObjectKind(kind), Name: name, Value: append([]byte{}, value...)})
 			return nil
@@ -78,14 +53,14 @@ func (e *embedded) rebuild(now int64) (todo []crashed, err error) {
 		Tombstone: func(op store.Operation, progress store.Progress) error { return e.loadOperation(op, progress, now) },
 		Undoable: func(op store.Operation) bool {
 			b := e.loadUndoable(op, now)
-			undoable[op.ID] = b
+			l.undoable[op.ID] = b
 			return b != nil
 		},
 	})
-	if err != nil {
+	if err := errors.Join(err, rows.endRows()); err != nil {
 		return nil, err
 	}
-	for ln, items := range due {
+	for ln, items := range l.due {
 		ln.fill(items)
 	}
 	e.live.last, e.dead.last = head.NextSeq-1, head.NextDead-1
@@ -94,7 +69,38 @@ func (e *embedded) rebuild(now int64) (todo []crashed, err error) {
 	e.upkeep.sweep, e.upkeep.state = true, true
 	e.upkeep.foldable = e.store.Stats().Foldable
 	e.weighUndoable()
-	return todo, nil
+	return l.todo, nil
+}
+
+// loading takes the rows of a file into the index.
+type loading struct {
+	e        *embedded
+	undoable map[[16]byte]*burial // cancellations that can be undone; all are known before the first row
+	due      map[*lane][]dueItem  // sorted once, at the end
+	todo     []crashed
+}
+
+func (l *loading) take(row *loadedRow) {
+	e, rec, st := l.e, &row.rec, row.state
+	if row.table == store.Dead {
+		e.insertDeadLocked(row.seq, rec)
+		return
+	}
+	attempts := max(st.Attempts, st.Claimed)
+	if st.Cancelled { // by what can be undone
+		e.loadCancelled(l.undoable[st.Operation], row.seq, e.loadRow(row.seq, rec, st, attempts))
+		return
+	}
+	if st.Requested || st.Claimed > st.Attempts && attempts > rec.Retries {
+		l.todo = append(l.todo, crashed{row.seq, attempts, st.Requested})
+	}
+	en := e.loadRow(row.seq, rec, st, attempts)
+	if q := e.queueOf(en); q != nil || st.Held {
+		return
+	}
+	en.flags |= flagQueued
+	ln := e.laneOf(en)
+	l.due[ln] = append(l.due[ln], dueItem{en.due(), row.seq})
 }
 
 func (e *embedded) loadRow(seq uint64, rec *store.Record, st store.State, attempts uint32) entry {

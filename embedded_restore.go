@@ -3,7 +3,6 @@ package recall
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"time"
 
@@ -245,11 +244,7 @@ func (w *restoreWork) findQueues() {
 func (e *embedded) fewQueues() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	byName := e.live.fields[fieldQueue].byName
-	if len(byName) > fewQueues {
-		return nil
-	}
-	return slices.AppendSeq(make([]string, 0, len(byName)), maps.Keys(byName))
+	return e.live.fields[fieldQueue].all(fewQueues)
 }
 
 // queuesOf returns the queues of the messages in some parts.

@@ -3,6 +3,7 @@ package recall
 import (
 	"strings"
 
+	"github.com/recallmq/recall/internal/names"
 	"github.com/recallmq/recall/internal/posting"
 )
 
@@ -46,7 +47,7 @@ const lookEvery = 16
 // every marked entry touches has arrays of its own: those of ten thousand values
 // fit the first cache of a processor, their slab does not.
 type valueTable struct {
-	byName map[string]uint32
+	byName *names.Table
 	slab   []value
 	live   []int32  // of each value, entries that can still match: pending or in flight
 	uses   []usage  // of each value
@@ -56,16 +57,18 @@ type valueTable struct {
 }
 
 func newValueTable() valueTable {
-	return valueTable{byName: map[string]uint32{}, slab: make([]value, 1), live: make([]int32, 1), uses: make([]usage, 1)}
+	return valueTable{byName: names.New(), slab: make([]value, 1), live: make([]int32, 1), uses: make([]usage, 1)}
 }
 
 // lookup returns the number of a name, 0 if nothing held has it.
-func (t *valueTable) lookup(name string) uint32 { return t.byName[name] }
+func (t *valueTable) lookup(name string) uint32 { return t.byName.Find([]byte(name), t.nameOf) }
+
+func (t *valueTable) nameOf(n uint32) string { return t.slab[n].name }
 
 // intern returns the number of a name that is not empty and whether it is new.
 // The name may be a view into a buffer: a new value keeps a copy.
 func (t *valueTable) intern(name []byte) (n uint32, fresh bool) {
-	if n, ok := t.byName[string(name)]; ok {
+	if n := t.byName.Find(name, t.nameOf); n != 0 {
 		return n, false
 	}
 	own := string(name)
@@ -77,11 +80,23 @@ func (t *valueTable) intern(name []byte) (n uint32, fresh bool) {
 		n = uint32(len(t.slab))
 		t.slab, t.live, t.uses = append(t.slab, value{name: own}), append(t.live, 0), append(t.uses, usage{})
 	}
-	t.byName[own] = n
+	t.byName.Add(own, n)
 	if t.addrs != nil {
 		t.addrs.add(own, n)
 	}
 	return n, true
+}
+
+// all returns the names of all values, nil if they are more than most.
+func (t *valueTable) all(most int) []string {
+	if t.byName.Len() > most {
+		return nil
+	}
+	list := make([]string, 0, t.byName.Len())
+	for n := range t.byName.All() {
+		list = append(list, t.nameOf(n))
+	}
+	return list
 }
 
 // add links an entry to value n.
@@ -116,7 +131,7 @@ func (t *valueTable) release(n uint32) (dirty bool) {
 // forget frees the number of a value that no entry has.
 func (t *valueTable) forget(n uint32) {
 	v := &t.slab[n]
-	delete(t.byName, v.name)
+	t.byName.Remove(v.name, n)
 	if t.addrs != nil {
 		t.addrs.remove(v.name, n)
 	}

@@ -88,7 +88,8 @@ type structure struct {
 	layout
 	seen []uint64 // bits of pages that were reached
 	todo []span   // pages to look at
-	buf  []byte
+	buf  []byte   // of pages that others overflow into
+	near window
 
 	free    int64                   // pages that are listed as free
 	note    func(error)             // if it is not nil, it is told what is wrong, and the check goes on
@@ -210,7 +211,11 @@ func (s *structure) read(page uint64) (data []byte, flags uint16, count int, err
 	return data, order.Uint16(data[8:]), int(order.Uint16(data[10:])), nil
 }
 
+// readPages returns pages, until it is called again.
 func (s *structure) readPages(page uint64, n int64) ([]byte, error) {
+	if n == 1 {
+		return s.near.read(s.file, int64(page)*s.pageSize, int(s.pageSize))
+	}
 	if need := int(n * s.pageSize); cap(s.buf) < need {
 		s.buf = make([]byte, need)
 	}
@@ -249,10 +254,11 @@ func (s *structure) branch(data []byte, count int, at span) error {
 		if err != nil {
 			return fmt.Errorf("element %d: %w", i, err)
 		}
+		first := string(key)
 		if i > 0 {
-			children[i-1].to = string(key)
+			children[i-1].to = first
 		}
-		children = append(children, span{page: order.Uint64(data[e+8:]), from: string(key), to: at.to})
+		children = append(children, span{page: order.Uint64(data[e+8:]), from: first, to: at.to})
 	}
 	for _, child := range children {
 		if err := s.visit(child); err != nil {
