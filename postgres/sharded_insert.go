@@ -72,21 +72,13 @@ func partly(done, all int, what string, err error) error {
 // Finish implements [recall.Engine]. What follows the outcome is in the shard of the
 // message, and in the same transaction.
 func (s *Sharded) Finish(ctx context.Context, l recall.Lease, f recall.Finish) error {
-	m := &l.Message
-	if e := s.of(m.ID); e != nil && s.mayHaveStrayed(m, e) {
-		places, err := s.strays(ctx, []recall.MessageID{m.ID})
-		if err != nil {
+	id, finish := l.Message.ID, func(e *Engine) error { return e.Finish(ctx, l, f) }
+	if e := s.of(id); e != nil && s.mayHaveStrayed(&l.Message, e) {
+		if err := s.seekStray(ctx, id, recall.ErrLeaseLost, finish); !errors.Is(err, recall.ErrLeaseLost) {
 			return err
 		}
-		for _, others := range places {
-			for _, e := range others {
-				if err := e.Finish(ctx, l, f); !errors.Is(err, recall.ErrLeaseLost) {
-					return s.at(s.homeOf(e), err)
-				}
-			}
-		}
 	}
-	return s.seek(ctx, m.ID, recall.ErrLeaseLost, func(e *Engine) error { return e.Finish(ctx, l, f) })
+	return s.seek(ctx, id, recall.ErrLeaseLost, finish)
 }
 
 // Cancel implements [recall.Engine].

@@ -73,13 +73,17 @@ func (s *Sharded) seek(ctx context.Context, id recall.MessageID, none error, f f
 	if e == nil {
 		return none
 	}
-	err := f(e)
-	if !errors.Is(err, none) {
+	if err := f(e); !errors.Is(err, none) {
 		return s.at(s.homeOf(e), err)
 	}
-	places, fault := s.strays(ctx, []recall.MessageID{id})
-	if fault != nil {
-		return fault
+	return s.seekStray(ctx, id, none, f)
+}
+
+// seekStray is seek without the shard that the id names.
+func (s *Sharded) seekStray(ctx context.Context, id recall.MessageID, none error, f func(e *Engine) error) error {
+	places, err := s.strays(ctx, []recall.MessageID{id})
+	if err != nil {
+		return err
 	}
 	for _, others := range places {
 		for _, e := range others {
@@ -88,7 +92,7 @@ func (s *Sharded) seek(ctx context.Context, id recall.MessageID, none error, f f
 			}
 		}
 	}
-	return err
+	return none
 }
 
 // mayHaveStrayed tells by what a message says where to look first. A callback may be with

@@ -381,3 +381,29 @@ func TestEngineListens(t *testing.T) {
 		}
 	}
 }
+
+// TestUserOnDatabases has a user of the file whose queue is spread over two.
+func TestUserOnDatabases(t *testing.T) {
+	addresses, dir := databases(t, 2), t.TempDir()
+	writeFile(t, dir+"/users.json", fmt.Sprintf(`{"users": [{"name": "shop", "tokens": ["secret"], "engine": [%q, %q], "engineShards": 7}]}`, addresses[0], addresses[1]))
+	p, err := startProgram(dir, append(os.Environ(), "RECALL_ENGINE="), "serve", "--users", "users.json", "--listen", "127.0.0.1:0", "--engine-unsafe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	m, err := p.await(regexp.MustCompile(`running at (http://\S+)`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, text, err := send("POST", m[1]+"/v2/publish/https://example.com/?upstash-delay=1h", "secret", "hello"); status != 200 || err != nil {
+		t.Errorf("got %d %s, %v", status, text, err)
+	}
+	for i, address := range addresses {
+		if n := pgtest.Ask(t, address, `SELECT shards FROM recall.meta`); n != "7" {
+			t.Errorf("database %d knows %s shards, want 7", i, n)
+		}
+	}
+	if out := p.output(); strings.Contains(out, databaseSecret) {
+		t.Errorf("the password is in the log:\n%s", out)
+	}
+}

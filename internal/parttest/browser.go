@@ -2,6 +2,7 @@ package parttest
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -96,7 +97,9 @@ func (b *Browser) Run(t *testing.T, folder string, settings any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(b.node, "run.mjs", folder)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, b.node, "run.mjs", folder)
 	cmd.Dir = b.dir
 	cmd.Env = append(os.Environ(), "CHROME="+b.chrome, "RECALL_BROWSER_TEST="+string(text))
 	said := &strings.Builder{}
@@ -108,8 +111,6 @@ func (b *Browser) Run(t *testing.T, folder string, settings any) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stop := time.AfterFunc(20*time.Minute, func() { _ = cmd.Process.Kill() })
-	defer stop.Stop()
 	n := 0
 	for lines := bufio.NewScanner(out); lines.Scan(); n++ {
 		var o struct {
