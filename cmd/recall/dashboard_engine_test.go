@@ -50,7 +50,7 @@ func TestDashboardOnEngine(t *testing.T) {
 	browser := parttest.NeedBrowser(t, "../../dashboard/browser")
 	for name, addresses := range map[string]func(*testing.T) []string{
 		"one database":  func(t *testing.T) []string { return []string{engineAddress(t)} },
-		"two databases": func(t *testing.T) []string { return databases(t, 2) },
+		"two databases": func(t *testing.T) []string { return databases(t) },
 	} {
 		t.Run(name, func(t *testing.T) { browseEngine(t, browser, addresses(t)) })
 	}

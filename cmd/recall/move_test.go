@@ -70,7 +70,7 @@ func TestKilledImport(t *testing.T) {
 	dir := t.TempDir()
 	const n = 10_000
 	dumped := largeQueue(t, dir, n)
-	several := databases(t, 2)
+	several := databases(t)
 	for name, target := range map[string][]string{
 		"databases":  {"--engine", several[0], "--engine", several[1], "--engine-shards", "4", "--engine-unsafe"},
 		"a file":     {"--db", filepath.Join(dir, "to.db")},

@@ -157,10 +157,10 @@ func TestServersOnOneQueue(t *testing.T) {
 	}
 }
 
-// databases are addresses of a queue that is spread over servers of its own.
-func databases(t *testing.T, n int) (addresses []string) {
+// databases are the addresses of a queue that is spread over two servers of its own.
+func databases(t *testing.T) (addresses []string) {
 	t.Helper()
-	for range n {
+	for range 2 {
 		addresses = append(addresses, pgtest.Pooled(pgtest.Private(t).DSN())+"&password="+databaseSecret)
 	}
 	return addresses
@@ -172,7 +172,7 @@ func TestCommandsOnEngine(t *testing.T) { commandsOn(t, engineAddress(t)) }
 
 // TestCommandsOnDatabases does so where the queue is spread over two.
 func TestCommandsOnDatabases(t *testing.T) {
-	addresses := databases(t, 2)
+	addresses := databases(t)
 	commandsOn(t, strings.Join(addresses, " "), "--engine-shards", "5")
 	for i, address := range addresses {
 		// Where each call goes that may go anywhere is the next place.
@@ -355,7 +355,7 @@ func TestEngineFlags(t *testing.T) {
 // TestEngineListens: with the flag a server listens in each database, and without it in
 // none.
 func TestEngineListens(t *testing.T) {
-	addresses := databases(t, 2)
+	addresses := databases(t)
 	for _, test := range []struct {
 		want string
 		args []string
@@ -384,7 +384,7 @@ func TestEngineListens(t *testing.T) {
 
 // TestUserOnDatabases has a user of the file whose queue is spread over two.
 func TestUserOnDatabases(t *testing.T) {
-	addresses, dir := databases(t, 2), t.TempDir()
+	addresses, dir := databases(t), t.TempDir()
 	writeFile(t, dir+"/users.json", fmt.Sprintf(`{"users": [{"name": "shop", "tokens": ["secret"], "engine": [%q, %q], "engineShards": 7}]}`, addresses[0], addresses[1]))
 	p, err := startProgram(dir, append(os.Environ(), "RECALL_ENGINE="), "serve", "--users", "users.json", "--listen", "127.0.0.1:0", "--engine-unsafe")
 	if err != nil {
