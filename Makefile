@@ -51,7 +51,7 @@ bench-full: ## The same with five million messages, and a million in each other 
 bench-services: ## Measure beside PostgreSQL, Redis and the embedded queues (ARGS="-peers 20000")
 	@scripts/setup.sh go
 	@scripts/setup.sh postgres redis >/dev/null || true # what cannot be had is left out, with the reason
-	cd bench && go run . -services -only peers $(ARGS)
+	cd bench && go run . -services -only peers,postgres $(ARGS)
 
 fuzz: ## Run every fuzz target for FUZZTIME (default 10s)
 	@scripts/fuzz.sh

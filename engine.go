@@ -193,8 +193,8 @@ type ClaimRequest struct {
 // ClaimResult is what [Engine.Claim] found.
 type ClaimResult struct {
 	Leases []Lease
-	// Next is the earliest due time among what was not claimed, or zero. It may
-	// be in the past if Max was reached.
+	// Next is the earliest due time among what was not claimed, or zero. If Max was
+	// reached it may be in the past, and then it says no more than that something is due.
 	Next time.Time
 }
 

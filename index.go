@@ -52,12 +52,18 @@ const (
 
 // page holds the entries of pageSize consecutive sequence numbers.
 type page struct {
-	base       uint64 // its first number
-	created    int64  // ms: of the first entry inserted; entries count from it
-	held       int32
+	base    uint64 // its first number
+	created int64  // ms: of the first entry inserted; entries count from it
+	held    int32
+	wide    map[uint64]wideTimes // times that do not fit an entry
+	*entries
+}
+
+// entries has no pointers, so the garbage collector does not look into it, and is 48
+// kB: with what else belongs to a page it would take 56.
+type entries struct {
 	statuses   [pageSize]status
 	attributes [pageSize]attributes
-	wide       map[uint64]wideTimes // times that do not fit an entry
 }
 
 type wideTimes struct{ created, wall int64 }
@@ -433,8 +439,7 @@ func (ix *index) pageFor(seq uint64, created int64) *page {
 	}
 	p := ix.pages[number-ix.firstPage]
 	if p == nil {
-		p = prefault.New[page]()
-		p.base, p.created = number<<pageBits, created
+		p = &page{base: number << pageBits, created: created, entries: prefault.New[entries]()}
 		ix.pages[number-ix.firstPage] = p
 		ix.timeline.ReplaceOrInsert(p)
 	}

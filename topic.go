@@ -219,7 +219,7 @@ func (tx *Tx) PublishTopic(topic string, m Message) ([]TopicReceipt, error) {
 		return nil, ErrUnsupported
 	}
 	// Not again: Update has done that, and others wait for this transaction.
-	if tx.b.topics.timesRead() == 0 {
+	if tx.within || tx.b.topics.timesRead() == 0 {
 		if err := tx.b.fillTopics(tx.ctx, k); err != nil {
 			return nil, err
 		}

@@ -64,10 +64,9 @@ func (b *Broker) Within(ctx context.Context, e EngineTx, fn func(tx *Tx) error) 
 		return err
 	}
 	defer b.end()
-	if err := b.readTopicsBefore(ctx); err != nil {
-		return err
-	}
-	tx := &Tx{b: b, engine: e, now: b.clock.Now(), ctx: context.WithValue(ctx, txKey{b}, true)}
+	// Topics are read when they are needed: that takes a connection beside the one of the
+	// transaction, and where all are in such transactions there is none.
+	tx := &Tx{b: b, engine: e, now: b.clock.Now(), ctx: context.WithValue(ctx, txKey{b}, true), within: true}
 	defer func() { tx.closed = true }()
 	return fn(tx)
 }
@@ -91,6 +90,7 @@ type Tx struct {
 	now    time.Time
 	ctx    context.Context
 	closed bool
+	within bool // of somebody else, and holds nobody up
 }
 
 // close ends the use of the Tx and notes how long everybody waited for it.

@@ -43,6 +43,7 @@ var workloads = []workload{
 	{"peer-deliver", "publish all and then deliver all, beside other queues", benchPeerDeliver},
 	{"peer-waiting", "open, room, count and bulk cancel with N waiting, beside other queues", benchPeerWaiting},
 	{"peer-due", "much due at one instant, and a thousand a second, beside other queues", benchPeerDue},
+	{postgresWord, "publish, claim and cancel on PostgreSQL: Recall, by hand and River, without and with a standby", benchPostgres},
 }
 
 type flags struct {
@@ -67,12 +68,12 @@ type flags struct {
 func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(out)
-	set.IntVar(&f.n, "n", 0, "waiting messages in the big file (default 1,000,000; with -quick 100,000)")
+	set.IntVar(&f.n, "n", 0, "waiting messages in the big file, and in each queue of postgres (default 1,000,000; with -quick 100,000)")
 	set.IntVar(&f.reps, "reps", 0, "how often each measurement is repeated (default 1, and 2 beside other queues; with -quick 2 and 1)")
 	set.BoolVar(&f.quick, "quick", false, "small sizes: some minutes, and noisier")
 	set.BoolVar(&f.scaleLarge, "scale-large", false, "let scale also cancel a fiftieth of 5n messages, and growth go on to 5n: many minutes, 20 GB")
 	set.Var(&f.growth, "growth", "comma list of the sizes of growth (default 10000,100000,1000000; with -quick the first two)")
-	set.IntVar(&f.peers, "peers", 0, "waiting messages in each of the queues beside Recall (default 100,000; with -quick 20,000)")
+	set.IntVar(&f.peers, "peers", 0, "waiting messages in each of the queues beside Recall, and of postgres if there is no -n (default 100,000; with -quick 20,000)")
 	set.BoolVar(&f.full, "full", false, "let the workloads with other queues keep 1,000,000 messages: more than an hour")
 	set.BoolVar(&f.services, "services", false, "also measure beside PostgreSQL and Redis, which are started for it and stopped")
 	set.StringVar(&f.only, "only", "", "comma list of workloads to run; the others are left out; \"peers\" means all beside other queues")
@@ -180,6 +181,9 @@ func (f flags) sizes() sizes {
 		sz.Peers = f.peers
 	}
 	sz.Services = f.services
+	if sz.OnServer = sz.N; f.n == 0 && f.peers != 0 {
+		sz.OnServer = f.peers
+	}
 	return sz
 }
 
@@ -221,6 +225,8 @@ type sizes struct {
 	DrainCap   time.Duration // how long a drain may take there
 	DueFor     time.Duration // how long a thousand messages a second fall due there
 	Services   bool          // also those that need a service
+	OnServer   int           // messages in each queue on PostgreSQL
+	Foreign    time.Duration // between two looks at claims while a transaction of somebody else is open
 }
 
 var (
@@ -229,11 +235,13 @@ var (
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 300_000, HTTP: 100_000,
 		Gap: 300 * time.Millisecond, Small: 10, Growth: []int{10_000, 100_000, 1_000_000},
 		Peers: 100_000, PeerReps: 2, DrainCap: 5 * time.Second, DueFor: 5 * time.Second,
+		Foreign: 4 * time.Second,
 	}
 	quickSizes = sizes{
 		N: 100_000, Reps: 2, Window: 200 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 10_000, HTTP: 5_000,
 		Gap: 100 * time.Millisecond, Small: 5, Growth: []int{10_000, 100_000},
 		Peers: 20_000, PeerReps: 1, DrainCap: 5 * time.Second, DueFor: 2 * time.Second,
+		Foreign: 500 * time.Millisecond,
 	}
 )

@@ -91,7 +91,7 @@ func (t *trial) moves(m *tried) (ops []porcupine.Operation) {
 	add(m.publish, steady(phaseAbsent, condition{phase: phasePending}))
 	for _, d := range m.deeds {
 		if do := m.move(d); do != nil && d.Answer == AnswerNothing {
-			add(d, func(s condition) []condition { return append(do(s), s) })
+			add(d, func(s condition) []condition { return append(do(s), untold(d, s)) })
 		} else if do != nil {
 			add(d, do)
 		}
@@ -108,6 +108,15 @@ func (t *trial) moves(m *tried) (ops []porcupine.Operation) {
 	}
 	add(&Deed{Began: t.last, Ended: math.MaxInt64, Answer: AnswerDone}, m.looks)
 	return ops
+}
+
+// untold is what a message is after a call that has done nothing and was not
+// answered: nobody renews a lease that was to end.
+func untold(d *Deed, s condition) condition {
+	if d.Verb == DeedFinish && s.phase == phaseInFlight && s.lease == d.Leases[0] {
+		s.lease = recall.LeaseToken{}
+	}
+	return s
 }
 
 // steady is a step from one phase to a condition.

@@ -189,7 +189,8 @@ func isLockTimeout(err error) bool {
 
 // awaitReservations waits until no open transaction reserves one of the ids of p. It
 // keeps nothing, so it holds nobody up. One caller waits at a time, as each has a
-// connection.
+// connection. It may end early, as who waits for several ids may be in a circle with a
+// transaction that goes on to reserve another of them: whoever called looks again.
 func (e *Engine) awaitReservations(ctx context.Context, p *publication) error {
 	select {
 	case e.patient <- struct{}{}:
@@ -205,7 +206,10 @@ func (e *Engine) awaitReservations(ctx context.Context, p *publication) error {
 	u := &unit{e: e, tx: tx, ctx: ctx}
 	b := u.batch()
 	reserveApart(b, keysOf([]*publication{p}), nil)
-	return b.send()
+	if err = b.send(); hasCode(err, transient) {
+		return ctx.Err()
+	}
+	return err
 }
 
 // reserveApart queues that ids are locked, those included that nobody has reserved: they

@@ -1,8 +1,11 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -260,5 +263,45 @@ func TestStandingInTransaction(t *testing.T) {
 	list, err := a.b.StandingCancellations(a.ctx)
 	if err != nil || len(list) != 1 || list[0].Count != 2 {
 		t.Errorf("%+v, %v, want a count of 2", list, err)
+	}
+}
+
+// TestReservationsInACircle: who waits for several ids, one of which an open transaction
+// has, does not fail when that transaction goes on to another one. Which of the two the
+// server gives up is its own choice.
+func TestReservationsInACircle(t *testing.T) {
+	a := newApart(t)
+	ids := []string{"x", "y"}
+	slices.SortFunc(ids, func(a, b string) int {
+		x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+		return bytes.Compare(x[:], y[:])
+	})
+	tx := a.begin()
+	a.publish(tx, recall.Message{DeduplicationID: ids[1]})
+	done := make(chan error, 1)
+	go func() {
+		_, err := a.b.PublishBatch(a.ctx, []recall.Message{
+			{URL: "https://api.test/hook", DeduplicationID: ids[0]}, {URL: "https://api.test/hook", DeduplicationID: ids[1]},
+		})
+		done <- err
+	}()
+	for waits := false; !waits; { // with the first id, for the second
+		err := a.pool.QueryRow(a.ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))
+			AND query LIKE '%00000000-0000-0000-0000-000000000000%')`, int32(tx.Conn().PgConn().PID())).Scan(&waits)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := a.e.PublishTx(a.ctx, a.b, tx, recall.Message{URL: "https://api.test/hook", DeduplicationID: ids[0]}); err != nil {
+		t.Logf("the server has given up the transaction: %v", err)
+	}
+	if err := tx.Rollback(a.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := a.e.Stats().Published; n != 2 { // what was tried while the transaction was open is not counted
+		t.Errorf("counted %d publications", n)
 	}
 }

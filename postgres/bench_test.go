@@ -32,7 +32,7 @@ func benchServer(b *testing.B) string {
 	if err != nil {
 		b.Skip(err)
 	}
-	b.Cleanup(s.Stop)
+	b.Cleanup(func() { _ = s.Stop() })
 	return fmt.Sprintf("%s&pool_max_conns=%d", s.DSN(), benchConns)
 }
 

@@ -39,7 +39,7 @@ type server struct {
 
 // checked are the settings that are read. One that a relative of PostgreSQL does not
 // have is ”.
-var checked = []string{"fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names", "default_transaction_isolation"}
+var checked = []string{"fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names", "default_transaction_isolation", "server_encoding"}
 
 func readServer(ctx context.Context, pool *pgxpool.Pool) (*server, error) {
 	s := &server{settings: map[string]string{}}
@@ -83,6 +83,10 @@ func (s *server) refused(allowUnsafe bool) error {
 		return &ServerError{"server_version_num", fmt.Sprint(s.version), fmt.Sprintf("it has to be %d or newer", oldestServer)}
 	case s.recovery:
 		return &ServerError{"pg_is_in_recovery()", "true", "it is a standby, which cannot be written to; name the primary, or several hosts with target_session_attrs=read-write"}
+	}
+	switch encoding := s.settings["server_encoding"]; {
+	case encoding != "UTF8" && encoding != "":
+		return &ServerError{"server_encoding", encoding, "messages have text of all scripts; make the database with ENCODING 'UTF8'"}
 	case allowUnsafe:
 		return nil
 	}

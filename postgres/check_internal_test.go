@@ -7,7 +7,7 @@ import (
 )
 
 func TestRefused(t *testing.T) {
-	good := map[string]string{"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "default_transaction_isolation": "read committed"}
+	good := map[string]string{"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "default_transaction_isolation": "read committed", "server_encoding": "UTF8"}
 	for _, c := range []struct {
 		name    string
 		server  server
@@ -20,6 +20,7 @@ func TestRefused(t *testing.T) {
 		{name: "newer", server: server{version: 180001}},
 		{name: "too old", server: server{version: 140012}, refused: true, always: true},
 		{name: "a standby", server: server{version: 160000, recovery: true}, refused: true, always: true},
+		{name: "another encoding", server: server{version: 150000}, setting: map[string]string{"server_encoding": "LATIN1"}, refused: true, always: true},
 		{name: "fsync", server: server{version: 150000}, setting: map[string]string{"fsync": "off"}, refused: true},
 		{name: "synchronous_commit", server: server{version: 150000}, setting: map[string]string{"synchronous_commit": "off"}, refused: true},
 		{name: "full_page_writes", server: server{version: 150000}, setting: map[string]string{"full_page_writes": "off"}, doubts: 1},
@@ -27,7 +28,7 @@ func TestRefused(t *testing.T) {
 		{name: "local", server: server{version: 150000, replicated: true}, setting: map[string]string{"synchronous_commit": "local"}, doubts: 1},
 		{name: "remote_write", server: server{version: 150000, replicated: true}, setting: map[string]string{"synchronous_commit": "remote_write"}, doubts: 1},
 		{name: "isolation", server: server{version: 150000}, setting: map[string]string{"default_transaction_isolation": "serializable"}, doubts: 1},
-		{name: "a relative that lacks settings", server: server{version: 150000}, setting: map[string]string{"fsync": "", "full_page_writes": ""}},
+		{name: "a relative that lacks settings", server: server{version: 150000}, setting: map[string]string{"fsync": "", "full_page_writes": "", "server_encoding": ""}},
 	} {
 		s := c.server
 		s.settings = maps.Clone(good)

@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -24,7 +25,7 @@ func (e *Engine) Claim(ctx context.Context, req recall.ClaimRequest) (res recall
 		var errands bool
 		err := e.do(ctx, func(u *unit) error {
 			u.claims = true
-			c := &claim{u: u, settled: settled, now: toMS(req.Now), most: max(0, req.Max), wanted: wantedOf(&req), epoch: e.epoch.Load(), next: never}
+			c := &claim{u: u, settled: settled, now: toMS(req.Now), most: min(max(0, req.Max), math.MaxInt32), wanted: wantedOf(&req), epoch: e.epoch.Load(), next: never}
 			res, err = c.run()
 			errands = c.errands && !settled
 			return err
@@ -33,6 +34,7 @@ func (e *Engine) Claim(ctx context.Context, req recall.ClaimRequest) (res recall
 			return recall.ClaimResult{}, err
 		}
 		if !errands {
+			e.begun.note(res.Leases, toMS(req.Now))
 			return res, nil
 		}
 		if err := e.runErrands(ctx); err != nil {
@@ -446,6 +448,7 @@ func (c *claim) lease() error {
 // closeRooms notes when the rooms that were looked into are worth a look again.
 func (c *claim) closeRooms() error {
 	b := c.u.batch()
+	allQueues, allFlows := c.all()
 	queues := map[string]*queue{}
 	for _, q := range c.queues {
 		queues[q.name] = q
@@ -454,9 +457,9 @@ func (c *claim) closeRooms() error {
 		switch q, f := queues[w.queue], c.flows[w.flow]; {
 		case w.taken:
 		case q != nil:
-			q.look = min(q.look, w.due) // its key may be opened from elsewhere
+			q.look = min(q.look, c.behind(w.due, allQueues)) // its key may be opened from elsewhere
 		case f != nil:
-			f.look = min(f.look, c.lookAgain(w))
+			f.look = min(f.look, c.behind(c.lookAgain(w), allFlows))
 		}
 	}
 	for _, q := range c.queues {
@@ -473,6 +476,34 @@ func (c *claim) closeRooms() error {
 		return nil
 	}
 	return b.sendLast()
+}
+
+// all tells whether all queues, and all keys, in which there may be something were looked
+// into, and not only as many as one claim does.
+func (c *claim) all() (queues, flows bool) {
+	now := 0
+	for _, q := range c.queues {
+		if c.isDue(q.had) {
+			now++
+		}
+	}
+	queues, now = now < maxRooms, 0
+	for _, f := range c.flows {
+		if c.isDue(f.had) {
+			now++
+		}
+	}
+	return queues, now < maxRooms
+}
+
+// behind is when a room is to be looked into again in which something may be taken at a
+// time. Where not all were looked into it goes behind the others: if it is for handlers of
+// other processes it would be in the way at every claim.
+func (c *claim) behind(ms int64, all bool) int64 {
+	if all {
+		return ms
+	}
+	return max(ms, c.now)
 }
 
 // lookAgain is when a message that was not taken may be. A key that is shut is opened

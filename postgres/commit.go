@@ -24,29 +24,45 @@ import (
 const callTime = time.Hour
 
 // commit commits. An error says that nothing has happened, but for [recall.ErrFailed],
-// which says that this is not known.
-func (u *unit) commit() error {
+// which says that this is not known. If there was no answer the connection is given back
+// by release before anybody asks for the outcome: that takes one, too, and where many
+// commits are cut off at once, as when a server goes, there may be no other.
+func (u *unit) commit(release func()) error {
+	answered, err := u.commitOnce()
+	if !answered {
+		release()
+		err = u.unanswered(err)
+	}
+	if u.claims && errors.Is(err, errAbandoned) { // what it gives out was promised to nobody
+		return nil
+	}
+	return err
+}
+
+// commitOnce commits, and reports whether there was an answer.
+func (u *unit) commitOnce() (answered bool, err error) {
 	if u.idle {
-		return u.tx.Commit(u.ctx)
+		return true, u.tx.Commit(u.ctx)
 	}
 	if u.call == nil {
 		u.call = newCall()
 		if _, err := u.exec(insertCall, *u.call); err != nil {
-			return err
+			return true, err
 		}
 	}
-	err := commitWatched(u.ctx, u.tx)
-	var unknown *recall.UnknownError
-	if errors.As(err, &unknown) {
-		if u.claims { // what it gives out was promised to nobody
-			return nil
-		}
-		return err
-	}
+	err = commitWatched(u.ctx, u.tx)
 	var refused *pgconn.PgError
-	if err == nil || errors.As(err, &refused) && refused.Code[:2] != "08" && refused.Code[:2] != "57" || errors.Is(err, pgx.ErrTxCommitRollback) {
-		return err
+	switch {
+	case err == nil, errors.Is(err, errAbandoned), errors.Is(err, pgx.ErrTxCommitRollback):
+		return true, err
+	case errors.As(err, &refused):
+		return refused.Code[:2] != "08" && refused.Code[:2] != "57", err
 	}
+	return false, err
+}
+
+// unanswered finds out what became of the commit.
+func (u *unit) unanswered(err error) error {
 	return u.e.outcome(u.ctx, *u.call, err)
 }
 

@@ -1,9 +1,12 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/postgres"
@@ -34,6 +37,82 @@ func message(labels ...string) recall.Message {
 		URL: "https://api.test/hook", Method: "POST", Retries: recall.Retries(3), Timeout: 30 * time.Second,
 		CreatedAt: base, DueAt: base, Labels: labels,
 	}
+}
+
+// TestCutLastConnection loses a connection during a commit while there is no other: the
+// outcome is asked for on the next one.
+func TestCutLastConnection(t *testing.T) {
+	dsn, schema := pgtest.Schema(t)
+	proxy, through := pgtest.NewProxy(t, dsn)
+	config, err := pgxpool.ParseConfig(through)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.MaxConns = 1
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour}
+	e, err := postgres.Open(t.Context(), pool, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Shards, o.Schema = 2, schema+"_2"
+	s, err := postgres.OpenShards(t.Context(), []*pgxpool.Pool{pool}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	count := func(e recall.Engine) int {
+		c, err := e.Count(ctx, recall.Filter{}, base)
+		if err != nil {
+			t.Error(err)
+		}
+		return c.Pending
+	}
+	insert := func(tx recall.EngineTx) error {
+		_, err := tx.Insert([]recall.Message{message("a")}, base)
+		return err
+	}
+	for name, c := range map[string]struct {
+		e    recall.Engine
+		call func() error
+	}{
+		"insert": {e, func() error { _, err := e.Insert(ctx, []recall.Message{message("a")}, base); return err }},
+		"update": {e, func() error { return e.Update(ctx, insert) }},
+		"shards": {s, func() error { return s.Update(ctx, insert) }},
+		"guard": {s, func() error {
+			res, err := s.CancelMatching(ctx, recall.CancelMatchingRequest{All: true, Guard: recall.Guard{Set: true, Most: 9}, Now: base})
+			if want := count(s); err == nil && (want != 0 || res.Cancelled == 0) {
+				t.Errorf("cancelled %d, %d are left", res.Cancelled, want)
+			}
+			return errors.Join(err, s.Update(ctx, insert))
+		}},
+	} {
+		for _, cut := range []pgtest.Cut{pgtest.CutBefore, pgtest.CutAfter} {
+			if err := c.e.(recall.Transactor).Update(ctx, insert); err != nil {
+				t.Fatal(err)
+			}
+			had := count(c.e)
+			proxy.CutNext(cut)
+			done := make(chan error, 1)
+			go func() { done <- c.call() }()
+			select {
+			case err := <-done:
+				if has := count(c.e); name != "guard" && has-had != map[bool]int{true: 1}[err == nil] || err == nil && has == 0 {
+					t.Errorf("%s, cut %v: %d messages, had %d: %v", name, cut, has, had, err)
+				}
+			case <-ctx.Done(): // nothing can be closed
+				t.Fatalf("%s, cut %v: it waits for the connection that it has itself", name, cut)
+			}
+		}
+	}
+	if err := errors.Join(e.Close(), s.Close()); err != nil {
+		t.Error(err)
+	}
+	pool.Close()
 }
 
 // TestCutCommit loses the connection during the commit of each call, before and after

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"slices"
 	"time"
 
@@ -97,7 +98,7 @@ func deadMatches(f *recall.Filter, after recall.DeadLetterID) *where {
 	w.also("m.shard = $1")
 	w.constant(f)
 	if f.MinAttempts > 0 {
-		w.and("m.attempts >= ?", f.MinAttempts)
+		w.and("m.attempts >= ?", min(f.MinAttempts, math.MaxInt32))
 	}
 	if _, n := parseDeadID(after); n > 0 {
 		w.and("m.n > ?", n)
@@ -194,16 +195,17 @@ func (e *Engine) redrive(
 		if err := u.lockPublishing(now); err != nil {
 			return err
 		}
-		all, err := u.unbury(ids)
-		if err != nil {
+		// Only what was read, or nothing would come of the others.
+		known := slices.DeleteFunc(slices.Clone(ids), func(id recall.DeadLetterID) bool {
+			_, ok := changed[id]
+			return !ok
+		})
+		if taken, err = u.unbury(known); err != nil {
 			return err
 		}
-		taken = nil
 		var msgs []recall.Message
-		for _, id := range all {
-			if m, ok := changed[id]; ok {
-				taken, msgs = append(taken, id), append(msgs, m)
-			}
+		for _, id := range taken {
+			msgs = append(msgs, changed[id])
 		}
 		receipts, err = u.insert(msgs, now)
 		return err

@@ -48,8 +48,8 @@
 //
 // # The server
 //
-// PostgreSQL 15 or newer, a primary, with fsync and synchronous_commit on; see
-// [ServerError]. A call whose commit no longer waited for a synchronous standby, because
+// PostgreSQL 15 or newer, a primary, with fsync and synchronous_commit on, and a database
+// in UTF-8; see [ServerError]. A call whose commit no longer waited for a synchronous standby, because
 // somebody ended that wait, fails with a *recall.UnknownError, which matches
 // [recall.ErrFailed]: a failover may undo it. See [Configure].
 //

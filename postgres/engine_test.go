@@ -19,7 +19,7 @@ func TestEngine(t *testing.T) { enginetest.RunParallel(t, harness) }
 func harness(t *testing.T) enginetest.Harness {
 	dsn, schema := pgtest.Schema(t)
 	open := func() (*postgres.Engine, error) {
-		return postgres.Open(t.Context(), dsn, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour, PollInterval: 20 * time.Millisecond, ChunkSize: 100})
+		return postgres.Open(t.Context(), dsn, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour, PollInterval: 20 * time.Millisecond, ChunkSize: 100, MaxGuarded: 1_000_000})
 	}
 	e, err := open()
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/recallmq/recall"
 )
@@ -162,7 +161,7 @@ func (w *where) within(column string, from, to time.Time) {
 func storable(values []string) []string {
 	out := make([]string, 0, len(values))
 	for _, v := range values {
-		if utf8.ValidString(v) && !strings.ContainsRune(v, 0) {
+		if isText(v) {
 			out = append(out, v)
 		}
 	}

@@ -23,6 +23,7 @@ func (e *Engine) Finish(ctx context.Context, l recall.Lease, f recall.Finish) er
 	if err != nil {
 		return err
 	}
+	n.begun = e.begun.forget(l.Token)
 	lane := &e.finishing
 	if n.followed() {
 		lane = &e.following
@@ -35,6 +36,7 @@ func (e *Engine) Finish(ctx context.Context, l recall.Lease, f recall.Finish) er
 type ending struct {
 	id        [16]byte
 	token     recall.LeaseToken
+	begun     int64  // when its claim said that it was; 0: that is not known
 	ip        string // where the message came from, as the owner knows it
 	f         recall.Finish
 	m         recall.Message // as it is

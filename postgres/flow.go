@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -43,6 +44,9 @@ func (e *Engine) ResetFlow(ctx context.Context, key string, _ time.Time) error {
 		return err
 	}
 	defer e.leave()
+	if !isText(key) {
+		return recall.ErrNotFound
+	}
 	return e.do(ctx, func(u *unit) error {
 		n, err := u.exec(`UPDATE @flows SET start_ms = NULL, used = 0, look_ms = 0 WHERE shard = $1 AND flow_key = $2 AND limited`, key)
 		if err == nil && n == 0 {
@@ -51,6 +55,40 @@ func (e *Engine) ResetFlow(ctx context.Context, key string, _ time.Time) error {
 		u.claim = true
 		return err
 	})
+}
+
+// begun is when the attempts under flow-control keys began that this engine has out: one
+// that did not happen is given back to the period that it was counted in, and to no other.
+// What is forgotten stays counted.
+type begun struct {
+	mu sync.Mutex
+	at map[recall.LeaseToken]int64
+}
+
+func (b *begun) note(leases []recall.Lease, ms int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range leases {
+		if leases[i].Message.FlowKey != "" {
+			b.at[leases[i].Token] = ms
+		}
+	}
+}
+
+// forget returns when an attempt began, 0 if that is not known.
+func (b *begun) forget(t recall.LeaseToken) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ms := b.at[t]
+	delete(b.at, t)
+	return ms
+}
+
+// clear forgets all.
+func (b *begun) clear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.at = map[recall.LeaseToken]int64{}
 }
 
 // flow is a flow-control key, as a claim that has locked it sees it.

@@ -49,7 +49,8 @@ func deadID(diedMS, n int64) recall.DeadLetterID {
 }
 
 // parseDeadID returns the number of a dead letter, 0 for what is no id, and the time
-// in it.
+// in it. What is written in another way, with a sign or with zeros in front, is no id: a
+// call would not know what it has taken by it.
 func parseDeadID(id recall.DeadLetterID) (ms, n int64) {
 	before, after, ok := strings.Cut(string(id), "-")
 	if !ok {
@@ -59,7 +60,7 @@ func parseDeadID(id recall.DeadLetterID) (ms, n int64) {
 	if err != nil {
 		return 0, 0
 	}
-	if n, err = strconv.ParseInt(after, 10, 64); err != nil {
+	if n, err = strconv.ParseInt(after, 10, 64); err != nil || deadID(ms, n) != id {
 		return 0, 0
 	}
 	return ms, n

@@ -91,12 +91,15 @@ func newArrival(m *recall.Message) (*arrival, error) {
 // keepable refuses what no text column can hold.
 func keepable(m *recall.Message) error {
 	for _, s := range append([]string{m.URL, m.Queue, m.Topic, m.ScheduleID, m.CallerIP, m.FlowKey, m.Blocks, string(m.Root), string(m.Source)}, m.Labels...) {
-		if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
+		if !isText(s) {
 			return invalid("Message", "it cannot be kept: %q is no text", s)
 		}
 	}
 	return nil
 }
+
+// isText tells whether a column can hold s.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 // publish has the publications of several calls share a transaction.
 func (e *Engine) publish(u *unit, calls []*call[*publication]) error {
@@ -106,7 +109,7 @@ func (e *Engine) publish(u *unit, calls []*call[*publication]) error {
 	}
 	err := u.publish(list)
 	if isLockTimeout(err) && keysOf(list) != nil { // those without ids need not wait
-		u.nothing = true
+		u.nothing, u.ends = true, ends{}
 		for _, c := range calls {
 			c.again = true
 			if keysOf([]*publication{c.req}) != nil {

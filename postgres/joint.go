@@ -143,10 +143,13 @@ func (j *joint[R]) end(calls []*call[R], err error) {
 	}
 }
 
-// single makes a call with nobody else.
+// single makes a call with nobody else. Those that are made so leave half of the pool to
+// others, as each of them may wait for a row for as long as somebody has it locked.
 func (j *joint[R]) single(c *call[R]) {
 	c.alone = true
 	defer close(c.done)
+	j.e.lone <- struct{}{}
+	defer func() { <-j.e.lone }()
 	if j.wait != nil {
 		if c.err = j.wait(c); c.err != nil {
 			return

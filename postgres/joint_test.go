@@ -2,12 +2,15 @@ package postgres_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/postgres"
@@ -17,7 +20,7 @@ import (
 func newEngine(t *testing.T, o postgres.Options) (*postgres.Engine, string) {
 	t.Helper()
 	dsn, schema := pgtest.Schema(t)
-	o.Schema, o.LeaseTime, o.AllowUnsafe = schema, time.Hour, true
+	o.Schema, o.LeaseTime, o.AllowUnsafe = schema, cmp.Or(o.LeaseTime, time.Hour), true
 	e, err := postgres.Open(t.Context(), dsn, &o)
 	if err != nil {
 		t.Fatal(err)
@@ -166,6 +169,70 @@ func TestSharedFinish(t *testing.T) {
 		count(recall.Filter{Labels: []string{"follows"}}).Pending != 3 {
 		t.Errorf("%d dead, %+v left, %+v followed: %v", len(dead), count(recall.Filter{Labels: []string{"a"}}), count(recall.Filter{Labels: []string{"follows"}}), err)
 	}
+}
+
+// TestManyLockedFinishes has more ends of attempts wait for locked rows than the pool has
+// connections. Everybody else goes on.
+func TestManyLockedFinishes(t *testing.T) {
+	dsn, schema := pgtest.Schema(t)
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.MaxConns = 4
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := postgres.Open(t.Context(), pool, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	other := newPool(t, dsn)
+	msgs := make([]recall.Message, 10)
+	for i := range msgs {
+		msgs[i] = message("a")
+	}
+	if _, err := e.Insert(ctx, msgs, base); err != nil {
+		t.Fatal(err)
+	}
+	res, err := e.Claim(ctx, recall.ClaimRequest{Now: base, Max: len(msgs)})
+	if err != nil || len(res.Leases) != len(msgs) {
+		t.Fatal(len(res.Leases), err)
+	}
+	tx, err := other.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(ctx, `SELECT FROM `+postgres.SchemaOf(e)+`.messages FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	errs := make(chan error, len(msgs))
+	for _, l := range res.Leases {
+		go func() { errs <- e.Finish(t.Context(), l, recall.Finish{Outcome: recall.Delivered, Now: base}) }()
+	}
+	for waiting := 0; waiting < 2; {
+		if err := other.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))`, int32(tx.Conn().PgConn().PID())).Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := e.Insert(ctx, msgs, base); err != nil {
+		t.Errorf("publishing meanwhile: %v", err)
+	}
+	if err := tx.Rollback(context.Background()); err != nil {
+		t.Error(err)
+	}
+	for range msgs {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	pool.Close()
 }
 
 // TestUndoBytes: the oldest cancellation gives way.

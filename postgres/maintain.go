@@ -19,13 +19,22 @@ func (e *Engine) Maintain(ctx context.Context, now time.Time) (next time.Time, e
 	if err := e.catchUp(ctx); err != nil {
 		return next, err
 	}
+	if !e.numbers.many() { // else they are numbered for all shards at once
+		if some, err := e.unread(ctx, now); err != nil {
+			return next, err
+		} else if some {
+			if err := e.numberEvents(ctx); err != nil {
+				return next, err
+			}
+		}
+	}
 	more := false
 	err = e.do(ctx, func(u *unit) error {
 		if err := u.expire(now); err != nil {
 			return err
 		}
 		more, u.idle = false, true
-		for _, step := range []func(time.Time) (bool, error){u.purge, u.dropEvents, u.dropReservations, u.dropOperations, u.dropCalls} {
+		for _, step := range []func(time.Time) (bool, error){u.purge, u.dropEvents, u.dropOperations, u.dropCalls, u.dropReservations, u.dropFlows} {
 			again, err := step(now)
 			if err != nil {
 				return err
@@ -75,7 +84,19 @@ func (u *unit) purge(time.Time) (more bool, err error) {
 	return n == purgePart, err
 }
 
-// dropReservations removes deduplication ids whose window is over.
+// dropFlows removes keys that have no limit, and no message. It waits for nobody, and comes
+// behind what does: who publishes takes the counter of deduplication ids before keys.
+func (u *unit) dropFlows(time.Time) (more bool, err error) {
+	n, err := u.exec(`DELETE FROM @flows f USING (SELECT k.flow_key FROM @flows k WHERE k.shard = $1 AND k.look_ms = `+neverText+` AND NOT k.limited
+			AND NOT EXISTS (SELECT FROM @messages m WHERE m.shard = $1 AND m.flow_key = k.flow_key AND m.flow_key <> '' AND m.state < 2)
+			LIMIT $2 FOR UPDATE OF k SKIP LOCKED) l
+		WHERE f.shard = $1 AND f.flow_key = l.flow_key`, purgePart)
+	return n == purgePart, err
+}
+
+// dropReservations removes deduplication ids whose window is over. It comes late: from then
+// until the commit whoever publishes with such an id waits for their counter, and everybody
+// for him.
 func (u *unit) dropReservations(now time.Time) (more bool, err error) {
 	n, err := u.exec(`DELETE FROM @dedup d USING (SELECT key FROM @dedup WHERE shard = $1 AND at_ms <= $2 LIMIT $3 FOR UPDATE SKIP LOCKED) l
 		WHERE d.shard = $1 AND d.key = l.key`, toMS(now.Add(-u.e.opts.DeduplicationWindow)), purgePart)

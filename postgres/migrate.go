@@ -71,17 +71,31 @@ func (e *Engine) migrate(ctx context.Context, pool *pgxpool.Pool, shards int) er
 
 // prepare makes the row that migrations lock. Two processes that make a schema or a
 // table at the same time may both find none: then one of them gets an error about a
-// duplicate, and looks again.
+// duplicate, and looks again. What is there is not asked for: a role that owns the schema
+// may lack the right to make one, which the server wants even where it has nothing to do.
 func (e *Engine) prepare(ctx context.Context, pool *pgxpool.Pool, shards int) error {
-	for _, s := range []string{
-		`CREATE SCHEMA IF NOT EXISTS ` + e.schema,
-		`CREATE TABLE IF NOT EXISTS @meta (one boolean PRIMARY KEY CHECK (one), version integer NOT NULL, shards integer NOT NULL)`,
+	var schema, table bool
+	err := pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1),
+		EXISTS (SELECT FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace WHERE s.nspname = $1 AND c.relname = 'meta')`,
+		e.opts.Schema).Scan(&schema, &table)
+	if err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		there bool
+		text  string
+	}{
+		{schema, `CREATE SCHEMA IF NOT EXISTS ` + e.schema},
+		{table, `CREATE TABLE IF NOT EXISTS @meta (one boolean PRIMARY KEY CHECK (one), version integer NOT NULL, shards integer NOT NULL)`},
 	} {
-		if err := again(ctx, duplicate, func() error { _, err := pool.Exec(ctx, e.sql(s)); return err }); err != nil {
+		if part.there {
+			continue
+		}
+		if err := again(ctx, duplicate, func() error { _, err := pool.Exec(ctx, e.sql(part.text)); return err }); err != nil {
 			return err
 		}
 	}
-	_, err := pool.Exec(ctx, e.sql(`INSERT INTO @meta VALUES (true, 0, $1) ON CONFLICT DO NOTHING`), shards)
+	_, err = pool.Exec(ctx, e.sql(`INSERT INTO @meta VALUES (true, 0, $1) ON CONFLICT DO NOTHING`), shards)
 	return err
 }
 

@@ -1,9 +1,14 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
+	"math"
 	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/postgres"
@@ -72,5 +77,74 @@ func TestOpenRefuses(t *testing.T) {
 		if _, err := postgres.Open(t.Context(), pool, &o); !errors.Is(err, recall.ErrInvalid) {
 			t.Errorf("%+v: %v", o, err)
 		}
+	}
+}
+
+// TestOpenAsOwner opens as a role that owns the schema, and cannot make another one.
+func TestOpenAsOwner(t *testing.T) {
+	dsn, schema := pgtest.Schema(t)
+	pool := newPool(t, dsn)
+	for _, text := range []string{"CREATE ROLE " + schema + " LOGIN", "CREATE SCHEMA " + schema + " AUTHORIZATION " + schema} {
+		if _, err := pool.Exec(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "SET ROLE "+schema)
+		return err
+	}
+	owned, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer owned.Close()
+	for range 2 {
+		e, err := postgres.Open(t.Context(), owned, &postgres.Options{AllowUnsafe: true, Schema: schema})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err = pool.Exec(t.Context(), "DROP SCHEMA "+schema+" CASCADE; DROP ROLE "+schema) // a server of others keeps roles
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLargeOptions: a limit may be as large as its type has it.
+func TestLargeOptions(t *testing.T) {
+	e, _ := newEngine(t, postgres.Options{
+		LeaseTime: math.MaxInt64, ChunkSize: math.MaxInt, MaxGuarded: math.MaxInt, MaxEvents: math.MaxInt, MaxDeduplicationIDs: math.MaxInt,
+		UndoBytes: math.MaxInt64, UndoWindow: math.MaxInt64, DeduplicationWindow: math.MaxInt64, AuditRetention: math.MaxInt64,
+		EventRetention: math.MaxInt64, LongTransaction: math.MaxInt64,
+	})
+	ctx := t.Context()
+	m := message("a")
+	m.DeduplicationID = "x"
+	_, err := e.Insert(ctx, []recall.Message{m}, base)
+	errs := []error{err}
+	_, err = e.Claim(ctx, recall.ClaimRequest{Now: base, Max: math.MaxInt, Handlers: []string{"local:x"}, Only: true})
+	errs = append(errs, err)
+	_, err = e.Maintain(ctx, base)
+	errs = append(errs, err)
+	for _, g := range []recall.Guard{{}, {Set: true, Most: 5}} {
+		_, err = e.CancelMatching(ctx, recall.CancelMatchingRequest{All: true, Guard: g, Now: base})
+		errs = append(errs, err)
+		_, err = e.DeleteDeadMatching(ctx, recall.DeadMatchingRequest{Guard: g, Now: base})
+		errs = append(errs, err)
+	}
+	_, err = e.ListDead(ctx, recall.Filter{MinAttempts: math.MaxInt}, "", math.MaxInt)
+	errs = append(errs, err)
+	_, err = e.List(ctx, recall.Filter{MinAttempts: math.MaxInt}, "", math.MaxInt, base)
+	errs = append(errs, err)
+	_, err = e.Events(ctx, recall.EventFilter{}, "", math.MaxInt)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		t.Error(err)
 	}
 }

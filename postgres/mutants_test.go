@@ -114,6 +114,20 @@ var mutants = []mutanttest.Mutant{
 		Pkg:  "./postgres", Run: "TestCutEverywhere",
 	},
 	{
+		Name: "hold a connection while another one is asked what became of its commit",
+		File: "postgres/commit.go",
+		Old:  "		release()\n",
+		New:  "",
+		Pkg:  "./postgres", Run: "TestCutLastConnection",
+	},
+	{
+		Name: "pass by a queue that a claim looks into",
+		File: "postgres/rooms.go",
+		Old:  "`WITH l AS MATERIALIZED (SELECT queue, look_ms FROM @queues WHERE shard = $1 AND queue = ANY($2::text[]) ORDER BY queue FOR UPDATE)",
+		New:  "`WITH l AS MATERIALIZED (SELECT queue, look_ms FROM @queues WHERE shard = $1 AND queue = ANY($2::text[]) AND look_ms <> 0 ORDER BY queue FOR UPDATE)",
+		Pkg:  "./postgres", Run: "TestRoomIsLookedIntoAgain",
+	},
+	{
 		Name: "have everybody wait for who stands still",
 		File: "postgres/unit.go",
 		Old:  "		tx.first = u.e.bound\n",

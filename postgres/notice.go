@@ -22,13 +22,11 @@ const noticesKey = "github.com/recallmq/recall/postgres: notices"
 // notices is what a connection was warned of. Who uses the connection uses it, too.
 type notices struct{ abandoned bool }
 
-// The codes of that warning: after pg_cancel_backend, and when the server ends the
-// connection. Its text depends on the language of the server. Nothing else warns of
-// anything during a commit here.
-const (
-	codeWarning  = "01000"
-	codeShutdown = "57P01"
-)
+// codeWarning is the code of that warning; its text depends on the language of the
+// server. Nothing else warns of anything during a commit here. When the server ends the
+// connection, it warns with another code, which says as little about the commit as the
+// lost connection: see outcome.
+const codeWarning = "01000"
 
 // Configure has the connections of a pool watched for the warning that a commit no
 // longer waits for a synchronous standby. A program that gives [Open] a pool of its own
@@ -38,7 +36,7 @@ const (
 func Configure(c *pgxpool.Config) {
 	onNotice, afterConnect := c.ConnConfig.OnNotice, c.AfterConnect
 	c.ConnConfig.OnNotice = func(conn *pgconn.PgConn, n *pgconn.Notice) {
-		if w := noticesOf(conn); w != nil && (n.Code == codeWarning || n.Code == codeShutdown) {
+		if w := noticesOf(conn); w != nil && n.Code == codeWarning {
 			w.abandoned = true
 		}
 		if onNotice != nil {
@@ -70,8 +68,8 @@ func commitWatched(ctx context.Context, tx session) error {
 		w.abandoned = false
 	}
 	err := tx.Commit(ctx)
-	if w != nil && w.abandoned {
-		return &recall.UnknownError{Err: errors.Join(errAbandoned, err)}
+	if err == nil && w != nil && w.abandoned {
+		return &recall.UnknownError{Err: errAbandoned}
 	}
 	return err
 }

@@ -123,6 +123,10 @@ func mirrorQueue(b *batch, o *recall.Object) error {
 // attempt runs do not count.
 func (u *unit) mayDeleteQueue(name string) error {
 	var has bool
+	// Who brings messages of the queue back has its row locked.
+	if _, err := u.exec(`SELECT FROM @queues WHERE shard = $1 AND queue = $2 FOR UPDATE`, name); err != nil {
+		return err
+	}
 	_, err := u.get(`SELECT EXISTS (SELECT 1 FROM @messages WHERE shard = $1 AND queue = $2 AND queue <> '' AND state < 2 AND NOT requested)`,
 		[]any{name}, &has)
 	if err == nil && has {

@@ -45,9 +45,11 @@ type Engine struct {
 
 	apart   apartIDs      // mu
 	patient chan struct{} // taken by who waits for a deduplication id
+	lone    chan struct{} // taken by calls that are made with nobody else
 
 	epoch  atomic.Uint64 // of the leases that are given out
 	number atomic.Uint64 // of the newest lease
+	begun  begun
 	counts counts
 	sizes  sizes
 	first  uint64 // the first epoch, the name of this engine where others hear of it
@@ -77,7 +79,7 @@ const (
 // Errors: [recall.ErrInvalid] for options, another number of shards than the queue
 // was made with, or a DSN that cannot be read; [recall.ErrVersion] if a newer version
 // made the schema; a *[ServerError] for a server that cannot keep a queue, because it is
-// too old, a standby, or would lose what it has acknowledged; those of the connection.
+// too old, a standby, not in UTF-8, or would lose what it has acknowledged; those of the connection.
 // None of them has a password in it.
 func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (*Engine, error) {
 	opts, err := o.resolve()
@@ -96,6 +98,7 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	if e.pool, e.own, err = poolOf(ctx, target); err != nil {
 		return nil, err
 	}
+	e.lone = halfOf(e.pool)
 	if err := e.begins(ctx); err != nil {
 		e.closePool()
 		return nil, err
@@ -106,7 +109,7 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 func newEngine(opts Options, n *numbers, claim, maintain chan struct{}) *Engine {
 	e := &Engine{
 		opts: opts, schema: schemaOf(&opts), numbers: n, leads: true,
-		bound: "SET LOCAL idle_in_transaction_session_timeout = " + strconv.FormatInt(opts.LeaseTime.Milliseconds(), 10),
+		bound: "SET LOCAL idle_in_transaction_session_timeout = " + strconv.FormatInt(min(opts.LeaseTime.Milliseconds(), math.MaxInt32), 10),
 		log:   opts.Logger, clock: newServerClock(opts.local), revisions: newRevisions(),
 		asked: make(chan struct{}, 1), told: make(chan struct{}, 1),
 		wake: make(chan struct{}), claim: claim, maintain: maintain,
@@ -125,6 +128,11 @@ func poolOf[T string | *pgxpool.Pool](ctx context.Context, target T) (*pgxpool.P
 	}
 	pool, err := newPool(ctx, any(target).(string))
 	return pool, true, err
+}
+
+// halfOf has room for who may use half of the connections of a pool.
+func halfOf(pool *pgxpool.Pool) chan struct{} {
+	return make(chan struct{}, max(1, pool.Stat().MaxConns()/2))
 }
 
 // begins makes the schema, and registers this engine as an owner of leases.

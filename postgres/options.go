@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"math"
 	"regexp"
 	"time"
 
@@ -87,6 +88,7 @@ func (o *Options) resolve() (Options, error) {
 	r.PollInterval = cmp.Or(r.PollInterval, DefaultPollInterval)
 	r.ChunkSize = cmp.Or(r.ChunkSize, DefaultChunkSize)
 	r.MaxGuarded = cmp.Or(r.MaxGuarded, DefaultMaxGuarded)
+	r.ChunkSize, r.MaxGuarded = min(r.ChunkSize, math.MaxInt32), min(r.MaxGuarded, math.MaxInt32) // there may be one more
 	r.UndoWindow = cmp.Or(r.UndoWindow, recall.DefaultUndoWindow)
 	r.UndoBytes = cmp.Or(r.UndoBytes, recall.DefaultUndoBytes)
 	r.MaxDeduplicationIDs = cmp.Or(r.MaxDeduplicationIDs, recall.DefaultMaxDeduplicationIDs)

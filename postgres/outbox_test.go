@@ -1,8 +1,10 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -101,5 +103,41 @@ func TestOutbox(t *testing.T) {
 		if got, want := pending(), map[bool]int{false: 1}[commits]; got != want {
 			t.Fatalf("commit %v: %d messages", commits, got)
 		}
+	}
+}
+
+// TestOutboxOfOneConnection publishes and cancels in a transaction that has the only
+// connection.
+func TestOutboxOfOneConnection(t *testing.T) {
+	dsn, schema := pgtest.Schema(t)
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.MaxConns = 1
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	e, err := postgres.Open(t.Context(), pool, &postgres.Options{AllowUnsafe: true, Schema: schema})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := recall.New(e, &recall.Options{NoDispatch: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close(context.Background())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tx, err := pool.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = e.PublishTx(ctx, b, tx, recall.Message{URL: "https://api.test", Queue: "q", Labels: []string{"a"}, DeduplicationID: "x"})
+	_, err2 := e.CancelMatchingTx(ctx, b, tx, recall.Filter{Labels: []string{"a"}, Queues: []string{"q"}})
+	if err := errors.Join(err, err2, tx.Rollback(context.Background())); err != nil {
+		t.Error(err)
 	}
 }

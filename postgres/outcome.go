@@ -23,11 +23,11 @@ type outcomes struct {
 	waiting  [][16]byte // for another attempt
 	dues     []int64
 	released [][16]byte
-	rates    map[string]int // attempts that did not happen, of keys
+	rates    map[string][]int64 // when attempts began that did not happen, of keys
 }
 
 func newOutcomes(u *unit) *outcomes {
-	return &outcomes{u: u, out: u.batch(), rooms: newRooms(), rates: map[string]int{}}
+	return &outcomes{u: u, out: u.batch(), rooms: newRooms(), rates: map[string][]int64{}}
 }
 
 // decide notes what becomes of a message, and returns what follows.
@@ -35,8 +35,8 @@ func (o *outcomes) decide(n *ending) (follow []recall.Message, err error) {
 	o.logOutcome(n)
 	o.rooms.add(n.m.Queue, n.m.Blocks, n.m.FlowKey)
 	o.u.claim, o.u.wake = true, true
-	if n.f.Outcome == recall.Release && n.m.FlowKey != "" {
-		o.rates[n.m.FlowKey]++
+	if n.f.Outcome == recall.Release && n.m.FlowKey != "" && n.begun > 0 {
+		o.rates[n.m.FlowKey] = append(o.rates[n.m.FlowKey], n.begun)
 	}
 	follow = n.f.Follow
 	switch {
@@ -104,16 +104,18 @@ func (o *outcomes) write() {
 	o.giveBackRates()
 }
 
-// giveBackRates queues that attempts that did not happen are not counted. Their keys
+// giveBackRates queues that attempts that did not happen are not counted, if they began in
+// the period that is counted. Their keys
 // are among the rooms, which are locked in order: here, and not before.
 func (o *outcomes) giveBackRates() {
 	if len(o.rates) == 0 {
 		return
 	}
 	o.rooms.openQueues(o.out)
-	o.rooms.openFlows(o.out)
-	for key, n := range o.rates {
-		o.out.add(`UPDATE @flows SET used = GREATEST(0, used - $3) WHERE shard = $1 AND flow_key = $2`, key, n)
+	o.rooms.makeFlows(o.out)
+	for key, began := range o.rates {
+		o.out.add(`UPDATE @flows SET used = GREATEST(0, used - (SELECT count(*) FROM unnest($3::bigint[]) AS began WHERE began >= start_ms))
+			WHERE shard = $1 AND flow_key = $2`, key, began)
 	}
 }
 

@@ -18,6 +18,7 @@ func (e *Engine) register(ctx context.Context) error {
 		e.shard, epoch, e.opts.LeaseTime.Microseconds())
 	if err == nil {
 		e.epoch.Store(epoch)
+		e.begun.clear() // those leases have ended
 	}
 	return err
 }

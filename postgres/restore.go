@@ -126,16 +126,23 @@ func (u *unit) bringBack(op [16]byte, now time.Time) (res recall.RestoreResult, 
 	if err != nil {
 		return res, err
 	}
-	lifted, err := u.exec(`UPDATE @messages m SET requested = false FROM (SELECT a.id FROM @asks a WHERE a.shard = $1 AND a.op = $2
+	lifted, err := collect(u, func(row pgx.CollectableRow) (_ struct{}, err error) {
+		var queue, blocks, flow string
+		err = row.Scan(&queue, &blocks, &flow)
+		r.add(queue, blocks, flow)
+		made[queue] = true // it may have been deleted, as what is to be cancelled does not count
+		return
+	}, `UPDATE @messages m SET requested = false FROM (SELECT a.id FROM @asks a WHERE a.shard = $1 AND a.op = $2
 			AND NOT EXISTS (SELECT 1 FROM @asks b JOIN @operations o ON o.shard = b.shard AND o.id = b.op
 				WHERE b.shard = $1 AND b.id = a.id AND b.op <> $2 AND o.restored_ms IS NULL)) l
-		WHERE m.shard = $1 AND m.id = l.id AND m.state = 1 AND m.requested`, op)
+		WHERE m.shard = $1 AND m.id = l.id AND m.state = 1 AND m.requested RETURNING m.queue, m.blocks, m.flow_key`, op)
 	if err != nil {
 		return res, err
 	}
 	b := u.batch()
 	delete(made, "")
 	makeQueues(b, slices.Sorted(maps.Keys(made)), now)
-	r.open(b)
-	return recall.RestoreResult{Restored: len(back), Lifted: lifted}, b.send()
+	r.remakeQueues(b)
+	r.makeFlows(b)
+	return recall.RestoreResult{Restored: len(back), Lifted: len(lifted)}, b.send()
 }

@@ -91,6 +91,9 @@ func (e *Engine) Object(ctx context.Context, kind recall.ObjectKind, name string
 		return o, err
 	}
 	defer e.leave()
+	if !isText(name) { // nothing is called so
+		return o, nil
+	}
 	list, err := collectFrom(ctx, e.pool, e, pgx.RowTo[[]byte],
 		`SELECT value FROM @objects WHERE shard = $1 AND kind = $2 AND name = $3`, kind, name)
 	if len(list) > 0 {

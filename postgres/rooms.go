@@ -40,27 +40,32 @@ func (r *rooms) add(queue, blocks, flow string) {
 
 // open queues that claims are to look at the rooms. A room that is at the front already
 // is locked all the same, because a claim that has looked into it moves it, but not
-// written.
+// written. PostgreSQL must not take the condition into the part that locks, as it does
+// with a subquery: it would lock only what is not at the front.
 func (r *rooms) open(b *batch) {
 	r.openQueues(b)
-	r.openFlows(b)
+	r.makeFlows(b)
 }
 
 func (r *rooms) openQueues(b *batch) {
 	if names := slices.Sorted(maps.Keys(r.queues)); len(names) > 0 {
-		b.add(`UPDATE @queues q SET look_ms = 0 FROM (SELECT queue, look_ms FROM @queues WHERE shard = $1 AND queue = ANY($2::text[])
-			ORDER BY queue FOR UPDATE) l WHERE q.shard = $1 AND q.queue = l.queue AND l.look_ms <> 0`, names)
+		b.add(`WITH l AS MATERIALIZED (SELECT queue, look_ms FROM @queues WHERE shard = $1 AND queue = ANY($2::text[]) ORDER BY queue FOR UPDATE)
+			UPDATE @queues q SET look_ms = 0 FROM l WHERE q.shard = $1 AND q.queue = l.queue AND l.look_ms <> 0`, names)
 	}
 }
 
-func (r *rooms) openFlows(b *batch) {
-	if names := slices.Sorted(maps.Keys(r.flows)); len(names) > 0 {
-		b.add(`UPDATE @flows f SET look_ms = 0 FROM (SELECT flow_key, look_ms FROM @flows WHERE shard = $1 AND flow_key = ANY($2::text[])
-			ORDER BY flow_key FOR UPDATE) l WHERE f.shard = $1 AND f.flow_key = l.flow_key AND l.look_ms <> 0`, names)
+// remakeQueues is openQueues for who does not hold up those that delete queues: one that
+// is being deleted is there again, or its deletion waits and finds it in use.
+func (r *rooms) remakeQueues(b *batch) {
+	if names := slices.Sorted(maps.Keys(r.queues)); len(names) > 0 {
+		b.add(`INSERT INTO @queues AS q (shard, queue, parallelism, paused, look_ms) SELECT $1, x.name, 1, false, 0 FROM unnest($2::text[]) AS x (name)
+			ON CONFLICT (shard, queue) DO UPDATE SET look_ms = 0`, names)
 	}
 }
 
-// makeFlows queues that the keys are there, and that claims are to look at them.
+// makeFlows queues that the keys are there, and that claims are to look at them. The row of
+// a key without a limit goes when nothing is left of it, see dropFlows: whoever brings
+// something back makes it again. A row that is not written is locked by this, too.
 func (r *rooms) makeFlows(b *batch) {
 	if names := slices.Sorted(maps.Keys(r.flows)); len(names) > 0 {
 		b.add(`INSERT INTO @flows AS f (shard, flow_key, limited, rate, period_ms, parallelism, paused, used, look_ms)

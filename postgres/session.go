@@ -22,6 +22,7 @@ type session interface {
 type lazyTx struct {
 	conn  *pgx.Conn
 	begun bool
+	over  bool // it was rolled back
 	// first, if not empty, bounds how long the server waits for the next statement. A
 	// process that stands still in the middle of a transaction holds what it has locked,
 	// which others wait for: the right to publish, perhaps. A transaction of the program
@@ -99,6 +100,10 @@ func (t *lazyTx) Commit(ctx context.Context) error {
 // rollback ends what was not committed. What cannot be ended ends with its connection.
 func (t *lazyTx) rollback(ctx context.Context) {
 	const idle = 'I'
+	if t.over {
+		return
+	}
+	t.over = true // the connection may be somebody else's from now on
 	if t.conn.IsClosed() || t.conn.PgConn().TxStatus() == idle {
 		return
 	}

@@ -132,7 +132,9 @@ func (s *Sharded) begins(ctx context.Context) error {
 		e.shard, e.pool = int16(i), s.home(i).pool
 		if i >= len(s.targets) {
 			leader := all[s.home(i).place]
-			e.leads, e.clock, e.told = false, leader.clock, leader.told
+			e.leads, e.clock, e.told, e.lone = false, leader.clock, leader.told, leader.lone
+		} else {
+			e.lone = halfOf(e.pool)
 		}
 		all = append(all, e)
 	}
@@ -255,7 +257,7 @@ func (s *Sharded) Hints() recall.Hints { return recall.Hints{Claim: s.claim, Mai
 // Maintain implements [recall.Engine]: a step in each shard. One that fails does not keep
 // the others from theirs.
 func (s *Sharded) Maintain(ctx context.Context, now time.Time) (next time.Time, err error) {
-	var errs []error
+	errs := []error{s.numberUnread(ctx, now)}
 	for _, e := range s.shards {
 		at, err := e.Maintain(ctx, now)
 		if err != nil {

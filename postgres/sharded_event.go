@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/recallmq/recall"
 )
@@ -115,6 +116,30 @@ func (s *Sharded) numberEvents(ctx context.Context) (newest int64, err error) {
 		return nil
 	}, func(*Engine) {})
 	return newest, err
+}
+
+// numberUnread gives events their places where nobody reads them, as only those with one
+// are removed in the end.
+func (s *Sharded) numberUnread(ctx context.Context, now time.Time) error {
+	if !s.numbers.many() {
+		return nil
+	}
+	leave, err := s.enter(ctx, s.shards)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	for _, e := range s.shards {
+		some, err := e.unread(ctx, now)
+		if err == nil && some {
+			_, err = s.numberEvents(ctx)
+			return err
+		}
+		if err != nil {
+			return s.at(s.homeOf(e), err)
+		}
+	}
+	return nil
 }
 
 // lookForEvents returns the newest place, and whether there are events without one.

@@ -15,7 +15,7 @@ import (
 // other across databases, which no database could see, do not wait in a circle.
 type span struct {
 	s     *Sharded
-	conns []*pgxpool.Conn
+	conns map[*target]*pgxpool.Conn
 	txs   []pgx.Tx
 	units map[*Engine]*unit
 	last  map[*target]*unit
@@ -27,7 +27,7 @@ type span struct {
 // changes are durable.
 func (s *Sharded) together(ctx context.Context, which []*Engine, f func(units map[*Engine]*unit) error, committed func(e *Engine)) error {
 	return again(ctx, transient, func() error {
-		j := &span{s: s, units: map[*Engine]*unit{}, last: map[*target]*unit{}}
+		j := &span{s: s, conns: map[*target]*pgxpool.Conn{}, units: map[*Engine]*unit{}, last: map[*target]*unit{}}
 		defer j.end()
 		for _, t := range s.targets {
 			if err := j.begin(ctx, t, which); err != nil {
@@ -55,7 +55,7 @@ func (j *span) begin(ctx context.Context, t *target, which []*Engine) error {
 			if err != nil {
 				return err
 			}
-			j.conns = append(j.conns, conn)
+			j.conns[t] = conn
 			if tx, err = conn.BeginTx(u.ctx, readCommitted); err != nil {
 				return err
 			}
@@ -75,7 +75,7 @@ func (j *span) commit(which []*Engine, committed func(e *Engine)) error {
 		if u == nil {
 			continue
 		}
-		if err := j.s.at(t, u.commit()); err != nil {
+		if err := j.s.at(t, u.commit(j.conns[t].Release)); err != nil {
 			if done == 0 {
 				return err
 			}

@@ -833,3 +833,25 @@ func stuckPrimary(t *testing.T, c *cluster, schema string) {
 	}
 	wantCount(t, s, recall.Filter{}, 0, shards)
 }
+
+// TestDeadlineIsNoTrouble: that a caller has run out of time is not held against the
+// database, from which claims go on.
+func TestDeadlineIsNoTrouble(t *testing.T) {
+	dsn, schema := pgtest.Schema(t)
+	s, err := postgres.OpenShards(t.Context(), []string{dsn}, &postgres.Options{AllowUnsafe: true, Schema: schema, Shards: 2, LeaseTime: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Insert(t.Context(), []recall.Message{message("a")}, base); err != nil {
+		t.Fatal(err)
+	}
+	late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	if _, err := s.Insert(late, []recall.Message{message("a")}, base); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	if res, err := s.Claim(t.Context(), recall.ClaimRequest{Now: base, Max: 9}); err != nil || len(res.Leases) != 1 {
+		t.Errorf("claimed %d, %v", len(res.Leases), err)
+	}
+}

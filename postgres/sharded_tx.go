@@ -31,7 +31,7 @@ func (s *Sharded) Update(ctx context.Context, fn func(recall.EngineTx) error) er
 	defer leave()
 	t := &shardedTx{s: s, ctx: context.WithoutCancel(ctx)}
 	var begun ownTx
-	t.begin = func(e *Engine) (*transaction, error) { return begun.begin(ctx, e) }
+	t.begin, t.end = func(e *Engine) (*transaction, error) { return begun.begin(ctx, e) }, begun.end
 	t.ask = func(home *Engine) querier {
 		switch {
 		case t.t == nil: // it has no connection yet
@@ -53,6 +53,7 @@ func (s *Sharded) Update(ctx context.Context, fn func(recall.EngineTx) error) er
 type shardedTx struct {
 	s     *Sharded
 	begin func(e *Engine) (*transaction, error)
+	end   func() // gives the connection back
 	ctx   context.Context
 	ask   func(home *Engine) querier // for strays of a shard, without another connection; nil: it cannot be known
 	e     *Engine                    // where messages go that may be anywhere; nil: shard 0
@@ -74,7 +75,6 @@ func (o *ownTx) begin(ctx context.Context, e *Engine) (t *transaction, err error
 	defer func() {
 		if err != nil {
 			o.end()
-			*o = ownTx{}
 		}
 	}()
 	u := &unit{e: e, ctx: context.WithoutCancel(ctx)}
@@ -94,6 +94,7 @@ func (o *ownTx) end() {
 	if o.conn != nil {
 		o.conn.Release()
 	}
+	*o = ownTx{}
 }
 
 // at returns the transaction, which has to be, or to become, that of a shard.
@@ -126,7 +127,7 @@ func (t *shardedTx) commit() error {
 	if t.t.failed != nil {
 		return t.t.failed
 	}
-	if err := t.t.u.commit(); err != nil {
+	if err := t.t.u.commit(t.end); err != nil {
 		return t.s.at(t.s.homeOf(t.e), err)
 	}
 	t.t.u.tell()

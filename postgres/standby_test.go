@@ -30,7 +30,7 @@ func startAbsent(t *testing.T) *absentStandby {
 	pgtest.Schema(t) // skips the test where there is no PostgreSQL
 	server, err := pgtest.Start("wal_level=replica", "max_wal_senders=2")
 	noError(t, err)
-	t.Cleanup(server.Stop)
+	t.Cleanup(func() { _ = server.Stop() })
 	s := &absentStandby{t: t, dsn: server.DSN()}
 	s.pool = newPool(t, s.dsn+"&options=-c%20synchronous_commit%3Dlocal")
 	return s
@@ -78,6 +78,9 @@ func TestAbandonedCommit(t *testing.T) {
 			done <- err
 		}()
 		s.stop(by)
+		if by == "pg_terminate_backend" { // whoever then asks what has become of the commit waits, too
+			s.stop("pg_cancel_backend")
+		}
 		err := <-done
 		var unknown *recall.UnknownError
 		if !errors.Is(err, recall.ErrFailed) || !errors.As(err, &unknown) {

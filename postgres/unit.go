@@ -60,7 +60,7 @@ func take[T any](p **T) (v *T) {
 	return v
 }
 
-// run makes one try.
+// run makes one try. It may have given conn back when it returns.
 func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
 	tx := &lazyTx{conn: conn.Conn()}
 	if u.bounded {
@@ -71,7 +71,10 @@ func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
 	if err := f(u); err != nil || u.nothing {
 		return err
 	}
-	return u.commit()
+	return u.commit(func() {
+		tx.rollback(u.ctx)
+		conn.Release()
+	})
 }
 
 // tell counts and wakes after the commit.

@@ -31,7 +31,7 @@ runs_npm() { command -v node && command -v npm; }
 # Any Chromium will do. dashboard/browser looks for the same names.
 has_chromium() { [ -n "${CHROME:-}" ] || command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
-# Debian keeps the server off the path. bench/peer looks in the same places.
+# Debian keeps the server off the path. postgres/pgserver looks in the same places.
 has_postgres() { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb 2>/dev/null | grep .; }
 
 need_go() {

@@ -66,7 +66,7 @@ func (q *asynqQueue) start(ctx context.Context, program string, publishers int, 
 	for _, s := range redisDurable {
 		args = append(args, "--"+s[0], s[1])
 	}
-	if q.server, err = startService(q.dir, "redis", nil, syscall.SIGTERM, program, append(args, settings...)...); err != nil {
+	if q.server, err = startService(q.dir, "redis", syscall.SIGTERM, program, append(args, settings...)...); err != nil {
 		return err
 	}
 	q.options = asynq.RedisClientOpt{

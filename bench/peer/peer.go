@@ -103,6 +103,9 @@ type Peer struct {
 	// and fails where a commit would not be on the disk. A service is started in
 	// it, and Close stops that.
 	Open func(ctx context.Context, dir string, publishers int) (Queue, error)
+	// OpenOn opens one of [OnPostgres] on another server than Open would, and so that
+	// nothing is delivered. It fails as Open does.
+	OpenOn func(ctx context.Context, dir string, o PostgresOptions) (PostgresQueue, error)
 }
 
 // Embedded tells whether everything is in this process.

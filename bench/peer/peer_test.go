@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/recallmq/recall"
@@ -242,10 +244,15 @@ var quietServices = map[string]map[string]func(ctx context.Context, dir string) 
 	postgresProgram: {
 		"PostgreSQL with an unlogged table": quietPostgres(postgresUnlogged),
 		"River on PostgreSQL with fsync off": func(ctx context.Context, dir string) (Queue, error) {
-			return openRiverPostgres(ctx, dir, 1, "fsync=off")
+			return openRiverPostgres(ctx, dir, publishersOf(1, "fsync=off"))
 		},
+		"PostgreSQL with a standby that nobody waits for":                     quietStandby("synchronous_standby_names="),
+		"PostgreSQL with a standby and commits that do not wait for it":       quietStandby("synchronous_commit=local"),
+		"PostgreSQL with a standby and commits that do not wait for its disk": quietStandby("synchronous_commit=remote_write"),
+		"PostgreSQL with a standby that does not sync":                        quietStandby("fsync=off"),
+		"PostgreSQL without the standby that it waits for":                    quietPostgres(postgresTable, "synchronous_standby_names=FIRST 1 (b)", "synchronous_commit=local"),
 		"Recall on PostgreSQL with full_page_writes off": func(ctx context.Context, dir string) (Queue, error) {
-			return openRecallPostgres(ctx, dir, 1, "full_page_writes=off")
+			return openRecallPostgres(ctx, dir, publishersOf(1, "full_page_writes=off"), &recall.Options{})
 		},
 	},
 	redisProgram: {
@@ -257,7 +264,13 @@ var quietServices = map[string]map[string]func(ctx context.Context, dir string) 
 
 func quietPostgres(table string, settings ...string) func(context.Context, string) (Queue, error) {
 	return func(ctx context.Context, dir string) (Queue, error) {
-		return openPostgres(ctx, dir, 1, table, settings...)
+		return openPostgres(ctx, dir, table, publishersOf(1, settings...))
+	}
+}
+
+func quietStandby(settings ...string) func(context.Context, string) (Queue, error) {
+	return func(ctx context.Context, dir string) (Queue, error) {
+		return openPostgres(ctx, dir, postgresTable, PostgresOptions{Connections: 8, Standby: true, settings: settings})
 	}
 }
 
@@ -276,7 +289,7 @@ func TestPostgresSettings(t *testing.T) {
 	for _, s := range settings {
 		off = append(off, s+"=off")
 	}
-	q, err := openPostgres(t.Context(), serviceDir(t), 1, postgresTable, off...)
+	q, err := openPostgres(t.Context(), serviceDir(t), postgresTable, publishersOf(1, off...))
 	checkRefused(t, q, err)
 	for _, s := range settings {
 		if err == nil || !strings.Contains(err.Error(), s+" = off") {
@@ -320,5 +333,106 @@ func checkRefused(t *testing.T, q Queue, err error) {
 	var quiet *NotDurableError
 	if !errors.As(err, &quiet) {
 		t.Errorf("got %v, want a *NotDurableError", err)
+	}
+}
+
+// onPostgres opens a peer on a PostgreSQL for the test.
+func onPostgres(t *testing.T, p *Peer, standby bool) PostgresQueue {
+	t.Helper()
+	if err := Available(p); err != nil {
+		parttest.Missing(t, err.Error())
+	}
+	q, err := p.OpenOn(t.Context(), serviceDir(t), PostgresOptions{Connections: 16, Standby: standby})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return q
+}
+
+// TestClaims: workers claim each message that is due once, forget it, and then find
+// nothing left.
+func TestClaims(t *testing.T) {
+	left := map[*Peer]string{
+		RecallPostgres: `SELECT count(*) FROM recall.messages`,
+		PostgresByHand: `SELECT count(*) FROM messages`,
+		RiverPostgres:  `SELECT count(*) FROM river_job WHERE state <> 'completed'`,
+	}
+	for _, p := range OnPostgres {
+		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
+			q := onPostgres(t, p, false)
+			const workers = 4 // each has a queue of its own with River, the labels from the second on
+			var batch []Message
+			for i := range 400 {
+				m := contractMessage(i)
+				m.URL, m.Label = "https://hook.example", Labels[1+i%workers]
+				batch = append(batch, m)
+			}
+			later := batch[0]
+			later.Due = time.Now().Add(time.Hour)
+			if err := q.PublishBatch(t.Context(), append(batch, later)); err != nil {
+				t.Fatal(err)
+			}
+			var claimed, told atomic.Int64
+			claims, err := q.Claim(workers, 7, func(n int, took time.Duration) {
+				claimed.Add(int64(n))
+				if took > 0 {
+					told.Add(1)
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			// A worker of River may be done before the others.
+			for dry := false; !dry || claimed.Load() < int64(len(batch)); {
+				if dry, err = claims.Dry(ctx); err != nil {
+					t.Fatalf("after %d claims: %v", claimed.Load(), err)
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if err := claims.Stop(); err != nil {
+				t.Error(err)
+			}
+			if got := claimed.Load(); got != int64(len(batch)) {
+				t.Errorf("claimed %d, want %d", got, len(batch))
+			}
+			if (told.Load() > 0) != (p != RiverPostgres) {
+				t.Errorf("told how long %d claims took", told.Load())
+			}
+			conn, err := pgx.Connect(t.Context(), q.Address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close(context.Background())
+			var rows int
+			if err := conn.QueryRow(t.Context(), left[p]).Scan(&rows); err != nil || rows != 1 {
+				t.Errorf("%d rows are left, want the one that is not due: %v", rows, err)
+			}
+		})
+	}
+}
+
+// TestStandbyLost: a standby that no longer follows is found when somebody looks again.
+func TestStandbyLost(t *testing.T) {
+	q := onPostgres(t, PostgresByHand, true)
+	if err := q.Durable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.(*postgresQueue).pair.Detach(); err != nil {
+		t.Fatal(err)
+	}
+	var quiet *NotDurableError
+	for deadline := time.Now().Add(time.Minute); !errors.As(q.Durable(t.Context()), &quiet); {
+		if time.Now().After(deadline) {
+			t.Fatal("a primary without its standby counts as durable")
+		}
+		time.Sleep(time.Millisecond)
 	}
 }

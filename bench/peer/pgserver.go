@@ -4,54 +4,60 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/recallmq/recall/postgres/pgserver"
 )
 
 const (
 	postgresProgram    = "postgres"
 	postgresConnection = "a server of its own with fsync, synchronous_commit and full_page_writes on (read back on every connection), shared_buffers 1 GB, max_wal_size 4 GB, unix socket, at most 64 connections"
-	postgresUser       = "bench"
 	postgresMost       = 64 // connections of the publishers
 )
+
+// postgresSettings are those of every server.
+var postgresSettings = []string{
+	"max_connections=100", "shared_buffers=1GB", "max_wal_size=4GB",
+	"fsync=on", "synchronous_commit=on", "full_page_writes=on",
+}
+
+// PostgresOptions say what server a peer is opened on.
+type PostgresOptions struct {
+	Connections int      // that the peer may use, all open from the start
+	Standby     bool     // with a synchronous standby; the folder must be new
+	settings    []string // given to the servers as they are, after the usual ones
+	configure   func(*pgxpool.Config)
+}
 
 // pgServer is a PostgreSQL in a folder, that nobody else reaches, and a pool of
 // connections to it.
 type pgServer struct {
 	dir    string
-	socket string // a folder with a short name: the system allows no long ones
-	server *service
+	server *pgserver.Server // the primary
+	pair   *pgserver.Pair   // nil: there is no standby
 	pool   *pgxpool.Pool
 }
 
+// publishersOf are the connections for so many publishers, and not fewer than a
+// peer needs for itself.
+func publishersOf(n int, settings ...string) PostgresOptions {
+	return PostgresOptions{Connections: min(max(n, 8), postgresMost), settings: settings}
+}
+
 // startPostgres starts the server on what the folder has, at first on nothing.
-// More settings are given to the server as they are.
-func startPostgres(ctx context.Context, dir string, publishers int, settings ...string) (*pgServer, error) {
-	program, err := find(postgresProgram)
-	if err != nil {
-		return nil, err
-	}
-	// initdb is where the program is in truth.
-	if program, err = filepath.EvalSymlinks(program); err != nil {
-		return nil, err
-	}
-	who, err := serviceAccount()
-	if err != nil {
-		return nil, err
-	}
+func startPostgres(ctx context.Context, dir string, o PostgresOptions) (*pgServer, error) {
 	p := &pgServer{dir: filepath.Join(dir, "pg")}
-	err = p.initialise(ctx, filepath.Join(filepath.Dir(program), "initdb"), who)
+	err := p.start(ctx, o)
 	if err == nil {
-		err = p.start(ctx, program, who, settings)
+		err = p.connect(ctx, o)
 	}
 	if err == nil {
-		err = p.connect(ctx, min(max(publishers, 8), postgresMost))
+		err = p.Durable(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.close())
@@ -59,114 +65,31 @@ func startPostgres(ctx context.Context, dir string, publishers int, settings ...
 	return p, nil
 }
 
-func (p *pgServer) data() string { return filepath.Join(p.dir, "data") }
-
-// initialise copies an empty database into a folder that has none.
-func (p *pgServer) initialise(ctx context.Context, initdb string, who *account) error {
-	if _, err := os.Stat(p.data()); err == nil {
-		return nil
-	}
-	empty, err := template.get(ctx, initdb, who)
-	if err != nil {
+func (p *pgServer) start(ctx context.Context, o PostgresOptions) (err error) {
+	c := pgserver.Config{Dir: p.dir, Copied: true, Settings: slices.Concat(postgresSettings, o.settings)}
+	if !o.Standby {
+		p.server, err = pgserver.Start(ctx, c)
 		return err
 	}
-	if err := os.Mkdir(p.dir, 0o755); err != nil {
-		return err
+	c.Settings = slices.Concat(pgserver.Replicated, c.Settings)
+	if p.pair, err = pgserver.StartPair(ctx, c); err == nil {
+		p.server = p.pair.Primary()
 	}
-	if err := who.own(p.dir); err != nil {
-		return err
-	}
-	return output(exec.CommandContext(ctx, "cp", "-pR", empty, p.data()))
-}
-
-// template is an empty database. Making one takes seconds, copying it does not.
-var template pgTemplate
-
-type pgTemplate struct {
-	mu  sync.Mutex
-	dir string
-}
-
-func (t *pgTemplate) get(ctx context.Context, program string, who *account) (data string, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.dir != "" {
-		return filepath.Join(t.dir, "data"), nil
-	}
-	dir, err := os.MkdirTemp("", "recall-initdb-")
-	if err != nil {
-		return "", err
-	}
-	data = filepath.Join(dir, "data")
-	initdb := exec.CommandContext(ctx, program, "-D", data, "-U", postgresUser,
-		"--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-	initdb.Dir, initdb.SysProcAttr = dir, attributes(who, false)
-	if err := errors.Join(who.own(dir), output(initdb)); err != nil {
-		return "", errors.Join(err, os.RemoveAll(dir))
-	}
-	t.dir = dir
-	return data, nil
-}
-
-func (t *pgTemplate) remove() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.dir == "" {
-		return nil
-	}
-	dir := t.dir
-	t.dir = ""
-	return os.RemoveAll(dir)
-}
-
-// output runs a command; an error has what it said.
-func output(cmd *exec.Cmd) error {
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %w: %s", cmd.Path, err, out)
-	}
-	return nil
-}
-
-func (p *pgServer) start(ctx context.Context, program string, who *account, settings []string) (err error) {
-	if p.socket, err = os.MkdirTemp("", "recall-pg-"); err != nil {
-		return err
-	}
-	if err := who.own(p.socket); err != nil {
-		return err
-	}
-	args := []string{"-D", p.data(), "-k", p.socket}
-	for _, setting := range append([]string{
-		"listen_addresses=", "max_connections=100", "shared_buffers=1GB", "max_wal_size=4GB",
-		"fsync=on", "synchronous_commit=on", "full_page_writes=on",
-	}, settings...) {
-		args = append(args, "-c", setting)
-	}
-	// An interrupt asks for a fast shutdown, which waits for nobody.
-	if p.server, err = startService(p.dir, "server", who, os.Interrupt, program, args...); err != nil {
-		return err
-	}
-	return p.server.await(ctx, func(ctx context.Context) error {
-		conn, err := pgx.Connect(ctx, p.address())
-		if err != nil {
-			return err
-		}
-		return conn.Close(ctx)
-	})
-}
-
-func (p *pgServer) address() string {
-	return "postgres:///postgres?" + url.Values{"host": {p.socket}, "user": {postgresUser}, "sslmode": {"disable"}}.Encode()
+	return err
 }
 
 // connect opens the whole pool: the first use of a connection takes long.
-func (p *pgServer) connect(ctx context.Context, width int) error {
-	config, err := pgxpool.ParseConfig(p.address())
+func (p *pgServer) connect(ctx context.Context, o PostgresOptions) error {
+	config, err := pgxpool.ParseConfig(p.server.DSN())
 	if err != nil {
 		return err
 	}
+	width := o.Connections
 	config.MaxConns, config.MinConns = int32(width), int32(width)
 	config.AfterConnect = checkPostgres
+	if o.configure != nil {
+		o.configure(config)
+	}
 	if p.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
 	}
@@ -202,6 +125,51 @@ func checkPostgres(ctx context.Context, conn *pgx.Conn) error {
 	return errors.Join(errs...)
 }
 
+// Durable reads back that a commit is on the disk when it is answered, with a
+// standby on both disks, on connections of its own.
+func (p *pgServer) Durable(ctx context.Context) error {
+	err := p.ask(ctx, p.server, checkPostgres)
+	if p.pair == nil {
+		return errors.Join(err, p.ask(ctx, p.server, checkAlone))
+	}
+	return errors.Join(err, p.ask(ctx, p.server, checkPrimary), p.ask(ctx, p.pair.Standby(), checkStandby))
+}
+
+func (p *pgServer) ask(ctx context.Context, s *pgserver.Server, check func(context.Context, *pgx.Conn) error) error {
+	conn, err := pgx.Connect(ctx, s.DSN())
+	if err != nil {
+		return err
+	}
+	return errors.Join(check(ctx, conn), conn.Close(ctx))
+}
+
+// checkAlone: nobody else is waited for.
+func checkAlone(ctx context.Context, conn *pgx.Conn) error {
+	return checkAnswer(ctx, conn, "PostgreSQL", "synchronous_standby_names", "", "SHOW synchronous_standby_names")
+}
+
+// checkPrimary: there is one standby, it is waited for, and it follows.
+func checkPrimary(ctx context.Context, conn *pgx.Conn) error {
+	return errors.Join(
+		checkAnswer(ctx, conn, "the primary", "synchronous_standby_names", "FIRST 1 ("+pgserver.StandbyName+")", "SHOW synchronous_standby_names"),
+		checkAnswer(ctx, conn, "the primary", "pg_stat_replication", pgserver.StandbyName+" streaming sync",
+			"SELECT coalesce(string_agg(application_name || ' ' || state || ' ' || sync_state, ', '), 'empty') FROM pg_stat_replication"))
+}
+
+// checkStandby: it is one, and syncs what it writes.
+func checkStandby(ctx context.Context, conn *pgx.Conn) error {
+	return errors.Join(checkPostgres(ctx, conn),
+		checkAnswer(ctx, conn, "the standby", "pg_is_in_recovery()", "true", "SELECT pg_is_in_recovery()::text"))
+}
+
+func checkAnswer(ctx context.Context, conn *pgx.Conn, who, setting, want, question string) error {
+	var got string
+	if err := conn.QueryRow(ctx, question).Scan(&got); err != nil {
+		return fmt.Errorf("%s: %w", setting, err)
+	}
+	return mustBe(who, setting, got, want)
+}
+
 // checkLogged: a table that is not in the log is empty after a crash.
 func (p *pgServer) checkLogged(ctx context.Context, table string) error {
 	var persistence string
@@ -230,23 +198,27 @@ func (p *pgServer) Checkpoint(ctx context.Context) error {
 	return err
 }
 
-func (p *pgServer) Size() (int64, error) { return FolderSize(p.data()) }
+// Address is that of the primary.
+func (p *pgServer) Address() string { return p.server.DSN() }
 
+// Size is that of the primary.
+func (p *pgServer) Size() (int64, error) { return FolderSize(p.server.Data()) }
+
+// Memory is that of the primary.
 func (p *pgServer) Memory() (int64, error) {
-	pid := p.server.cmd.Process.Pid
+	pid := p.server.Process()
 	return memoryOf(append(children(pid), pid))
 }
 
-func (p *pgServer) close() error {
-	var errs []error
+func (p *pgServer) close() (err error) {
 	if p.pool != nil {
 		p.pool.Close()
 	}
-	if p.server != nil {
-		errs = append(errs, p.server.stop())
+	switch {
+	case p.pair != nil:
+		err = p.pair.Stop()
+	case p.server != nil:
+		err = p.server.Stop()
 	}
-	if p.socket != "" {
-		errs = append(errs, os.RemoveAll(p.socket))
-	}
-	return errors.Join(errs...)
+	return err
 }

@@ -19,7 +19,10 @@ var PostgresByHand = &Peer{
 	CountBy:  bySelect,
 	Program:  postgresProgram,
 	Open: func(ctx context.Context, dir string, publishers int) (Queue, error) {
-		return openPostgres(ctx, dir, publishers, postgresTable)
+		return openPostgres(ctx, dir, postgresTable, publishersOf(publishers))
+	},
+	OpenOn: func(ctx context.Context, dir string, o PostgresOptions) (PostgresQueue, error) {
+		return openPostgres(ctx, dir, postgresTable, o)
 	},
 }
 
@@ -57,8 +60,8 @@ const (
 
 type postgresQueue struct{ *pgServer }
 
-func openPostgres(ctx context.Context, dir string, publishers int, table string, settings ...string) (Queue, error) {
-	server, err := startPostgres(ctx, dir, publishers, settings...)
+func openPostgres(ctx context.Context, dir, table string, o PostgresOptions) (PostgresQueue, error) {
+	server, err := startPostgres(ctx, dir, o)
 	if err != nil {
 		return nil, err
 	}
@@ -131,6 +134,35 @@ func (q *postgresQueue) Deliver(h Handler) (func() error, error) {
 	}, nil
 }
 
+// Claim has workers that claim in one commit and forget in the next, unlike
+// those of Deliver.
+func (q *postgresQueue) Claim(workers, n int, done Claimed) (Claims, error) {
+	ctx := context.Background() // what was claimed is forgotten
+	return startTurns(workers, done, func() (int, error) {
+		rows, err := q.pool.Query(ctx, postgresClaim, time.Now().UnixMilli(), n)
+		if err != nil {
+			return 0, err
+		}
+		ids, _, err := scanClaimed(rows)
+		if err != nil || len(ids) == 0 {
+			return 0, err
+		}
+		_, err = q.pool.Exec(ctx, postgresFinish, ids)
+		return len(ids), err
+	}), nil
+}
+
+func scanClaimed(rows pgx.Rows) (ids []int64, bodies [][]byte, err error) {
+	var id int64
+	var body []byte
+	_, err = pgx.ForEachRow(rows, []any{&id, &body}, func() error {
+		ids, bodies = append(ids, id), append(bodies, body)
+		body = nil // each row has its own
+		return nil
+	})
+	return ids, bodies, err
+}
+
 // turn sends both statements at once: they are one transaction.
 func (q *postgresQueue) turn(held []int64, h Handler) (ids []int64, err error) {
 	var batch pgx.Batch
@@ -138,14 +170,8 @@ func (q *postgresQueue) turn(held []int64, h Handler) (ids []int64, err error) {
 		batch.Queue(postgresFinish, held)
 	}
 	var bodies [][]byte
-	batch.Queue(postgresClaim, time.Now().UnixMilli(), postgresClaims).Query(func(rows pgx.Rows) error {
-		var id int64
-		var body []byte
-		_, err := pgx.ForEachRow(rows, []any{&id, &body}, func() error {
-			ids, bodies = append(ids, id), append(bodies, body)
-			body = nil // each row has its own
-			return nil
-		})
+	batch.Queue(postgresClaim, time.Now().UnixMilli(), postgresClaims).Query(func(rows pgx.Rows) (err error) {
+		ids, bodies, err = scanClaimed(rows)
 		return err
 	})
 	if err := q.pool.SendBatch(context.Background(), &batch).Close(); err != nil {

@@ -52,8 +52,12 @@ type riverQueue[TTx any] struct {
 	worker *riverWorker
 }
 
+func riverLogger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+}
+
 func newRiver[TTx any](ctx context.Context, driver riverdriver.Driver[TTx]) (*riverQueue[TTx], error) {
-	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	logger := riverLogger()
 	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: logger})
 	if err != nil {
 		return nil, err
@@ -125,9 +129,9 @@ func (q *riverQueue[TTx]) Cancel(ctx context.Context, label string) (total int, 
 }
 
 func (q *riverQueue[TTx]) Count(ctx context.Context, label string) (total int, err error) {
-	params := river.NewJobListParams().Queues(label).States(riverWaiting...).
+	all := river.NewJobListParams().Queues(label).States(riverWaiting...).
 		OrderBy(river.JobListOrderByID, river.SortOrderAsc).First(riverPage)
-	for {
+	for params := all; ; {
 		result, err := q.client.JobList(ctx, params)
 		if err != nil {
 			return total, err
@@ -136,6 +140,6 @@ func (q *riverQueue[TTx]) Count(ctx context.Context, label string) (total int, e
 		if len(result.Jobs) < riverPage {
 			return total, nil
 		}
-		params = params.After(result.LastCursor)
+		params = all.After(result.LastCursor) // of the last one, a third page would be refused
 	}
 }

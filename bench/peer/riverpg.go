@@ -16,28 +16,33 @@ var RiverPostgres = &Peer{
 	CountBy:  riverCount,
 	Program:  postgresProgram,
 	Open: func(ctx context.Context, dir string, publishers int) (Queue, error) {
-		return openRiverPostgres(ctx, dir, publishers)
+		return openRiverPostgres(ctx, dir, publishersOf(publishers))
+	},
+	OpenOn: func(ctx context.Context, dir string, o PostgresOptions) (PostgresQueue, error) {
+		return openRiverPostgres(ctx, dir, o)
 	},
 }
 
 type riverPostgresQueue struct {
 	*riverQueue[pgx.Tx]
 	*pgServer
+	driver *riverpgxv5.Driver
 }
 
-func openRiverPostgres(ctx context.Context, dir string, publishers int, settings ...string) (Queue, error) {
-	server, err := startPostgres(ctx, dir, publishers, settings...)
+func openRiverPostgres(ctx context.Context, dir string, o PostgresOptions) (PostgresQueue, error) {
+	server, err := startPostgres(ctx, dir, o)
 	if err != nil {
 		return nil, err
 	}
-	q, err := newRiver(ctx, riverpgxv5.New(server.pool))
+	driver := riverpgxv5.New(server.pool)
+	q, err := newRiver(ctx, driver)
 	if err == nil {
 		err = server.checkLogged(ctx, "river_job")
 	}
 	if err != nil {
 		return nil, errors.Join(err, server.close())
 	}
-	return &riverPostgresQueue{q, server}, nil
+	return &riverPostgresQueue{q, server, driver}, nil
 }
 
 // PublishBatch copies the rows in.

@@ -11,11 +11,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
-)
 
-// places are where programs may be that are not on the path, as Debian and
-// others put PostgreSQL.
-var places = []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin", "/usr/local/opt/postgresql*/bin"}
+	"github.com/recallmq/recall/postgres/pgserver"
+)
 
 // Available tells why a peer cannot be measured here.
 func Available(p *Peer) error {
@@ -26,24 +24,12 @@ func Available(p *Peer) error {
 	return err
 }
 
-// find returns where a program is: on the path, or the newest that is not.
+// find returns where a program is.
 func find(program string) (string, error) {
-	path, missing := exec.LookPath(program)
-	if missing == nil {
-		return path, nil
+	if program == postgresProgram {
+		return pgserver.Find()
 	}
-	var all []string
-	for _, place := range places {
-		found, err := filepath.Glob(filepath.Join(place, program))
-		if err != nil {
-			return "", err
-		}
-		all = append(all, found...)
-	}
-	if len(all) == 0 {
-		return "", missing
-	}
-	return slices.Max(all), nil
+	return exec.LookPath(program)
 }
 
 // service is a program that runs for one queue, in a folder of that.
@@ -63,9 +49,9 @@ var running struct {
 // servicePatience is how long one may take to start or to stop.
 const servicePatience = time.Minute
 
-// startService runs a program as that user until stop. It dies with this
-// process where the system can do that.
-func startService(dir, name string, who *account, end os.Signal, program string, args ...string) (*service, error) {
+// startService runs a program until stop. It dies with this process where the
+// system can do that.
+func startService(dir, name string, end os.Signal, program string, args ...string) (*service, error) {
 	s := &service{end: end, exited: make(chan struct{}), log: filepath.Join(dir, name+".log")}
 	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -74,7 +60,7 @@ func startService(dir, name string, who *account, end os.Signal, program string,
 	defer log.Close()
 	s.cmd = exec.Command(program, args...)
 	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = dir, log, log
-	s.cmd.SysProcAttr = attributes(who, true)
+	s.cmd.SysProcAttr = attributes()
 	running.Lock()
 	defer running.Unlock()
 	if err := s.cmd.Start(); err != nil {
@@ -140,7 +126,7 @@ func Shutdown() error {
 	for _, s := range all {
 		errs = append(errs, s.stop())
 	}
-	return errors.Join(append(errs, template.remove())...)
+	return errors.Join(append(errs, pgserver.StopAll())...)
 }
 
 // memoryOf adds up what processes hold for themselves.

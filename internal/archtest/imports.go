@@ -40,7 +40,7 @@ var allowed = []struct {
 	{"enginetest", []string{"", "github.com/oklog/ulid/v2", "pgregory.net/rapid", porcupine}},
 	{"recalltest", []string{"", "qstash"}},
 	{"postgres", []string{"", anyOfOthers}},
-	{"postgres/*", []string{anyOfOthers}},
+	{"postgres/*", []string{"postgres/pgserver", anyOfOthers}},
 	{"metrics", []string{"", "github.com/prometheus/client_golang/*"}},
 	{"tracing", []string{
 		"", "go.opentelemetry.io/otel", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes",
@@ -49,7 +49,7 @@ var allowed = []struct {
 	{"examples/*", []string{"", "qstash", "recalltest"}},
 	{"cmd/*", []string{anyOfOurs, anyOfOthers}},
 	{"bench", []string{anyOfOurs, anyOfOthers}},
-	{"bench/*", []string{"", "postgres", anyOfOthers}},
+	{"bench/*", []string{"", "postgres", "postgres/pgserver", anyOfOthers}},
 }
 
 // cronParser reads lines of cron. Only internal/cron knows it, which says by

@@ -60,6 +60,9 @@ func TestImportRules(t *testing.T) {
 		{"examples/reminders", Module + "/recalltest", false},
 		{"postgres", "github.com/jackc/pgx/v5", true},
 		{"postgres", Module + "/store", false},
+		{"postgres", Module + "/postgres/pgserver", false},
+		{"postgres/pgtest", Module + "/postgres/pgserver", true},
+		{"postgres/pgserver", Module, false},
 		{"qstash", Module + "/bench", false},
 		{"cmd/recall", Module + "/qstash", true},
 		{"cmd/recall", "github.com/spf13/cobra", true},
@@ -79,6 +82,8 @@ func TestImportRules(t *testing.T) {
 		{"bench/peer", Module, true},
 		{"bench/peer", Module + "/store", false},
 		{"bench/peer", Module + "/postgres", true},
+		{"bench/peer", Module + "/postgres/pgserver", true},
+		{"bench/peer", Module + "/postgres/pgtest", false},
 		{"bench/peer", "github.com/nats-io/nats.go", true},
 		{"unheard", Module, false},
 	} {

@@ -6,17 +6,14 @@
 // [Private], and [WithStandby] for a primary with a synchronous standby. [Proxy] loses
 // connections.
 //
-// It needs initdb and postgres, on the path or where distributions put them.
-// Without them a test is skipped; with CI=1 in the environment it fails. Root runs the
-// server as the user postgres, or nobody. On Linux it ends also when the test is killed;
-// the folder of such a test is removed by the next one. A DSN in
-// RECALL_TEST_PG_DSN names a server to use instead, on which each test makes a
-// schema of its own.
+// It needs initdb and postgres, on the path or where distributions put them; see
+// package pgserver, which starts them. Without them a test is skipped; with CI=1 in the
+// environment it fails. A DSN in RECALL_TEST_PG_DSN names a server to use instead, on
+// which each test makes a schema of its own.
 package pgtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -25,9 +22,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/recallmq/recall/postgres/pgserver"
 )
 
 // Main runs the tests of a binary and stops its server afterwards. It is the body
@@ -36,8 +35,9 @@ import (
 //	func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 func Main(m *testing.M) int {
 	code := m.Run()
-	if shared.server != nil {
-		shared.server.Stop()
+	if err := pgserver.StopAll(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
 	}
 	return code
 }
@@ -49,7 +49,7 @@ func Schema(t testing.TB) (dsn, schema string) {
 	t.Helper()
 	dsn, schema = shared.use(t), fmt.Sprintf("recall_%d_%d", os.Getpid(), schemas.Add(1))
 	if shared.server == nil { // else it goes with the server
-		t.Cleanup(func() { _ = run(dsn, "DROP SCHEMA IF EXISTS "+schema+" CASCADE") })
+		t.Cleanup(func() { _ = pgserver.Exec(dsn, "DROP SCHEMA IF EXISTS "+schema+" CASCADE") })
 	}
 	return Pooled(dsn), schema
 }
@@ -87,6 +87,22 @@ func missing(t testing.TB, err error) {
 	}
 }
 
+// Server is one that nobody else reaches; see package pgserver.
+type Server = pgserver.Server
+
+// small are the settings of a server for tests. It has connections for 60 pools of
+// poolSize, more than the tests of a binary that run at a time.
+var small = []string{
+	"max_connections=500", "shared_buffers=32MB", "timezone=UTC",
+	"wal_level=minimal", "max_wal_senders=0", "autovacuum_naptime=15s",
+}
+
+// Start starts a small server with more settings, such as "fsync=off". Whoever starts it
+// stops it.
+func Start(settings ...string) (*Server, error) {
+	return pgserver.Start(context.Background(), pgserver.Config{Settings: slices.Concat(small, settings)})
+}
+
 // Private starts a server that only this test uses, and may restart. It ends with the
 // test.
 func Private(t testing.TB, settings ...string) *Server {
@@ -95,8 +111,14 @@ func Private(t testing.TB, settings ...string) *Server {
 	if err != nil {
 		missing(t, err)
 	}
-	t.Cleanup(s.Stop)
+	t.Cleanup(func() { stop(t, s) })
 	return s
+}
+
+func stop(t testing.TB, s interface{ Stop() error }) {
+	if err := s.Stop(); err != nil {
+		t.Error(err)
+	}
 }
 
 // quick are settings for tests, none of which takes the power away: what was written
@@ -115,22 +137,10 @@ func (p *process) get() (string, error) {
 	return p.dsn, p.err
 }
 
-// run executes one statement on a connection of its own.
-func run(dsn, statement string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, dsn)
-	if err != nil {
-		return err
-	}
-	_, err = conn.Exec(ctx, statement)
-	return errors.Join(err, conn.Close(ctx))
-}
-
 // Ask returns the text of the one value that a query has.
 func Ask(t testing.TB, dsn, query string) (text string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	pool, err := pgxpool.New(ctx, dsn) // a DSN may be one for pools
 	if err != nil {

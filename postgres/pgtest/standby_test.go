@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/recallmq/recall/postgres/pgserver"
 )
 
 func TestMain(m *testing.M) { os.Exit(Main(m)) }
@@ -40,8 +42,8 @@ func one(t *testing.T, dsn, question string) (n int) {
 // place, and the address of both leads to it.
 func TestFailover(t *testing.T) {
 	p := WithStandby(t)
-	dsn := p.words()
-	if err := run(dsn, "CREATE TABLE t AS SELECT generate_series(1, 1000) n"); err != nil {
+	dsn := p.Pair.DSN()
+	if err := pgserver.Exec(dsn, "CREATE TABLE t AS SELECT generate_series(1, 1000) n"); err != nil {
 		t.Fatal(err)
 	}
 	conn := connect(t, dsn)
@@ -54,13 +56,13 @@ func TestFailover(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "SELECT 1"); err == nil {
 		t.Error("a process of the primary answers")
 	}
-	if err := run(p.primary.DSN(), "SELECT 1"); err == nil {
+	if err := pgserver.Exec(p.Pair.Primary().DSN(), "SELECT 1"); err == nil {
 		t.Error("the primary answers")
 	}
 	if err := p.Promote(); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(dsn, "INSERT INTO t VALUES (1001)"); err != nil {
+	if err := pgserver.Exec(dsn, "INSERT INTO t VALUES (1001)"); err != nil {
 		t.Fatal(err)
 	}
 	if n := one(t, dsn, "SELECT count(*)::int FROM t"); n != 1001 {
@@ -72,18 +74,18 @@ func TestFailover(t *testing.T) {
 // it does not wait for the standby, and is not committed, if it does.
 func TestDetached(t *testing.T) {
 	p := WithStandby(t)
-	if err := run(p.words(), "CREATE TABLE t (n int)"); err != nil {
+	if err := pgserver.Exec(p.Pair.DSN(), "CREATE TABLE t (n int)"); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Detach(); err != nil {
 		t.Fatal(err)
 	}
 	waits := make(chan error, 1)
-	go func() { waits <- run(p.words(), "INSERT INTO t VALUES (1)") }()
+	go func() { waits <- pgserver.Exec(p.Pair.DSN(), "INSERT INTO t VALUES (1)") }()
 	if err := p.AwaitWaiting(); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(p.words(), "SET synchronous_commit = local; INSERT INTO t VALUES (2)"); err != nil {
+	if err := pgserver.Exec(p.Pair.DSN(), "SET synchronous_commit = local; INSERT INTO t VALUES (2)"); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.KillPrimary(); err != nil {
@@ -95,7 +97,7 @@ func TestDetached(t *testing.T) {
 	if err := p.Promote(); err != nil {
 		t.Fatal(err)
 	}
-	if n := one(t, p.words(), "SELECT count(*)::int FROM t"); n != 0 {
+	if n := one(t, p.Pair.DSN(), "SELECT count(*)::int FROM t"); n != 0 {
 		t.Errorf("%d rows, want none", n)
 	}
 }
@@ -103,7 +105,7 @@ func TestDetached(t *testing.T) {
 // TestRestart: what was committed is there again after a server was ended in a hurry.
 func TestRestart(t *testing.T) {
 	s := Private(t)
-	if err := run(s.DSN(), "CREATE TABLE t AS SELECT generate_series(1, 1000) n"); err != nil {
+	if err := pgserver.Exec(s.DSN(), "CREATE TABLE t AS SELECT generate_series(1, 1000) n"); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Restart(); err != nil {
