@@ -10,7 +10,9 @@ import (
 // dump moves a whole queue with it.
 type Importer interface {
 	// Import stores what another engine had, as one durable unit: after it returns nil
-	// all of it is durable and visible, otherwise nothing is.
+	// all of it is durable and visible, otherwise nothing is. An engine without
+	// transactions over all that it has may have stored a part with an error, which is
+	// ErrFailed then; the same batch, imported again, completes it.
 	//
 	// Messages keep their ids: Get, Cancel, filters, results, leases, events and the
 	// dead letter queue know them by these. Among themselves they are walked in the

@@ -230,7 +230,7 @@ func (i *importing) flush() error {
 	i.batch.Now = i.now
 	i.batch.Mark.Bucket, i.batch.Mark.Key, i.batch.Mark.Value = marksBucket, []byte(i.id), []byte(strconv.Itoa(i.n))
 	stored, err := i.to.Import(i.ctx, i.batch)
-	if errors.Is(err, recall.ErrInvalid) {
+	if errors.Is(err, recall.ErrInvalid) && !errors.Is(err, recall.ErrUnsupported) {
 		return err
 	}
 	if err != nil {

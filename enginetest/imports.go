@@ -17,7 +17,8 @@ func (x *fixture) foreign(n int, set ...func(*recall.Message)) recall.Message {
 	m.CreatedAt = base.Add(-time.Hour + time.Duration(n)*time.Millisecond)
 	var id ulid.ULID
 	_ = id.SetTime(uint64(m.CreatedAt.UnixMilli())) // fails only after the year 10889
-	binary.BigEndian.PutUint64(id[8:], uint64(n)<<40|0xABCD)
+	spread := uint64(uint8(n * 37))                 // low bits of a counter, or what another engine has there
+	binary.BigEndian.PutUint64(id[8:], uint64(n)<<40|spread<<32|0xABCD)
 	m.ID = recall.MessageID("msg_" + id.String())
 	return m
 }
@@ -50,18 +51,23 @@ func (x *fixture) imported(msgs ...recall.Message) []recall.MessageID {
 
 var importTests = slices.Concat([]contractTest{
 	{"an imported message keeps its id and all that it has", func(x *fixture) {
-		m := x.foreign(1, queue("q"), label("a", "b"), url("https://api.test/p?x=1"), due(at(60)), flow("k", &recall.FlowLimit{Parallelism: 7}))
-		m.Body, m.Topic, m.CallerIP, m.Attempts, m.Priority = []byte("body"), "topic", "10.0.0.1", 2, 3
-		m.Header = map[string][]string{"X-A": {"1", "2"}}
-		id := x.imported(m)[0]
-		wantWhole(x, x.get(id), m)
-		if got := x.get(id).Attempts; got != 2 {
-			x.Errorf("got %d attempts, want 2", got)
+		var ids []recall.MessageID
+		for i, where := range []func(*recall.Message){queue("q"), flow("k", &recall.FlowLimit{Parallelism: 7})} {
+			m := x.foreign(i, where, label("a", "b"), url("https://api.test/p?x=1"), due(at(60)))
+			m.Body, m.Topic, m.CallerIP, m.Attempts, m.Priority = []byte("body"), "topic", "10.0.0.1", 2, 3
+			m.Header = map[string][]string{"X-A": {"1", "2"}}
+			id := x.imported(m)[0]
+			wantWhole(x, x.get(id), m)
+			if got := x.get(id).Attempts; got != 2 {
+				x.Errorf("got %d attempts, want 2", got)
+			}
+			x.wantList(byID(id, unknownID), id)
+			ids = append(ids, id)
 		}
-		x.wantList(byID(id, unknownID), id)
-		x.wantList(recall.Filter{To: base.Add(-time.Minute)}, id)
+		x.wantList(byID(ids...), ids...)
+		x.wantList(recall.Filter{To: base.Add(-time.Minute)}, ids...)
 		x.wantList(recall.Filter{From: base.Add(-time.Minute)})
-		x.wantCount(recall.Filter{MinAttempts: 2}, 1, 0)
+		x.wantCount(recall.Filter{MinAttempts: 2}, 2, 0)
 	}},
 	{"imported messages are walked in order, before what is published later", func(x *fixture) {
 		before := x.imported(x.foreigners(100, label("x"))...)
@@ -82,27 +88,30 @@ var importTests = slices.Concat([]contractTest{
 		x.wantCount(byLabel("x"), 10, 0)
 	}},
 	{"an imported message is claimed, retried and delivered under its id", func(x *fixture) {
-		id := x.imported(x.foreign(0))[0]
-		l := x.claimOne(id)
-		if l.Message.ID != id || l.Message.Attempts != 1 {
-			x.Fatalf("got %s with %d attempts", l.Message.ID, l.Message.Attempts)
+		for i, where := range []func(*recall.Message){label("x"), queue("q"), flow("k", nil)} {
+			id := x.imported(x.foreign(i, where))[0]
+			l := x.claimOne(id)
+			if l.Message.ID != id || l.Message.Attempts != 1 {
+				x.Fatalf("got %s with %d attempts", l.Message.ID, l.Message.Attempts)
+			}
+			x.end(l, recall.Retry)
+			x.advance(time.Hour)
+			l = x.claimOne(id)
+			x.end(l, recall.Delivered)
+			x.wantGone(id)
+			x.wantError(x.e.Finish(x.ctx, l, x.ending(recall.Delivered)), recall.ErrLeaseLost, "Finish")
 		}
-		x.end(l, recall.Retry)
-		x.advance(time.Hour)
-		l = x.claimOne(id)
-		x.end(l, recall.Delivered)
-		x.wantGone(id)
-		x.wantError(x.e.Finish(x.ctx, l, x.ending(recall.Delivered)), recall.ErrLeaseLost, "Finish")
 	}},
 	{"an imported message is cancelled by its id", func(x *fixture) {
-		ids := x.imported(x.foreigners(3)...)
+		ids := x.imported(x.foreigners(3, queue("q"))...)
 		x.check(x.e.Cancel(x.ctx, recall.CancelRequest{ID: ids[1], Now: x.now}), "Cancel")
 		x.wantGone(ids[1])
 		x.wantError(x.e.Cancel(x.ctx, recall.CancelRequest{ID: ids[1], Now: x.now}), recall.ErrNotFound, "Cancel")
 		x.wantList(recall.Filter{}, ids[0], ids[2])
 	}},
 	{"a blocker that was imported is named", func(x *fixture) {
-		ids := x.imported(x.foreigners(3, label("x"))...)
+		later := due(at(60))
+		ids := x.imported(x.foreign(0, label("x"), queue("q")), x.foreign(1, label("x"), later), x.foreign(2, label("x"), later))
 		x.claimOne(ids[0])
 		_, err := x.bulkOf(recall.CancelMatchingRequest{Filter: byLabel("x")})
 		var blocked *recall.NotCancellableError
@@ -111,7 +120,13 @@ var importTests = slices.Concat([]contractTest{
 		}
 	}},
 	{"a cancellation of imported messages is undone, and known", func(x *fixture) {
-		ids := x.imported(x.foreigners(20, label("x"))...)
+		msgs := x.foreigners(20, label("x"))
+		for i := range msgs {
+			if i%3 == 0 {
+				msgs[i].Queue = "q"
+			}
+		}
+		ids := x.imported(msgs...)
 		res, err := x.bulkOf(recall.CancelMatchingRequest{Filter: byID(ids[3:15]...)})
 		x.check(err, "CancelMatching")
 		if res.Cancelled != 12 {
@@ -153,7 +168,7 @@ var importTests = slices.Concat([]contractTest{
 	}},
 	{"dead letters are imported with the ids of their messages", func(x *fixture) {
 		d := recall.DeadLetter{
-			Message: x.foreign(1, label("x")), DiedAt: base.Add(-time.Minute), Attempts: 4, Reason: "no",
+			Message: x.foreign(1, label("x"), queue("q")), DiedAt: base.Add(-time.Minute), Attempts: 4, Reason: "no",
 			Response: &recall.HTTPResponse{Status: 503, Header: map[string][]string{"X-A": {"1"}}, Body: []byte("later")},
 		}
 		x.imports(recall.Import{Dead: []recall.DeadLetter{d}}, recall.Imported{Dead: 1})
@@ -171,7 +186,7 @@ var importTests = slices.Concat([]contractTest{
 		x.claimOne(receipts[0].ID)
 	}},
 	{"an imported message dies under its id", func(x *fixture) {
-		id := x.imported(x.foreign(0))[0]
+		id := x.imported(x.foreign(0, queue("q")))[0]
 		x.end(x.claimOne(id), recall.Dead)
 		got, err := x.e.ListDead(x.ctx, byID(id), "", 10)
 		x.check(err, "ListDead")
@@ -200,6 +215,27 @@ var importTests = slices.Concat([]contractTest{
 		if x.check(err, "Lookup"); string(got) != "v" {
 			x.Errorf("got %q", got)
 		}
+	}},
+	{"a transaction cancels what was imported", func(x *fixture) {
+		ids := x.imported(x.foreign(1, queue("q")), x.foreign(2))
+		update := func(fn func(tx recall.EngineTx) error) {
+			x.Helper()
+			x.check(can[recall.Transactor](x).Update(x.ctx, fn), "Update")
+		}
+		update(func(tx recall.EngineTx) error { return tx.Cancel(recall.CancelRequest{ID: ids[0], Now: x.now}) })
+		x.wantGone(ids[0])
+		update(func(tx recall.EngineTx) error {
+			x.wantError(tx.Cancel(recall.CancelRequest{ID: ids[0], Now: x.now}), recall.ErrNotFound, "Cancel")
+			return nil
+		})
+		update(func(tx recall.EngineTx) error {
+			res, err := tx.CancelMatching(recall.CancelMatchingRequest{Filter: byID(ids[1]), Now: x.now})
+			if err == nil && res.Cancelled != 1 {
+				x.Errorf("got %+v", res)
+			}
+			return err
+		})
+		x.wantList(recall.Filter{})
 	}},
 	{"what no engine has had is refused whole", func(x *fixture) {
 		for what, spoil := range map[string]func(*recall.Message){

@@ -1,7 +1,9 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -41,14 +43,25 @@ func (o *Options) takeSchema(dsn string, given *Options) error {
 	return o.check()
 }
 
-// sameSchema refuses a DSN that names another schema than the options: the shards of a
-// queue have one name for theirs.
-func (o *Options) sameSchema(dsn string) error {
-	_, schema, err := parseDSN(dsn)
-	if err == nil && schema != "" && schema != o.Schema {
-		err = invalid("Options.Schema", "it is %q, and a DSN says %q", o.Schema, schema)
+// commonSchema has options name the schema that the DSNs of a queue of several shards
+// name, which is one for all of them.
+func commonSchema[T string | *pgxpool.Pool](opts *Options, targets []T, given *Options) error {
+	first := ""
+	for i, t := range targets {
+		dsn, ok := any(t).(string)
+		if !ok {
+			continue
+		}
+		own := *opts
+		if err := own.takeSchema(dsn, given); err != nil {
+			return fmt.Errorf("database %d: %w", i, err)
+		}
+		if first = cmp.Or(first, own.Schema); own.Schema != first {
+			return fmt.Errorf("database %d: %w", i, invalid("Options.Schema", "it is %q, and %q in a database before it: the schema has one name in all of them", own.Schema, first))
+		}
 	}
-	return err
+	opts.Schema = cmp.Or(first, opts.Schema)
+	return nil
 }
 
 // newPool makes a pool for the address of a database.
@@ -73,6 +86,27 @@ func (e *Engine) Ping(ctx context.Context) error {
 	}
 	defer e.leave()
 	return e.pool.Ping(ctx)
+}
+
+// Ping asks the databases for a sign of life. One that answers is enough: publishing and
+// claims go on with those that do. Errors: those of the connections if none answers,
+// [recall.ErrClosed], that of ctx. Safe for concurrent use.
+func (s *Sharded) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // the others need not be waited for
+	answers := make(chan error, len(s.targets))
+	for _, t := range s.targets {
+		go func() { answers <- s.at(t, s.shards[t.place].Ping(ctx)) }()
+	}
+	var errs []error
+	for range s.targets {
+		err := <-answers
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // Describe says which queue a DSN is about, for people: host, port, database and

@@ -61,6 +61,11 @@ func HomeOf(s *Sharded, id recall.MessageID) int {
 	if e == nil {
 		return anywhere
 	}
+	if places, err := s.strays(context.Background(), []recall.MessageID{id}); err == nil {
+		for _, others := range places {
+			return int(others[0].shard)
+		}
+	}
 	return int(e.shard)
 }
 

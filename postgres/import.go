@@ -22,8 +22,27 @@ func (e *Engine) Import(ctx context.Context, batch recall.Import) (stored recall
 	if err := recall.CheckImport(&batch); err != nil {
 		return stored, err
 	}
+	return e.importAll(ctx, &batch, nil)
+}
+
+// deadPlaces say where the dead letters of a part come among those of the whole import:
+// that of each, from 0 on, and the number of the shared order that the first has.
+type deadPlaces struct {
+	first  int64
+	places []int64
+}
+
+// importAll imports a batch or, with dead, a part of one, unless that was done before: then
+// its mark is there.
+func (e *Engine) importAll(ctx context.Context, batch *recall.Import, dead *deadPlaces) (stored recall.Imported, err error) {
 	err = e.do(ctx, func(u *unit) error {
-		i := &importing{u: u, batch: &batch, out: u.batch()}
+		i := &importing{u: u, batch: batch, order: dead, out: u.batch()}
+		if dead != nil && batch.Mark.Bucket != "" {
+			done, err := i.marked()
+			if u.nothing = done; err != nil || done {
+				return err
+			}
+		}
 		if err := i.all(); err != nil {
 			return err
 		}
@@ -40,6 +59,7 @@ func (e *Engine) Import(ctx context.Context, batch recall.Import) (stored recall
 type importing struct {
 	u      *unit
 	batch  *recall.Import
+	order  *deadPlaces // nil: as they come
 	out    *batch
 	stored recall.Imported
 }
@@ -163,23 +183,26 @@ func (i *importing) dead() error {
 	if len(i.batch.Dead) == 0 {
 		return nil
 	}
-	var last int64
-	n := int64(len(i.batch.Dead))
 	step, first := i.u.e.numbers.deadStep(i.u.e.shard, toMS(i.batch.Now))
+	place := func(k int) int64 { return int64(k) }
+	if i.order != nil && step > 1 {
+		first = i.order.first<<shardBits | int64(i.u.e.shard)
+		place = func(k int) int64 { return i.order.places[k] }
+	}
+	var last int64
+	end := place(len(i.batch.Dead) - 1)
 	_, err := i.u.get(`UPDATE @counters SET n = GREATEST(n + $2, $3) WHERE shard = $1 AND name = '`+counterDead+`' RETURNING n`,
-		[]any{step * n, first + step*(n-1)}, &last)
+		[]any{step * (end + 1), first + step*end}, &last)
 	if err != nil {
 		return err
 	}
 	i.u.e.numbers.sawDead(last)
-	number := last - step*n
 	for k := range i.batch.Dead {
 		d := &i.batch.Dead[k]
 		m := d.Message
 		m.Attempts = d.Attempts
 		id, _ := parseMessageID(m.ID)
-		number += step
-		if err := insertDead(i.out, number, id, &m, &recall.Finish{Now: d.DiedAt, Reason: d.Reason, Response: d.Response}); err != nil {
+		if err := insertDead(i.out, last-step*(end-place(k)), id, &m, &recall.Finish{Now: d.DiedAt, Reason: d.Reason, Response: d.Response}); err != nil {
 			return err
 		}
 	}
@@ -188,17 +211,20 @@ func (i *importing) dead() error {
 	return nil
 }
 
+// marked tells whether the row of the caller is there as this batch would have it.
+func (i *importing) marked() (bool, error) {
+	mark := &i.batch.Mark
+	return i.u.get(`SELECT FROM @buckets WHERE shard = $1 AND bucket = $2 AND hash = sha256($3) AND value = $4`,
+		[]any{mark.Bucket, mark.Key, bytesOf(mark.Value)})
+}
+
 // mark queues the row of the caller.
 func (i *importing) mark() error {
 	mark := &i.batch.Mark
 	if mark.Bucket == "" {
 		return nil
 	}
-	value := mark.Value
-	if value == nil {
-		value = []byte{}
-	}
 	i.out.add(`INSERT INTO @buckets (shard, bucket, hash, key, value) VALUES ($1, $2, sha256($3), $3, $4)
-		ON CONFLICT (shard, bucket, hash) DO UPDATE SET value = EXCLUDED.value`, mark.Bucket, mark.Key, value)
+		ON CONFLICT (shard, bucket, hash) DO UPDATE SET value = EXCLUDED.value`, mark.Bucket, mark.Key, bytesOf(mark.Value))
 	return nil
 }

@@ -24,8 +24,8 @@ type numbers struct {
 	opTie   uint64
 }
 
-// maxShards is how many a byte tells apart.
-const maxShards = 256
+// MaxShards is how many shards a queue has at most: an id has a byte for them.
+const MaxShards = 256
 
 // many tells whether the queue has more than one shard: then its numbers name them.
 func (n *numbers) many() bool { return n.shards > 1 }
@@ -88,7 +88,8 @@ func (n *numbers) newMessageID(shard int16, ms int64, seq uint64) [16]byte {
 	return u
 }
 
-// shardOf is the shard in the id of a message. It may be one that there is not.
+// shardOf is the shard in the id of a message. In one of another engine it may be one that
+// there is not.
 func (n *numbers) shardOf(id [16]byte) int {
 	if !n.many() {
 		return 0

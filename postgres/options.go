@@ -108,8 +108,8 @@ func (o *Options) check() error {
 	switch {
 	case !schemaName.MatchString(o.Schema):
 		return invalid("Options.Schema", "%q is not letters, digits and underscores", o.Schema)
-	case o.Shards < 1 || o.Shards > maxShards:
-		return invalid("Options.Shards", "%d is not between 1 and %d", o.Shards, maxShards)
+	case o.Shards < 1 || o.Shards > MaxShards:
+		return invalid("Options.Shards", "%d is not between 1 and %d", o.Shards, MaxShards)
 	case o.LeaseTime < time.Second:
 		return invalid("Options.LeaseTime", "%v is less than a second", o.LeaseTime)
 	case o.PollInterval < 0 || o.ChunkSize < 0 || o.MaxGuarded < 0 || o.UndoWindow < 0 || o.DeduplicationWindow < 0 ||

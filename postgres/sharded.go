@@ -31,6 +31,9 @@ import (
 //     are where schedules are, in shard 0; callbacks where the message is that they
 //     follow.
 //
+// An imported message keeps its id, which may name another shard: that knows then where it
+// is.
+//
 // So a deduplication id is known within one queue, one key, or among the messages without
 // either, and not across these.
 //
@@ -47,6 +50,7 @@ type Sharded struct {
 	shards  []*Engine
 	numbers *numbers
 	queue   [16]byte // which the databases agree on
+	tidying tidying
 
 	patience        time.Duration // of claims
 	turn            atomic.Uint32 // where the next claim, or the next message, begins
@@ -65,7 +69,8 @@ type target struct {
 
 // OpenShards opens a queue of several shards, making it if there is none: Options.Shards
 // of them, as many as targets by default. Shard i is on target i modulo their number. The
-// targets are DSNs or pools, as for [Open], with Options.Schema in each.
+// targets are DSNs or pools, as for [Open]. The schema has one name in all of them: that of
+// Options.Schema, or the one that every DSN names.
 //
 // How many shards and databases there are, and their order, are fixed when the queue is
 // made: each database keeps the queue that it belongs to, and its place in it. All
@@ -79,16 +84,14 @@ func OpenShards[T string | *pgxpool.Pool](ctx context.Context, targets []T, o *O
 	if err != nil {
 		return nil, err
 	}
+	if err := commonSchema(&opts, targets, o); err != nil {
+		return nil, err
+	}
 	s := &Sharded{
 		opts: opts, numbers: &numbers{shards: opts.Shards}, patience: claimPatience,
 		claim: make(chan struct{}, 1), maintain: make(chan struct{}, 1), stop: func() {},
 	}
 	for i, t := range targets {
-		if dsn, ok := any(t).(string); ok {
-			if err := opts.sameSchema(dsn); err != nil {
-				return nil, errors.Join(fmt.Errorf("database %d: %w", i, err), s.Close())
-			}
-		}
 		pool, own, err := poolOf(ctx, t)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("database %d: %w", i, err), s.Close())
@@ -263,6 +266,11 @@ func (s *Sharded) Maintain(ctx context.Context, now time.Time) (next time.Time, 
 		}
 		next = earlier(next, at)
 	}
+	more, err := s.tidy(ctx, now)
+	if more {
+		next = now
+	}
+	errs = append(errs, err)
 	return next, errors.Join(errs...)
 }
 

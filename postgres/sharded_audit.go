@@ -68,14 +68,13 @@ func both(a, b time.Time) time.Time {
 }
 
 // WhoCancelled implements [recall.Auditor].
-func (s *Sharded) WhoCancelled(ctx context.Context, id recall.MessageID) (recall.Operation, error) {
-	e := s.of(id)
-	if e == nil {
-		return recall.Operation{}, recall.ErrNotFound
-	}
-	here, err := e.WhoCancelled(ctx, id)
+func (s *Sharded) WhoCancelled(ctx context.Context, id recall.MessageID) (here recall.Operation, err error) {
+	err = s.seek(ctx, id, recall.ErrNotFound, func(e *Engine) (err error) {
+		here, err = e.WhoCancelled(ctx, id)
+		return err
+	})
 	if err != nil {
-		return here, s.at(s.homeOf(e), err)
+		return here, err
 	}
 	op, ok := parseOperationID(here.ID)
 	if !ok {

@@ -56,14 +56,17 @@ func (s *Sharded) Change(ctx context.Context, req recall.ChangeRequest) (recall.
 	}, err
 }
 
-func (s *Sharded) bulk(ctx context.Context, req recall.CancelMatchingRequest, kind recall.OperationKind, due time.Time) (recall.CancelResult, error) {
+func (s *Sharded) bulk(ctx context.Context, req recall.CancelMatchingRequest, kind recall.OperationKind, due time.Time) (res recall.CancelResult, err error) {
 	if !req.All && req.Filter.IsZero() {
 		return recall.CancelResult{Index: indexTime}, recall.ErrEmptyFilter
 	}
 	if req.All {
 		req.Filter, req.All = recall.Filter{}, false
 	}
-	b := &shardedBulk{s: s, req: req, kind: kind, due: due, which: s.reach(&req.Filter), res: recall.CancelResult{Index: indexTime}}
+	b := &shardedBulk{s: s, req: req, kind: kind, due: due, res: recall.CancelResult{Index: indexTime}}
+	if b.which, err = s.reach(ctx, &req.Filter); err != nil {
+		return b.res, err
+	}
 	leave, err := s.enter(ctx, b.which)
 	if err != nil {
 		return b.res, err

@@ -55,7 +55,11 @@ func compareDead(a, b recall.DeadLetterID) int {
 // findDead returns the numbers of the first dead letters that match behind one, a page
 // at most.
 func (s *Sharded) findDead(ctx context.Context, f recall.Filter, after recall.DeadLetterID, limit int) ([]found[int64], error) {
-	parts, err := gather(s, s.reach(&f), func(e *Engine) ([]found[int64], error) {
+	which, err := s.reach(ctx, &f)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := gather(s, which, func(e *Engine) ([]found[int64], error) {
 		if err := e.enter(ctx); err != nil {
 			return nil, err
 		}
@@ -74,7 +78,11 @@ func (s *Sharded) findDead(ctx context.Context, f recall.Filter, after recall.De
 
 // DeadIDs implements [recall.Engine], in the order of ListDead.
 func (s *Sharded) DeadIDs(ctx context.Context, f recall.Filter, after recall.DeadLetterID, limit int) ([]recall.DeadLetterID, error) {
-	parts, err := gather(s, s.reach(&f), func(e *Engine) ([]recall.DeadLetterID, error) { return e.DeadIDs(ctx, f, after, limit) })
+	which, err := s.reach(ctx, &f)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := gather(s, which, func(e *Engine) ([]recall.DeadLetterID, error) { return e.DeadIDs(ctx, f, after, limit) })
 	if err != nil || limit <= 0 {
 		return nil, err
 	}
@@ -225,7 +233,10 @@ func (s *Sharded) RetryDeadMatching(ctx context.Context, req recall.DeadMatching
 }
 
 func (s *Sharded) deadBulk(ctx context.Context, req recall.DeadMatchingRequest, retry bool) (done int, err error) {
-	which := s.reach(&req.Filter)
+	which, err := s.reach(ctx, &req.Filter)
+	if err != nil {
+		return 0, err
+	}
 	leave, err := s.enter(ctx, which)
 	if err != nil {
 		return 0, err

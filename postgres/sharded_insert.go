@@ -74,18 +74,16 @@ func partly(done, all int, what string, err error) error {
 // Finish implements [recall.Engine]. What follows the outcome is in the shard of the
 // message, and in the same transaction.
 func (s *Sharded) Finish(ctx context.Context, l recall.Lease, f recall.Finish) error {
-	e := s.of(l.Message.ID)
-	if e == nil {
-		return recall.ErrLeaseLost
+	id, finish := l.Message.ID, func(e *Engine) error { return e.Finish(ctx, l, f) }
+	if e := s.of(id); e != nil && s.mayHaveStrayed(&l.Message, e) {
+		if err := s.seekStray(ctx, id, recall.ErrLeaseLost, finish); !errors.Is(err, recall.ErrLeaseLost) {
+			return err
+		}
 	}
-	return s.at(s.homeOf(e), e.Finish(ctx, l, f))
+	return s.seek(ctx, id, recall.ErrLeaseLost, finish)
 }
 
 // Cancel implements [recall.Engine].
 func (s *Sharded) Cancel(ctx context.Context, req recall.CancelRequest) error {
-	e := s.of(req.ID)
-	if e == nil {
-		return recall.ErrNotFound
-	}
-	return s.at(s.homeOf(e), e.Cancel(ctx, req))
+	return s.seek(ctx, req.ID, recall.ErrNotFound, func(e *Engine) error { return e.Cancel(ctx, req) })
 }

@@ -13,13 +13,12 @@ import (
 )
 
 // Get implements [recall.Engine].
-func (s *Sharded) Get(ctx context.Context, id recall.MessageID, now time.Time) (recall.Message, error) {
-	e := s.of(id)
-	if e == nil {
-		return recall.Message{}, recall.ErrNotFound
-	}
-	m, err := e.Get(ctx, id, now)
-	return m, s.at(s.homeOf(e), err)
+func (s *Sharded) Get(ctx context.Context, id recall.MessageID, now time.Time) (m recall.Message, err error) {
+	err = s.seek(ctx, id, recall.ErrNotFound, func(e *Engine) (err error) {
+		m, err = e.Get(ctx, id, now)
+		return err
+	})
+	return m, err
 }
 
 // found is a row of a list to come: what orders it, and its size.
@@ -59,7 +58,10 @@ func compareIDs(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) }
 // List implements [recall.Engine]. It merges the lists of all shards in the order of ids.
 // What one call has published in one shard appears whole.
 func (s *Sharded) List(ctx context.Context, f recall.Filter, after recall.MessageID, limit int, now time.Time) ([]recall.Message, error) {
-	which := s.reach(&f)
+	which, err := s.reach(ctx, &f)
+	if err != nil {
+		return nil, err
+	}
 	leave, err := s.enter(ctx, which)
 	if err != nil {
 		return nil, err
@@ -116,7 +118,11 @@ func (e *Engine) readMessages(ctx context.Context, f recall.Filter, ids [][16]by
 
 // Count implements [recall.Engine]. The shards are counted one after the other.
 func (s *Sharded) Count(ctx context.Context, f recall.Filter, now time.Time) (c recall.Count, err error) {
-	parts, err := gather(s, s.reach(&f), func(e *Engine) (recall.Count, error) { return e.Count(ctx, f, now) })
+	which, err := s.reach(ctx, &f)
+	if err != nil {
+		return c, err
+	}
+	parts, err := gather(s, which, func(e *Engine) (recall.Count, error) { return e.Count(ctx, f, now) })
 	for _, p := range parts {
 		c.Pending += p.Pending
 		c.InFlight += p.InFlight

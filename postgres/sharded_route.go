@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -94,18 +95,19 @@ func (p *parcel) put(all, part []recall.Receipt) {
 	}
 }
 
-// of returns the shard of a message, nil if it can be none of this queue.
+// of returns the shard that the id of a message names, nil for what is none. The message
+// is there, unless it is a stray.
 func (s *Sharded) of(id recall.MessageID) *Engine {
 	u, ok := parseMessageID(id)
 	if !ok {
 		return nil
 	}
-	shard := s.numbers.shardOf(u)
-	if shard >= len(s.shards) {
-		return nil
-	}
-	return s.shards[shard]
+	return s.homeOfID(u)
 }
+
+// homeOfID is of for an id that was read. One of another engine has some number in the
+// place of the shard.
+func (s *Sharded) homeOfID(id [16]byte) *Engine { return s.shards[s.numbers.shardOf(id)%len(s.shards)] }
 
 // ofDead returns the shard of a dead letter, nil if it can be none of this queue.
 func (s *Sharded) ofDead(id recall.DeadLetterID) *Engine {
@@ -121,23 +123,27 @@ func (s *Sharded) ofDead(id recall.DeadLetterID) *Engine {
 }
 
 // reach returns the shards in which something may match f, in their order.
-func (s *Sharded) reach(f *recall.Filter) []*Engine {
-	in := func(shards []int, asked bool) func(*Engine) bool {
-		return func(e *Engine) bool { return !asked || slices.Contains(shards, int(e.shard)) }
+func (s *Sharded) reach(ctx context.Context, f *recall.Filter) ([]*Engine, error) {
+	places, err := s.strays(ctx, f.IDs)
+	if err != nil {
+		return nil, err
 	}
-	var ids, queues []int
+	return s.reachOf(f, func(id [16]byte) []*Engine { return append(places[id], s.homeOfID(id)) }), nil
+}
+
+// reachOf is reach where it is known in which shards an id may be.
+func (s *Sharded) reachOf(f *recall.Filter, places func(id [16]byte) []*Engine) (which []*Engine) {
+	var byID, byName []*Engine
 	for _, id := range f.IDs {
-		if e := s.of(id); e != nil {
-			ids = append(ids, int(e.shard))
+		if u, ok := parseMessageID(id); ok {
+			byID = append(byID, places(u)...)
 		}
 	}
 	for _, q := range f.Queues {
-		queues = append(queues, s.shardOf(byQueue, q))
+		byName = append(byName, s.shards[s.shardOf(byQueue, q)])
 	}
-	byID, byName := in(ids, f.IDs != nil), in(queues, f.Queues != nil)
-	var which []*Engine
 	for _, e := range s.shards {
-		if byID(e) && byName(e) {
+		if (f.IDs == nil || slices.Contains(byID, e)) && (f.Queues == nil || slices.Contains(byName, e)) {
 			which = append(which, e)
 		}
 	}

@@ -58,10 +58,12 @@ func TestPrimaries(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *cluster, string){
 		"publish": publishOnPrimaries, "brokers": brokersOnPrimaries, "schedule": scheduleOnPrimaries, "flow": flowOnPrimaries,
 		"cancel": cancelOnPrimaries, "guard": guardOnPrimaries, "events": eventsOnPrimaries, "dead": deadOnPrimaries,
+		"import": importOnPrimaries, "importAgain": importAgainOnPrimaries, "tidy": tidyOnPrimaries,
 		"standing": standingOnPrimaries, "update": updateOnPrimaries, "publishTx": publishTxOnPrimaries, "open": openPrimaries,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c, "recall_"+name) })
 	}
+	t.Run("importCut", func(t *testing.T) { importCutOnPrimaries(t, c, "recall_import_cut") })
 	t.Run("stuck", func(t *testing.T) { stuckPrimary(t, c, "recall_stuck") })
 	t.Run("killed", func(t *testing.T) { killPrimary(t, c, "recall_killed") }) // the others have no use for that
 }
@@ -639,6 +641,15 @@ func openPrimaries(t *testing.T, c *cluster, schema string) {
 	if err := open(shards, other, c.dsns...); err != nil {
 		t.Fatal(err)
 	}
+	named := func(schema ...string) (dsns []string) {
+		for i, dsn := range c.dsns {
+			dsns = append(dsns, dsn+"&schema="+schema[i%len(schema)])
+		}
+		return dsns
+	}
+	if err := open(shards, "", named(schema)...); err != nil {
+		t.Errorf("the schema is named by the DSNs: %v", err)
+	}
 	extra := newPool(t, c.dsns[0])
 	for what, err := range map[string]error{
 		"swapped":             open(shards, schema, c.dsns[1], c.dsns[0], c.dsns[2]),
@@ -649,6 +660,9 @@ func openPrimaries(t *testing.T, c *cluster, schema string) {
 		"none":                open(1, schema),
 		"too many":            open(257, schema+"_many", c.dsns...),
 		"twice, of a new one": open(2, schema+"_twice", c.dsns[0], c.dsns[0]),
+		"another schema":      open(shards, schema, named(other)...),
+		"several schemas":     open(shards, "", named(schema, other)...),
+		"one schema missing":  open(shards, "", append(named(schema)[:2], c.dsns[2])...),
 		"by itself":           openOne(t, c.dsns[0], schema),
 	} {
 		if !errors.Is(err, recall.ErrInvalid) {
@@ -737,6 +751,9 @@ func killPrimary(t *testing.T, c *cluster, schema string) {
 			t.Errorf("%s without a server: %v", what, err)
 		}
 	}
+	if err := s.Ping(ctx); err != nil {
+		t.Errorf("Ping without one server: %v", err)
+	}
 	if n, err := s.Count(ctx, recall.Filter{Queues: []string{queueIn(s, 0)}}, base); err != nil || n.Pending != 0 {
 		t.Errorf("Count of a queue that lives: %+v, %v", n, err)
 	}
@@ -751,6 +768,17 @@ func killPrimary(t *testing.T, c *cluster, schema string) {
 		}
 	}
 	wantCount(t, s, recall.Filter{}, 0, shards/primaries)
+	for _, server := range c.servers {
+		server.Kill()
+	}
+	if err := s.Ping(ctx); err == nil {
+		t.Error("Ping without any server: no error")
+	}
+	for _, server := range c.servers { // an engine ends with a word to each
+		if err := server.Restart(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // stuckPrimary has a server not answer for a while. Claims go on with the others, and

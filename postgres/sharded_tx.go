@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,9 +29,18 @@ func (s *Sharded) Update(ctx context.Context, fn func(recall.EngineTx) error) er
 		return err
 	}
 	defer leave()
-	t := &shardedTx{s: s}
+	t := &shardedTx{s: s, ctx: context.WithoutCancel(ctx)}
 	var begun ownTx
 	t.begin, t.end = func(e *Engine) (*transaction, error) { return begun.begin(ctx, e) }, begun.end
+	t.ask = func(home *Engine) querier {
+		switch {
+		case t.t == nil: // it has no connection yet
+			return home.pool
+		case s.homeOf(home) == s.homeOf(t.e):
+			return t.t.u.tx
+		}
+		return nil
+	}
 	defer begun.end()
 	defer t.close()
 	if err := fn(t); err != nil || t.t == nil {
@@ -43,8 +53,10 @@ func (s *Sharded) Update(ctx context.Context, fn func(recall.EngineTx) error) er
 type shardedTx struct {
 	s     *Sharded
 	begin func(e *Engine) (*transaction, error)
-	end   func()  // gives the connection back
-	e     *Engine // where messages go that may be anywhere; nil: shard 0
+	end   func() // gives the connection back
+	ctx   context.Context
+	ask   func(home *Engine) querier // for strays of a shard, without another connection; nil: it cannot be known
+	e     *Engine                    // where messages go that may be anywhere; nil: shard 0
 	t     *transaction
 	over  bool
 }
@@ -157,15 +169,71 @@ func (t *shardedTx) Insert(msgs []recall.Message, now time.Time) ([]recall.Recei
 }
 
 func (t *shardedTx) Cancel(req recall.CancelRequest) error {
-	e := t.s.of(req.ID)
-	if e == nil {
+	id, ok := parseMessageID(req.ID)
+	if !ok {
 		return recall.ErrNotFound
+	}
+	places := map[[16]byte][]*Engine{}
+	known, err := t.strays(t.s.homeOfID(id), [][16]byte{id}, places)
+	if err != nil {
+		return err
+	}
+	e := t.s.homeOfID(id)
+	switch here := places[id]; {
+	case !known, slices.Contains(here, t.e):
+		e = t.e
+	case here != nil:
+		e = here[0]
 	}
 	inner, err := t.at(e)
 	if err != nil {
 		return err
 	}
-	return inner.Cancel(req)
+	if err = inner.Cancel(req); !known && errors.Is(err, recall.ErrNotFound) {
+		return errElsewhere
+	}
+	return err
+}
+
+// strays adds where some ids are beside the shard that they name, which tells it. It
+// reports false if that shard cannot be asked.
+func (t *shardedTx) strays(home *Engine, ids [][16]byte, places map[[16]byte][]*Engine) (known bool, err error) {
+	switch q := t.ask(home); {
+	case t.over:
+		return false, recall.ErrClosed
+	case !t.s.numbers.many():
+		return true, nil
+	case q == nil:
+		return false, nil
+	default:
+		rows, err := straysOf(t.ctx, q, home, ids)
+		if err != nil && t.t != nil {
+			return false, t.t.broke(err)
+		}
+		for _, r := range rows {
+			places[r.id] = append(places[r.id], t.s.shards[r.place])
+		}
+		return true, err
+	}
+}
+
+// reach is that of the engine. An id of a shard that cannot be asked may be anywhere.
+func (t *shardedTx) reach(f *recall.Filter) ([]*Engine, error) {
+	places, unknown := map[[16]byte][]*Engine{}, map[*Engine]bool{}
+	for home, ids := range t.s.byHome(f.IDs) {
+		known, err := t.strays(home, ids, places)
+		if err != nil {
+			return nil, err
+		}
+		unknown[home] = !known
+	}
+	return t.s.reachOf(f, func(id [16]byte) []*Engine {
+		home := t.s.homeOfID(id)
+		if unknown[home] {
+			return t.s.shards
+		}
+		return append(places[id], home)
+	}), nil
 }
 
 func (t *shardedTx) CancelMatching(req recall.CancelMatchingRequest) (recall.CancelResult, error) {
@@ -176,7 +244,10 @@ func (t *shardedTx) CancelMatching(req recall.CancelMatchingRequest) (recall.Can
 	if req.All {
 		req.Filter = recall.Filter{}
 	}
-	which := t.s.reach(&req.Filter)
+	which, err := t.reach(&req.Filter)
+	if err != nil {
+		return res, err
+	}
 	if len(which) > 1 {
 		return res, fmt.Errorf("%w: the filter may match in several shards; one for a queue does not", recall.ErrUnsupported)
 	}
@@ -252,7 +323,13 @@ func (s *Sharded) within(ctx context.Context, b *recall.Broker, tx pgx.Tx, fn fu
 	if id.queue != s.queue || id.place >= len(s.targets) {
 		return invalid("tx", "it is on a database of another queue")
 	}
-	t := &shardedTx{s: s, e: s.shards[id.place]}
+	t := &shardedTx{s: s, ctx: ctx, e: s.shards[id.place]}
+	t.ask = func(home *Engine) querier {
+		if s.homeOf(home).place == id.place {
+			return tx
+		}
+		return nil
+	}
 	t.begin = func(e *Engine) (*transaction, error) {
 		if s.homeOf(e).place != id.place || begun != "" && begun != fmt.Sprint(e.shard) {
 			return nil, errElsewhere

@@ -8,21 +8,21 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/dump"
-	"github.com/recallmq/recall/postgres"
 )
 
 // move is a command that takes a queue to another engine, or brings it.
 type move struct {
 	engineFlags
-	db, dsn string
-	json    bool
-	yes     bool // replace a file without asking
+	db   string
+	json bool
+	yes  bool // replace a file without asking
 }
 
 func (m *move) addFlags(cmd *cobra.Command) {
@@ -36,22 +36,23 @@ func (m *move) addFlags(cmd *cobra.Command) {
 func (m *move) open(ctx context.Context, c *console, mayMake bool) (recall.Engine, error) {
 	log := slog.New(slog.NewTextHandler(c.notes, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	var err error
-	if m.dsn, err = m.address(); err != nil {
+	queue := m.engine
+	if queue.addresses, err = m.find(m.db); err != nil {
 		return nil, err
 	}
-	if !m.given() && m.db == "" {
-		m.dsn = os.Getenv("RECALL_ENGINE")
-	}
-	if m.dsn != "" {
-		name, err := engineName(m.dsn)
+	if queue.there() {
+		names, err := queue.names()
 		if err != nil {
 			return nil, err
 		}
-		e, err := postgres.Open(ctx, m.dsn, &postgres.Options{AllowUnsafe: m.unsafe, Logger: log})
+		e, err := queue.open(ctx, log)
 		if err != nil {
-			return nil, fmt.Errorf("open %s: %w", name, err)
+			return nil, fmt.Errorf("open %s: %w", strings.Join(names, ", "), err)
 		}
 		return e, nil
+	}
+	if err := m.idle(); err != nil {
+		return nil, err
 	}
 	if m.db == "" {
 		return nil, usagef("say which queue: --db with a file, or --engine with the address of a database")

@@ -24,7 +24,11 @@ func largeQueue(t *testing.T, dir string, n int) (dumped string) {
 	for i := 0; i < n; i += 1000 {
 		var msgs []recall.Message
 		for k := range 1000 {
-			msgs = append(msgs, recall.Message{URL: fmt.Sprint("https://example.com/", i+k), Delay: time.Hour, Body: make([]byte, 500)})
+			m := recall.Message{URL: fmt.Sprint("https://example.com/", i+k), Delay: time.Hour, Body: make([]byte, 500)}
+			if k%3 == 0 {
+				m.Queue = fmt.Sprint("q", k%10)
+			}
+			msgs = append(msgs, m)
 		}
 		if _, err := b.PublishBatch(t.Context(), msgs); err != nil {
 			t.Fatal(err)
@@ -66,7 +70,9 @@ func TestKilledImport(t *testing.T) {
 	dir := t.TempDir()
 	const n = 10_000
 	dumped := largeQueue(t, dir, n)
+	several := databases(t)
 	for name, target := range map[string][]string{
+		"databases":  {"--engine", several[0], "--engine", several[1], "--engine-shards", "4", "--engine-unsafe"},
 		"a file":     {"--db", filepath.Join(dir, "to.db")},
 		"PostgreSQL": {"--engine", engineAddress(t), "--engine-unsafe"},
 	} {

@@ -45,6 +45,11 @@ it is not there. Since others on the machine can read a command line, the
 address may be in RECALL_ENGINE or in a file, --engine-file, or have no password
 in it, with PGPASSWORD or a password file of PostgreSQL's.
 
+With several addresses the queue is spread over as many databases: --engine
+several times, a line each in the file, or with spaces between them in
+RECALL_ENGINE. Every server needs all of them, in the same order, and the same
+--engine-shards; both are fixed when the queue is made.
+
 For several users, --users names a file that lists them, and --data the folder
 with a file for each. Nothing that one does is seen by another:
 
@@ -52,7 +57,9 @@ with a file for each. Nothing that one does is seen by another:
     {"name": "shop", "tokens": ["..."], "readOnlyTokens": ["..."],
      "currentSigningKey": "sig_...", "nextSigningKey": "sig_..."},
     {"name": "mail", "tokenFile": "mail.tokens",
-     "engine": "postgres://recall@db.internal/queues?schema=mail"}
+     "engine": "postgres://recall@db.internal/queues?schema=mail"},
+    {"name": "news", "tokens": ["..."], "engineShards": 8,
+     "engine": ["postgres://recall@a.internal/news", "postgres://recall@b.internal/news"]}
   ]}
 
 Deliveries go to public addresses only, which is checked at every connection.
@@ -70,6 +77,7 @@ files are read again when they change.`,
 	f := cmd.Flags()
 	s.credentials.addFlags(cmd)
 	s.engine.addFlags(cmd, "address of a PostgreSQL database that keeps the messages of the only user, instead of --db")
+	f.BoolVar(&s.engine.listen, "engine-listen", false, "have servers on the database tell each other of messages with NOTIFY, instead of asking for them four times a second; not through PgBouncer in transaction mode")
 	f.DurationVar(&s.engine.lease, "engine-lease", postgres.DefaultLeaseTime, "how long other servers on the database wait for one that has gone, before they make its attempts again")
 	f.StringVar(&s.usersFile, "users", "", "file that lists several users, in JSON")
 	f.StringVar(&s.data, "data", "", "folder with a file for each of --users")

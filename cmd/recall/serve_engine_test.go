@@ -157,11 +157,38 @@ func TestServersOnOneQueue(t *testing.T) {
 	}
 }
 
+// databases are the addresses of a queue that is spread over two servers of its own.
+func databases(t *testing.T) (addresses []string) {
+	t.Helper()
+	for range 2 {
+		addresses = append(addresses, pgtest.Pooled(pgtest.Private(t).DSN())+"&password="+databaseSecret)
+	}
+	return addresses
+}
+
 // TestCommandsOnEngine asks a server on a database everything that the command line and
 // the dashboard have.
-func TestCommandsOnEngine(t *testing.T) {
-	address := engineAddress(t)
-	server, url := startOn(t, address, "--dashboard", "/dashboard", "--metrics-addr", "127.0.0.1:0")
+func TestCommandsOnEngine(t *testing.T) { commandsOn(t, engineAddress(t)) }
+
+// TestCommandsOnDatabases does so where the queue is spread over two.
+func TestCommandsOnDatabases(t *testing.T) {
+	addresses := databases(t)
+	commandsOn(t, strings.Join(addresses, " "), "--engine-shards", "5")
+	for i, address := range addresses {
+		// Where each call goes that may go anywhere is the next place.
+		if n := pgtest.Ask(t, address, `SELECT count(*) FROM recall.messages`); n == "0" {
+			t.Errorf("database %d has no messages", i)
+		}
+		if n := pgtest.Ask(t, address, `SELECT shards FROM recall.meta`); n != "5" {
+			t.Errorf("database %d knows %s shards", i, n)
+		}
+	}
+}
+
+// commandsOn runs a server on addresses as in RECALL_ENGINE.
+func commandsOn(t *testing.T, address string, args ...string) {
+	t.Helper()
+	server, url := startOn(t, address, append(args, "--dashboard", "/dashboard", "--metrics-addr", "127.0.0.1:0")...)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -179,12 +206,15 @@ func TestCommandsOnEngine(t *testing.T) {
 	for range 3 {
 		run(0, "publish", "https://example.com/hook", "--delay", "1h", "--label", "x", "--queue", "mail")
 	}
+	for range 6 {
+		run(0, "publish", "https://example.com/anywhere", "--delay", "1h")
+	}
 	run(0, "topics", "add", "orders", "https://example.com/a")
 	run(0, "schedules", "set", "daily", "--cron", "0 9 * * *", "https://example.com/daily")
 	for _, test := range []struct{ command, want string }{
 		{"count --label x", "3 pending"},
 		{"ls --label x", "example.com"},
-		{"stats", "3"},
+		{"stats", "pending               9"},
 		{"top --once", "mail"},
 		{"explain --label x", "label"},
 		{"queues", "mail"},
@@ -208,7 +238,7 @@ func TestCommandsOnEngine(t *testing.T) {
 		t.Errorf("got %q", out)
 	}
 	for _, command := range []string{"check", "compact"} {
-		cmd := exec.Command(self, command, address)
+		cmd := exec.Command(self, command, strings.Fields(address)[0])
 		cmd.Env = append(os.Environ(), asProgram+"=1")
 		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "is for files") || strings.Contains(string(out), databaseSecret) {
 			t.Errorf("recall %s: %v, %q", command, err, out)
@@ -262,6 +292,14 @@ func TestEngineFlags(t *testing.T) {
 	writeFile(t, dir+"/same.json", `{"users": [
 		{"name": "a", "tokens": ["1"], "engine": "postgres://x:`+databaseSecret+`@h/d?schema=s"},
 		{"name": "b", "tokens": ["2"], "engine": "postgres://y@h:5432/d?schema=s"}]}`)
+	writeFile(t, dir+"/two", "postgres://u:"+databaseSecret+"@127.0.0.1:1/a\n# b\npostgres://u:"+databaseSecret+"@127.0.0.1:1/b\n")
+	writeFile(t, dir+"/overlap.json", `{"users": [
+		{"name": "a", "tokens": ["1"], "engine": ["postgres://x:`+databaseSecret+`@h/d", "postgres://x@i/d"]},
+		{"name": "b", "tokens": ["2"], "engine": "postgres://y@i:5432/d?schema=recall"}]}`)
+	writeFile(t, dir+"/few.json", `{"users": [{"name": "a", "tokens": ["1"], "engine": ["postgres://h/d", "postgres://i/d"], "engineShards": 1}]}`)
+	writeFile(t, dir+"/many.json", `{"users": [{"name": "a", "tokens": ["1"], "engine": "postgres://h/d", "engineShards": 300}]}`)
+	writeFile(t, dir+"/none.json", `{"users": [{"name": "a", "tokens": ["1"], "engineShards": 3}]}`)
+	writeFile(t, dir+"/object.json", `{"users": [{"name": "a", "tokens": ["1"], "engine": {"url": "`+databaseSecret+`"}}]}`)
 	writeFile(t, dir+"/both.json", `{"users": [{"name": "a", "tokens": ["1"], "engine": "postgres://h/d", "engineFile": "good"}]}`)
 	writeFile(t, dir+"/half.json", `{"users": [{"name": "a", "tokens": ["1"], "engine": "postgres://h/d"}, {"name": "b", "tokens": ["2"]}]}`)
 	for _, test := range []struct {
@@ -281,6 +319,23 @@ func TestEngineFlags(t *testing.T) {
 		{2, "exclude each other", []string{"--users", dir + "/both.json"}},
 		{2, "--users needs --data", []string{"--users", dir + "/half.json"}},
 		{2, "a file or a database", nil},
+		{2, "postgres://h:5432/d?schema=recall is there twice", []string{"--engine", "postgres://a:" + databaseSecret + "@h/d", "--engine", "postgres://b@h:5432/d?schema=recall"}},
+		{2, "2 shards cannot be on 3 databases", []string{"--engine", "postgres://h/d", "--engine", "postgres://i/d", "--engine", "postgres://j/d", "--engine-shards", "2"}},
+		{2, "0 is not between 1 and 256", []string{"--engine", "postgres://h/d", "--engine-shards", "0"}},
+		{2, "257 is not between 1 and 256", []string{"--engine", "postgres://h/d", "--engine-shards", "257"}},
+		{2, "begins with postgres://", []string{"--engine", "postgres://h/d", "--engine", "i"}},
+		{2, "one name in all of them", []string{"--engine", "postgres://h/d?schema=a", "--engine", "postgres://i/d?schema=b"}},
+		{1, "open postgres://127.0.0.1:1/a?schema=recall, postgres://127.0.0.1:1/b?schema=recall", []string{"--engine-file", dir + "/two"}},
+		{2, "--engine-shards goes with --engine", []string{"--db", "q.db", "--engine-shards", "3"}},
+		{2, "--engine-listen goes with --engine", []string{"--db", "q.db", "--engine-listen"}},
+		{2, "--engine-lease goes with --engine", []string{"--db", "q.db", "--engine-lease", "3s"}},
+		{2, "--engine-unsafe goes with --engine", []string{"--db", "q.db", "--engine-unsafe"}},
+		{2, `user "a" has the same queue, postgres://i:5432/d?schema=recall`, []string{"--users", dir + "/overlap.json"}},
+		{2, "1 shards cannot be on 2 databases", []string{"--users", dir + "/few.json"}},
+		{2, "300 is not between 1 and 256", []string{"--users", dir + "/many.json"}},
+		{2, "engineShards goes with an engine", []string{"--users", dir + "/none.json"}},
+		{2, "an address, or a list of addresses", []string{"--users", dir + "/object.json"}},
+		{2, "neither --db nor --engine", []string{"--users", dir + "/few.json", "--engine-shards", "4"}},
 	} {
 		args := append([]string{"serve", "--listen", "127.0.0.1:0"}, test.args...)
 		if !strings.Contains(fmt.Sprint(args), "--users") {
@@ -294,5 +349,61 @@ func TestEngineFlags(t *testing.T) {
 		if out := p.output(); err != nil || status != test.status || !strings.Contains(out, test.want) || strings.Contains(out, databaseSecret) {
 			t.Errorf("%v: got %d, %v, want %d and %q:\n%s", test.args, status, err, test.status, test.want, out)
 		}
+	}
+}
+
+// TestEngineListens: with the flag a server listens in each database, and without it in
+// none.
+func TestEngineListens(t *testing.T) {
+	addresses := databases(t)
+	for _, test := range []struct {
+		want string
+		args []string
+	}{{"0", nil}, {"1", []string{"--engine-listen"}}} {
+		file := t.TempDir() + "/engine"
+		writeFile(t, file, strings.Join(addresses, "\n"))
+		server, url := startOn(t, "", append(test.args, "--engine-file", file)...)
+		for i, address := range addresses {
+			ask := func() string {
+				return pgtest.Ask(t, address, `SELECT count(*) FROM pg_stat_activity WHERE query ILIKE 'listen%'`)
+			}
+			for deadline := time.Now().Add(patienceOfTests); ask() != test.want; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("%v: %s connections listen in database %d, want %s", test.args, ask(), i, test.want)
+				}
+			}
+		}
+		if status, text, err := send("GET", url+"/readyz", "", ""); status != 200 || err != nil {
+			t.Errorf("got %d %s, %v", status, text, err)
+		}
+		if status, err := server.stop(os.Interrupt); status != 0 || err != nil {
+			t.Errorf("got exit status %d, %v:\n%s", status, err, server.output())
+		}
+	}
+}
+
+// TestUserOnDatabases has a user of the file whose queue is spread over two.
+func TestUserOnDatabases(t *testing.T) {
+	addresses, dir := databases(t), t.TempDir()
+	writeFile(t, dir+"/users.json", fmt.Sprintf(`{"users": [{"name": "shop", "tokens": ["secret"], "engine": [%q, %q], "engineShards": 7}]}`, addresses[0], addresses[1]))
+	p, err := startProgram(dir, append(os.Environ(), "RECALL_ENGINE="), "serve", "--users", "users.json", "--listen", "127.0.0.1:0", "--engine-unsafe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	m, err := p.await(regexp.MustCompile(`running at (http://\S+)`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, text, err := send("POST", m[1]+"/v2/publish/https://example.com/?upstash-delay=1h", "secret", "hello"); status != 200 || err != nil {
+		t.Errorf("got %d %s, %v", status, text, err)
+	}
+	for i, address := range addresses {
+		if n := pgtest.Ask(t, address, `SELECT shards FROM recall.meta`); n != "7" {
+			t.Errorf("database %d knows %s shards, want 7", i, n)
+		}
+	}
+	if out := p.output(); strings.Contains(out, databaseSecret) {
+		t.Errorf("the password is in the log:\n%s", out)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -41,12 +42,19 @@ func (s *serve) chooseUsers() error {
 	if err := checkUsers(configs, s.usersFile != ""); err != nil {
 		return err
 	}
+	if !slices.ContainsFunc(configs, func(c userConfig) bool { return c.databases != nil }) {
+		if err := s.engine.idle(); err != nil {
+			return err
+		}
+	}
 	if err := s.makeFolder(); err != nil {
 		return err
 	}
 	for _, c := range configs {
+		queue := s.engine.engine
+		queue.addresses, queue.shards = c.Engine, c.EngineShards
 		s.users = append(s.users, &user{
-			name: c.Name, file: c.file, engine: c.Engine, lease: s.engine.lease, unsafe: s.engine.unsafe, tokens: c.Tokens, readOnly: c.ReadOnlyTokens,
+			name: c.Name, file: c.file, engine: queue, tokens: c.Tokens, readOnly: c.ReadOnlyTokens,
 			keys: qstash.NewKeys(c.CurrentSigningKey, c.NextSigningKey),
 		})
 		if c.CurrentSigningKey == "" {
@@ -89,11 +97,11 @@ func (s *serve) onlyUser() ([]userConfig, error) {
 
 // onlyEngine has the flags, and without them and a file the environment.
 func (s *serve) onlyEngine(c *userConfig) (err error) {
-	if c.Engine, err = s.engine.address(); err != nil {
+	if c.Engine, err = s.engine.find(s.db); err != nil {
 		return err
 	}
-	if !s.engine.given() && s.db == "" {
-		c.Engine = os.Getenv("RECALL_ENGINE")
+	if c.Engine != nil {
+		c.EngineShards = s.engine.shards
 	}
 	return c.readEngine("")
 }
@@ -101,7 +109,7 @@ func (s *serve) onlyEngine(c *userConfig) (err error) {
 // severalUsers are those of the file, each with an engine or a file of messages in the
 // folder.
 func (s *serve) severalUsers() ([]userConfig, error) {
-	if s.db != "" || s.engine.given() || s.token != "" || s.credentials != (credentials{}) {
+	if s.db != "" || s.engine.given() || s.engine.shards != 0 || s.token != "" || s.credentials != (credentials{}) {
 		return nil, usagef("with --users there is neither --db nor --engine nor a token nor a key on the command line: they are those of the users")
 	}
 	configs, err := readUsers(s.usersFile)
@@ -109,7 +117,7 @@ func (s *serve) severalUsers() ([]userConfig, error) {
 		return nil, err
 	}
 	for i := range configs {
-		if configs[i].Engine != "" {
+		if configs[i].databases != nil {
 			continue
 		}
 		if s.data == "" {

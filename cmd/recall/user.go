@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/egress"
@@ -16,9 +15,7 @@ import (
 type user struct {
 	name             string                      // "" if there is only one
 	file             string                      // with an engine, what that is called
-	engine           string                      // address of a queue in PostgreSQL; it may have a password in it
-	lease            time.Duration               // of the engine
-	unsafe           bool                        // it may lose what it has acknowledged
+	engine           engine                      // none: it is a file
 	ping             func(context.Context) error // nil: it is a file
 	tokens, readOnly []string
 	keys             *qstash.Keys

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/recallmq/recall/postgres"
 	"github.com/recallmq/recall/qstash"
 )
 
@@ -22,17 +23,19 @@ type usersConfig struct {
 
 // userConfig is one user. Files of tokens are looked for beside the file.
 type userConfig struct {
-	Name              string   `json:"name"` // of the user's file, too
-	Tokens            []string `json:"tokens"`
-	TokenFile         string   `json:"tokenFile"`
-	ReadOnlyTokens    []string `json:"readOnlyTokens"`
-	ReadOnlyTokenFile string   `json:"readOnlyTokenFile"`
-	CurrentSigningKey string   `json:"currentSigningKey"`
-	NextSigningKey    string   `json:"nextSigningKey"`
-	Engine            string   `json:"engine"` // instead of a file
-	EngineFile        string   `json:"engineFile"`
+	Name              string    `json:"name"` // of the user's file, too
+	Tokens            []string  `json:"tokens"`
+	TokenFile         string    `json:"tokenFile"`
+	ReadOnlyTokens    []string  `json:"readOnlyTokens"`
+	ReadOnlyTokenFile string    `json:"readOnlyTokenFile"`
+	CurrentSigningKey string    `json:"currentSigningKey"`
+	NextSigningKey    string    `json:"nextSigningKey"`
+	Engine            addresses `json:"engine"` // instead of a file
+	EngineFile        string    `json:"engineFile"`
+	EngineShards      int       `json:"engineShards"`
 
-	file string
+	file      string
+	databases []string // what those of the engine are called
 }
 
 // readUsers reads the file strictly: a member that is misspelt is not a user who
@@ -71,10 +74,26 @@ func beside(path, name string) string {
 	return filepath.Join(filepath.Dir(path), name)
 }
 
-// readEngine fills in the address of the engine from a file, "" if there is none, and
+// addresses are those of an engine: a text, or a list of them.
+type addresses []string
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (a *addresses) UnmarshalJSON(text []byte) error {
+	var one string
+	if json.Unmarshal(text, &one) == nil {
+		*a = nonEmpty(one)
+		return nil
+	}
+	if json.Unmarshal(text, (*[]string)(a)) != nil { // its error would show a part of the text
+		return errors.New("an engine is an address, or a list of addresses")
+	}
+	return nil
+}
+
+// readEngine fills in the addresses of the engine from a file, "" if there is none, and
 // what it is called.
 func (u *userConfig) readEngine(file string) (err error) {
-	if file != "" && u.Engine != "" {
+	if file != "" && len(u.Engine) > 0 {
 		return usagef("engine and engineFile exclude each other")
 	}
 	if file != "" {
@@ -82,8 +101,14 @@ func (u *userConfig) readEngine(file string) (err error) {
 			return err
 		}
 	}
-	if u.Engine != "" {
-		u.file, err = engineName(u.Engine)
+	switch {
+	case u.EngineShards < 0 || u.EngineShards > postgres.MaxShards:
+		return usagef("engineShards: %d is not between 1 and %d", u.EngineShards, postgres.MaxShards)
+	case len(u.Engine) > 0:
+		u.databases, err = (&engine{addresses: u.Engine, shards: u.EngineShards}).names()
+		u.file = strings.Join(u.databases, ", ")
+	case u.EngineShards != 0:
+		return usagef("engineShards goes with an engine, and there is none")
 	}
 	return err
 }
@@ -134,11 +159,11 @@ func checkUsers(list []userConfig, named bool) error {
 	var faults []error
 	names, tokens, engines := map[string]bool{}, map[string]bool{}, map[string]string{}
 	for i := range list {
-		if u := &list[i]; u.Engine != "" {
-			if other, there := engines[u.file]; there {
-				faults = append(faults, fmt.Errorf("user %q: user %q has the same queue, %s", u.Name, other, u.file))
+		for _, database := range list[i].databases {
+			if other, there := engines[database]; there {
+				faults = append(faults, fmt.Errorf("user %q: user %q has the same queue, %s", list[i].Name, other, database))
 			}
-			engines[u.file] = u.Name
+			engines[database] = list[i].Name
 		}
 		for _, fault := range list[i].faults(names, tokens, named) {
 			if list[i].Name != "" {

@@ -14,7 +14,7 @@ let browser;
 export async function launch() {
   // A container has no user namespaces for a sandbox and little shared memory; the
   // pages are our own.
-  browser = await chromium.launch({ executablePath: settings.chrome, args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"] });
+  browser = await chromium.launch({ executablePath: process.env.CHROME, args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"] });
 }
 export const close = () => browser?.close();
 

@@ -1,5 +1,5 @@
-// run.mjs runs every case of the folder cases, two at a time in one browser, and prints
-// how each ended, a line of JSON each:
+// run.mjs runs every case of a folder, cases or the one that is named, two at a time in
+// one browser, and prints how each ended, a line of JSON each:
 // {"name":"bulk: cancel and undo","error":"AssertionError: …","ms":812}
 // RECALL_CASES, a regular expression, picks some by their names; RECALL_SLOWDOWN makes
 // the processor that pages see slower by a factor, as on a machine that has other work.
@@ -7,7 +7,8 @@ import fs from "node:fs";
 
 import { all, close, launch } from "./harness.mjs";
 
-for (const file of fs.readdirSync(new URL("cases", import.meta.url)).sort()) await import(`./cases/${file}`);
+const folder = process.argv[2] ?? "cases";
+for (const file of fs.readdirSync(new URL(folder, import.meta.url)).sort()) await import(`./${folder}/${file}`);
 
 const say = (line) => fs.writeSync(1, JSON.stringify(line) + "\n");
 const wanted = new RegExp(process.env.RECALL_CASES ?? "");

@@ -22,6 +22,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/recallmq/recall/postgres/pgserver"
 )
@@ -132,6 +135,22 @@ func (p *process) get() (string, error) {
 		}
 	})
 	return p.dsn, p.err
+}
+
+// Ask returns the text of the one value that a query has.
+func Ask(t testing.TB, dsn, query string) (text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	pool, err := pgxpool.New(ctx, dsn) // a DSN may be one for pools
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	if err := pool.QueryRow(ctx, `SELECT (`+query+`)::text`).Scan(&text); err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // poolSize bounds the connections of one pool. By default they grow with the machine.
