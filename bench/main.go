@@ -55,6 +55,7 @@ type flags struct {
 	peers        int
 	full         bool
 	services     bool
+	beside       []string
 	only         string
 	dir          string
 	json         string
@@ -76,6 +77,10 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	set.IntVar(&f.peers, "peers", 0, "waiting messages in each of the queues beside Recall, and of postgres if there is no -n (default 100,000; with -quick 20,000)")
 	set.BoolVar(&f.full, "full", false, "let the workloads with other queues keep 1,000,000 messages: more than an hour")
 	set.BoolVar(&f.services, "services", false, "also measure beside PostgreSQL and Redis, which are started for it and stopped")
+	set.Func("beside", "a queue beside Recall to measure, by its name in the tables, and no other unless given again", func(name string) error {
+		f.beside = append(f.beside, name)
+		return nil
+	})
 	set.StringVar(&f.only, "only", "", "comma list of workloads to run; the others are left out; \"peers\" means all beside other queues")
 	set.StringVar(&f.dir, "dir", os.TempDir(), "where to put the files; it should be a real disk")
 	set.StringVar(&f.json, "json", "", "write the results here (default results/TIME.json beside the sources)")
@@ -104,7 +109,7 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	if f.peers != 0 && f.peers < fewest {
 		return f, fmt.Errorf("-peers %d is less than %d", f.peers, fewest)
 	}
-	return f, nil
+	return f, checkBeside(f.beside)
 }
 
 func usage(set *flag.FlagSet) {
@@ -181,6 +186,7 @@ func (f flags) sizes() sizes {
 		sz.Peers = f.peers
 	}
 	sz.Services = f.services
+	sz.Beside = f.beside
 	if sz.OnServer = sz.N; f.n == 0 && f.peers != 0 {
 		sz.OnServer = f.peers
 	}
@@ -225,6 +231,7 @@ type sizes struct {
 	DrainCap   time.Duration // how long a drain may take there
 	DueFor     time.Duration // how long a thousand messages a second fall due there
 	Services   bool          // also those that need a service
+	Beside     []string      // only those queues; all if nil
 	OnServer   int           // messages in each queue on PostgreSQL
 	Foreign    time.Duration // between two looks at claims while a transaction of somebody else is open
 }

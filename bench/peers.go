@@ -29,11 +29,11 @@ func (b *bench) contestants() []*peer.Peer {
 	if b.against != nil {
 		return b.against
 	}
-	b.against = append([]*peer.Peer{peer.Recall}, peer.Embedded...)
+	b.against = append([]*peer.Peer{peer.Recall}, b.beside(peer.Embedded)...)
 	if !b.Services {
 		return b.against
 	}
-	for _, p := range peer.Services {
+	for _, p := range b.beside(peer.Services) {
 		if err := peer.Available(p); err != nil {
 			b.skipped = append(b.skipped, fmt.Sprintf("%s is skipped: %v", p.Name, err))
 			continue
@@ -41,6 +41,29 @@ func (b *bench) contestants() []*peer.Peer {
 		b.against = append(b.against, p)
 	}
 	return b.against
+}
+
+// beside returns those that are asked for.
+func (b *bench) beside(all []*peer.Peer) (some []*peer.Peer) {
+	if b.Beside == nil {
+		return all
+	}
+	for _, p := range all {
+		if slices.Contains(b.Beside, p.Name) {
+			some = append(some, p)
+		}
+	}
+	return some
+}
+
+// checkBeside refuses names that nobody has.
+func checkBeside(names []string) error {
+	for _, name := range names {
+		if !slices.ContainsFunc(slices.Concat(peer.Embedded, peer.Services), func(p *peer.Peer) bool { return p.Name == name }) {
+			return fmt.Errorf("-beside: there is no queue called %q", name)
+		}
+	}
+	return nil
 }
 
 // withPeer runs fn on a peer in a new folder, which is removed afterwards.

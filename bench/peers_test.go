@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -174,5 +176,24 @@ func TestBest(t *testing.T) {
 	}
 	if errors.As(all[3].unlessCannot(&peer.CannotError{Reason: "x"}), new(*peer.CannotError)) || all[3].cannot == nil {
 		t.Error("a reason was not kept")
+	}
+}
+
+// TestBeside measures beside those that are named, and refuses names that nobody has.
+func TestBeside(t *testing.T) {
+	f, err := parseFlags([]string{"-beside", peer.NATS.Name, "-beside", peer.Goqite.Name}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{sizes: f.sizes()}
+	var names []string
+	for _, p := range b.contestants() {
+		names = append(names, p.Name)
+	}
+	if want := []string{peer.RecallName, peer.Goqite.Name, peer.NATS.Name}; !slices.Equal(names, want) {
+		t.Errorf("%q, not %q", names, want)
+	}
+	if _, err := parseFlags([]string{"-beside", "Redis"}, io.Discard); err == nil {
+		t.Error("a queue that is not there was taken")
 	}
 }
