@@ -78,10 +78,16 @@ func TestAbandonedCommit(t *testing.T) {
 			done <- err
 		}()
 		s.stop(by)
-		if by == "pg_terminate_backend" { // whoever then asks what has become of the commit waits, too
-			s.stop("pg_cancel_backend")
-		}
-		err := <-done
+		var err error
+		eventually(t, "an answer", func() bool { // whoever asks what has become of a commit waits, too
+			s.stopSome("pg_cancel_backend")
+			select {
+			case err = <-done:
+				return true
+			default:
+				return false
+			}
+		})
 		var unknown *recall.UnknownError
 		if !errors.Is(err, recall.ErrFailed) || !errors.As(err, &unknown) {
 			t.Errorf("Insert, after %s: %v, want an *UnknownError", by, err)
