@@ -140,13 +140,30 @@ func (h *handler) askForToken(w http.ResponseWriter, r *http.Request) {
 	}
 	to := v.root + "login"
 	if next := strings.TrimPrefix(r.URL.Path, "/"); next != "" {
+		if r.URL.RawQuery != "" {
+			next += "?" + r.URL.RawQuery
+		}
 		to += "?" + url.Values{"next": {next}}.Encode()
 	}
 	redirect(w, to)
 }
 
-// page names one of ours, so that a login cannot lead elsewhere.
+// ownPage is the path of one of ours.
 var ownPage = regexp.MustCompile(`^[a-z]+(/[A-Za-z0-9_-]+)*$`)
+
+// afterLogin is where somebody goes who wanted to see a page, with its filter. It leads
+// nowhere else, whatever next says: then to the first page.
+func afterLogin(next string) string {
+	path, query, _ := strings.Cut(next, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil || !ownPage.MatchString(path) {
+		return "./"
+	}
+	if len(values) == 0 {
+		return "./" + path
+	}
+	return "./" + path + "?" + values.Encode()
+}
 
 func (h *handler) loginPage(w http.ResponseWriter, r *http.Request) {
 	h.showLogin(w, r, http.StatusOK, r.URL.Query().Get("next"), "")
@@ -175,10 +192,7 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) {
 	now := found.site.clock.Now()
 	found.ends = now.Add(sessionTime)
 	http.SetCookie(w, sessionCookie(r, h.sessions.begin(found, now), int(sessionTime/time.Second)))
-	if !ownPage.MatchString(next) {
-		next = ""
-	}
-	redirect(w, "./"+next)
+	redirect(w, afterLogin(next))
 }
 
 func (h *handler) logout(v *visit) error {
