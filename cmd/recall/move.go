@@ -131,7 +131,7 @@ func (m *move) export(ctx context.Context, c *console, e recall.Engine, file str
 }
 
 func (m *move) exportTo(ctx context.Context, c *console, e recall.Engine, out io.Writer) (dump.Counts, error) {
-	now := time.Now()
+	now := nowOf(e)
 	in, err := e.Count(ctx, recall.Filter{States: []recall.State{recall.StateInFlight}}, now)
 	if err != nil {
 		return dump.Counts{}, err
@@ -142,6 +142,14 @@ func (m *move) exportTo(ctx context.Context, c *console, e recall.Engine, out io
 	show := startBar(c, "exporting", 0, false)
 	defer show.stop()
 	return dump.Export(ctx, e, out, now, show.progress)
+}
+
+// nowOf is the time of an engine: a database's, if that has the queue.
+func nowOf(e recall.Engine) time.Time {
+	if c, ok := e.(recall.Clocked); ok {
+		return c.Clock().Now()
+	}
+	return time.Now()
 }
 
 func importCommand() *cobra.Command {
@@ -177,7 +185,7 @@ func (m *move) importFrom(ctx context.Context, c *console, e recall.Engine, file
 		in = f
 	}
 	show := startBar(c, "importing", size, true)
-	r, err := dump.Import(ctx, e, in, time.Now(), func(done, _ int64) { show.set(done) })
+	r, err := dump.Import(ctx, e, in, nowOf(e), func(done, _ int64) { show.set(done) })
 	show.stop()
 	if err != nil {
 		if r.Lines > 0 {
