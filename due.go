@@ -46,8 +46,8 @@ type lanes struct {
 }
 
 // recentLanes is how many lanes are found without a look into a map. A cancellation asks
-// for the lane of each message that it takes, and looking for that by name took five
-// times as long as all the rest.
+// for the lane of each message that it takes, and looking for that by name took as long
+// as all the rest.
 const recentLanes = 256
 
 // dueDegree: wide nodes, because most items are added and removed at the edges.

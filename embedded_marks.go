@@ -122,6 +122,9 @@ func (e *embedded) eachEntry(seqs []uint64, visit func(*page, entry, uint64)) {
 
 // unmarkLocked makes a marked message pending again.
 func (e *embedded) unmarkLocked(p *page, en entry, seq uint64) {
+	if en.flags&flagUncounted != 0 && en.flags&flagAside != 0 {
+		e.lanesDeadLocked(en) // nobody has yet, and queueLocked takes it off
+	}
 	en.mark = 0
 	e.live.move(p, en, phasePending)
 	e.queueLocked(en, seq)

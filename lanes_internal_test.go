@@ -56,3 +56,24 @@ func TestLaneOfHandlerIsShed(t *testing.T) {
 		t.Errorf("%d of %d items are left", left, n)
 	}
 }
+
+// TestUnmarkedBeforeCounted undoes a mark before its lane has counted it, as after a
+// refused commit: what else is dead there stays counted.
+func TestUnmarkedBeforeCounted(t *testing.T) {
+	e, now := openInternal(t), time.Now().Truncate(time.Millisecond)
+	m := Message{URL: "local:job", Method: "POST", Retries: Retries(0), CreatedAt: now, DueAt: now.Add(time.Hour)}
+	if _, err := e.Insert(t.Context(), []Message{m, m}, now); err != nil {
+		t.Fatal(err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p, first := e.live.lookup(1)
+	e.lanesDeadLocked(first)
+	e.live.move(p, first, phaseMarked)
+	p, second := e.live.lookup(2)
+	e.live.mark(p, second, 1)
+	e.unmarkLocked(p, second, 2)
+	if dead := e.laneOf(first).dead; dead != 1 {
+		t.Errorf("%d items are dead, want the other", dead)
+	}
+}
