@@ -38,7 +38,7 @@ bench: ## Measure against the bare machine and other queues, twenty to thirty mi
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . $(ARGS)
 
-bench-quick: ## The same in a minute or two, at small size
+bench-quick: ## The same in about a minute, at small size
 	@scripts/setup.sh go
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . -quick -n 10000 -growth 10000,30000 $(ARGS)

@@ -70,11 +70,11 @@ func parseFlags(args []string, out io.Writer) (f flags, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(out)
 	set.IntVar(&f.n, "n", 0, "waiting messages in the big file, and in each queue of postgres (default 1,000,000; with -quick 100,000)")
-	set.IntVar(&f.reps, "reps", 0, "how often each measurement is repeated (default 1, and 2 beside other queues; with -quick 2 and 1)")
+	set.IntVar(&f.reps, "reps", 0, "how often each measurement is repeated (default 1, and 2 beside other queues; with -quick 1)")
 	set.BoolVar(&f.quick, "quick", false, "small sizes: some minutes, and noisier")
 	set.BoolVar(&f.scaleLarge, "scale-large", false, "let scale also cancel a fiftieth of 5n messages, and growth go on to 5n: many minutes, 20 GB")
 	set.Var(&f.growth, "growth", "comma list of the sizes of growth (default 10000,100000,1000000; with -quick the first two)")
-	set.IntVar(&f.peers, "peers", 0, "waiting messages in each of the queues beside Recall, and of postgres if there is no -n (default 100,000; with -quick 20,000)")
+	set.IntVar(&f.peers, "peers", 0, "waiting messages in each of the queues beside Recall, and of postgres if there is no -n (default 100,000; with -quick 5,000)")
 	set.BoolVar(&f.full, "full", false, "let the workloads with other queues keep 1,000,000 messages: more than an hour")
 	set.BoolVar(&f.services, "services", false, "also measure beside PostgreSQL and Redis, which are started for it and stopped")
 	set.Func("beside", "a queue beside Recall to measure, by its name in the tables, and no other unless given again", func(name string) error {
@@ -245,10 +245,10 @@ var (
 		Foreign: 4 * time.Second,
 	}
 	quickSizes = sizes{
-		N: 100_000, Reps: 2, Window: 200 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
+		N: 100_000, Reps: 1, Window: 120 * time.Millisecond, Writers: []int{1, 16, 64, 256, 1024},
 		Batches: []int{100, 1000}, Publishers: 256, Drain: 10_000, HTTP: 5_000,
-		Gap: 100 * time.Millisecond, Small: 5, Growth: []int{10_000, 100_000},
-		Peers: 20_000, PeerReps: 1, DrainCap: 5 * time.Second, DueFor: 2 * time.Second,
+		Gap: 30 * time.Millisecond, Small: 5, Growth: []int{10_000, 100_000},
+		Peers: 5_000, PeerReps: 1, DrainCap: time.Second, DueFor: 500 * time.Millisecond,
 		Foreign: 500 * time.Millisecond,
 	}
 )
