@@ -38,7 +38,8 @@ type Engine interface {
 	// Get returns a live message, pending or in flight, or ErrNotFound.
 	Get(ctx context.Context, id MessageID, now time.Time) (Message, error)
 	// List returns up to limit live messages that match f in the order of
-	// publication, those after the id `after` if it is not empty. A zero Filter
+	// publication, those after the id `after` if it is not empty. Here and in all
+	// lists ErrInvalid is the answer to an `after` that is no id. A zero Filter
 	// matches everything. The list may be shorter than limit: the message that
 	// brings its bodies and headers to PageBytes is its last.
 	List(ctx context.Context, f Filter, after MessageID, limit int, now time.Time) ([]Message, error)

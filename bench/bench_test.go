@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -12,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/bench/peer"
@@ -177,6 +182,34 @@ func TestWAL(t *testing.T) {
 		t.Errorf("the WAL has %d bytes, want %d", info.Size(), want)
 	}
 	if err := w.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestBoltLog reads back what the limit in bbolt wrote.
+func TestBoltLog(t *testing.T) {
+	p, err := openPuts(filepath.Join(t.TempDir(), "rows.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWAL(&boltLog{puts: p}, lingering)
+	const messages = segmentRows + 100
+	for n := 0; n < messages; n += 2 {
+		if err := w.append(bodyOf(n), bodyOf(n+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = p.db.View(func(tx *bolt.Tx) error {
+		for n := range uint64(messages) {
+			segment := tx.Bucket(binary.BigEndian.AppendUint64(nil, n/segmentRows))
+			key := binary.BigEndian.AppendUint64(nil, n)
+			if !bytes.Equal(segment.Bucket(recordRows).Get(key), walRow) || !bytes.Equal(segment.Bucket(bodyRows).Get(key), bodyOf(int(n))) {
+				return fmt.Errorf("message %d is not as written", n)
+			}
+		}
+		return nil
+	})
+	if err := errors.Join(err, w.close()); err != nil {
 		t.Error(err)
 	}
 }

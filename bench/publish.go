@@ -13,6 +13,7 @@ var batchWriters = []int{1, 4}
 // benchPublish alternates the log and Recall, so that a slow minute of the disk falls
 // on both. The log is there in two kinds: target 7 is stated for one that takes what is
 // queued; the limit is the better one, which lets others join its group as Recall does.
+// Between them and Recall is bbolt with the same rows: what the file format costs.
 func benchPublish(b *bench) error {
 	for _, writers := range b.Writers {
 		if err := b.publishSingle(writers); err != nil {
@@ -46,10 +47,13 @@ func (b *bench) publishSingle(writers int) error {
 	log := plural(writers, "writer")
 	b.report.rates("WAL, "+log, "msg/s", p.drained).latency(p.drainedLat.quantiles())
 	b.report.rates("WAL which lets others join, "+log, "msg/s", p.lingered).latency(p.lingeredLat.quantiles())
+	b.report.rates("bbolt with the same rows and group commit, "+log, "msg/s", p.bolt).latency(p.boltLat.quantiles()).
+		ratio("WAL", p.bolt.per(p.drained)...)
 	what := "publish, " + plural(writers, "goroutine")
 	b.report.rates(what, "msg/s", p.rate).latency(p.lat.quantiles()).
 		ratio("WAL", p.rate.per(p.drained)...).atLeast(7, leastShare(writers))
 	b.report.rates(what, "msg/s", p.rate).ratio("WAL which lets others join", p.rate.per(p.lingered)...)
+	b.report.rates(what, "msg/s", p.rate).ratio("bbolt with the same rows", p.rate.per(p.bolt)...)
 	b.suspect(p.lat.quantiles(), p.drainedLat.quantiles())
 	return nil
 }
@@ -68,22 +72,26 @@ func (b *bench) publishBatches(size, writers int) error {
 	}
 	b.report.rates(fmt.Sprintf("batches of %d, %s", size, plural(writers, "goroutine")), "msg/s", p.rate).latency(p.lat.quantiles()).
 		ratio("WAL with the same batches", p.rate.per(p.lingered)...)
+	b.report.rates("the same", "msg/s", p.rate).ratio("bbolt with the same batches", p.rate.per(p.bolt)...)
 	return nil
 }
 
 // publishing is what was measured of so many who publish units of one size: a log
-// that takes what is queued, one that lets others join, and Recall.
+// that takes what is queued, one that lets others join, bbolt without Recall, and Recall.
 type publishing struct {
-	writers, size                int
-	drained, lingered, rate      series
-	drainedLat, lingeredLat, lat *latencies
+	writers, size                         int
+	drained, lingered, bolt, rate         series
+	drainedLat, lingeredLat, boltLat, lat *latencies
 }
 
 func newPublishing(writers, size int) *publishing {
-	return &publishing{writers: writers, size: size, drainedLat: newLatencies(), lingeredLat: newLatencies(), lat: newLatencies()}
+	return &publishing{
+		writers: writers, size: size,
+		drainedLat: newLatencies(), lingeredLat: newLatencies(), boltLat: newLatencies(), lat: newLatencies(),
+	}
 }
 
-// inTurnWith measures the three one after the other, again and again.
+// inTurnWith measures the four one after the other, again and again.
 func (b *bench) inTurnWith(br *recall.Broker, p *publishing) error {
 	for range b.Reps {
 		one, err := walRate(b.path("wal"), lingering, p.writers, p.size, b.Window, p.lingeredLat)
@@ -95,6 +103,10 @@ func (b *bench) inTurnWith(br *recall.Broker, p *publishing) error {
 			return err
 		}
 		p.drained = append(p.drained, one)
+		if one, err = boltRate(b.path("rows.db"), p.writers, p.size, b.Window, p.boltLat); err != nil {
+			return err
+		}
+		p.bolt = append(p.bolt, one)
 		if one, err = b.publishRate(br, p.writers, p.size, p.lat); err != nil {
 			return err
 		}

@@ -10,17 +10,22 @@ import (
 	"time"
 )
 
-// wal is the least that a durable publish can be: an append-only file and one
-// goroutine that writes whatever is queued and syncs once for all of it. It
-// keeps no index and cannot be read back by key; it is a limit, not a queue. With
+// wal is the least that a durable publish can be: one goroutine that writes whatever is
+// queued and syncs once for all of it. It keeps no index; it is a limit, not a queue. With
 // company it lets goroutines run that are ready to, before it begins with a group, as
 // Recall does: more of those that were just acknowledged are in it then.
 type wal struct {
-	file    *os.File
+	to      groupStore
 	company bool
 	queue   chan *walRequest
 	pool    sync.Pool
 	done    chan struct{}
+}
+
+// groupStore makes groups durable.
+type groupStore interface {
+	write(group []*walRequest) error
+	close() error
 }
 
 type walRequest struct {
@@ -39,22 +44,27 @@ var walRow = make([]byte, 110)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// openWAL opens a log in an append-only file, which cannot be read back by key.
 func openWAL(path string, company bool) (*wal, error) {
 	file, err := os.Create(path)
 	if err != nil {
 		return nil, err
 	}
+	return newWAL(&appendedFile{file: file}, company), nil
+}
+
+func newWAL(to groupStore, company bool) *wal {
 	const room = 4096
-	w := &wal{file: file, company: company, queue: make(chan *walRequest, room), done: make(chan struct{})}
+	w := &wal{to: to, company: company, queue: make(chan *walRequest, room), done: make(chan struct{})}
 	w.pool.New = func() any { return &walRequest{ack: make(chan error, 1)} }
 	go w.commit()
-	return w, nil
+	return w
 }
 
 func (w *wal) close() error {
 	close(w.queue)
 	<-w.done
-	return errors.Join(w.file.Close(), os.Remove(w.file.Name()))
+	return w.to.close()
 }
 
 // append returns when the record, or all records of a batch, are on disk.
@@ -69,22 +79,13 @@ func (w *wal) append(records ...[]byte) error {
 
 func (w *wal) commit() {
 	defer close(w.done)
-	var (
-		buf   []byte
-		group []*walRequest
-	)
+	var group []*walRequest
 	for first := range w.queue {
 		group = append(group[:0], first)
 		for w.more() {
 			group = append(group, <-w.queue)
 		}
-		buf = buf[:0]
-		for _, r := range group {
-			for _, p := range r.parts {
-				buf = appendRecord(buf, p)
-			}
-		}
-		err := w.write(buf)
+		err := w.to.write(group)
 		for _, r := range group {
 			r.ack <- err
 		}
@@ -98,12 +99,26 @@ func (w *wal) more() bool {
 	return len(w.queue) > 0
 }
 
-func (w *wal) write(buf []byte) error {
-	if _, err := w.file.Write(buf); err != nil {
+// appendedFile is a file that is only appended to, and synced once for a group.
+type appendedFile struct {
+	file *os.File
+	buf  []byte
+}
+
+func (f *appendedFile) write(group []*walRequest) error {
+	f.buf = f.buf[:0]
+	for _, r := range group {
+		for _, p := range r.parts {
+			f.buf = appendRecord(f.buf, p)
+		}
+	}
+	if _, err := f.file.Write(f.buf); err != nil {
 		return err
 	}
-	return syncData(w.file)
+	return syncData(f.file)
 }
+
+func (f *appendedFile) close() error { return errors.Join(f.file.Close(), os.Remove(f.file.Name())) }
 
 // appendRecord frames a record with its length and checksum.
 func appendRecord(buf, body []byte) []byte {
@@ -116,11 +131,16 @@ func appendRecord(buf, body []byte) []byte {
 }
 
 // walRate returns records per second, in batches of that size.
-func walRate(path string, company bool, writers, batch int, window time.Duration, lat *latencies) (rate float64, err error) {
+func walRate(path string, company bool, writers, batch int, window time.Duration, lat *latencies) (float64, error) {
 	w, err := openWAL(path, company)
 	if err != nil {
 		return 0, err
 	}
+	return w.rate(writers, batch, window, lat)
+}
+
+// rate measures a log and closes it.
+func (w *wal) rate(writers, batch int, window time.Duration, lat *latencies) (rate float64, err error) {
 	defer func() { err = errors.Join(err, w.close()) }()
 	rate, err = parallel(writers, window, lat, func(n int) error {
 		if batch == 1 {

@@ -255,6 +255,9 @@ func (r *Reference) List(ctx context.Context, f recall.Filter, after recall.Mess
 		return nil, err
 	}
 	defer r.mu.Unlock()
+	if err := checkAfter(after, "msg_"); err != nil {
+		return nil, err
+	}
 	var page []recall.Message
 	size := 0
 	for _, e := range r.live {
@@ -468,6 +471,9 @@ func (r *Reference) ListDead(ctx context.Context, f recall.Filter, after recall.
 		return nil, err
 	}
 	defer r.mu.Unlock()
+	if err := checkAfter(after, ""); err != nil {
+		return nil, err
+	}
 	var page []recall.DeadLetter
 	if f.States != nil || !f.DueAfter.IsZero() || !f.DueBefore.IsZero() {
 		return nil, nil

@@ -373,6 +373,9 @@ func (r *Reference) Operations(ctx context.Context, after recall.OperationID, li
 		return nil, err
 	}
 	defer r.mu.Unlock()
+	if err := checkAfter(after, "op_"); err != nil {
+		return nil, err
+	}
 	for _, op := range r.operations {
 		if op.ID > after && len(page) < limit {
 			page = append(page, op.record())

@@ -58,6 +58,9 @@ func (r *Reference) Events(ctx context.Context, f recall.EventFilter, after reca
 		return page, err
 	}
 	defer r.mu.Unlock()
+	if err := checkAfter(after, ""); err != nil {
+		return page, err
+	}
 	from := eventNumber(after)
 	for i := range r.events {
 		if !f.OldestFirst {

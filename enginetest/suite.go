@@ -62,6 +62,7 @@ func run(t *testing.T, open func(t *testing.T) Harness, begin func(*testing.T)) 
 	groups := []group{
 		{"Insert", insertTests},
 		{"Filter", slices.Concat(filterTests, momentTests)},
+		{"Page", pageTests},
 		{"Claim", claimTests},
 		{"Pull", pullTests},
 		{"Finish", finishTests},

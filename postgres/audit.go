@@ -54,15 +54,15 @@ func (e *Engine) Operations(ctx context.Context, after recall.OperationID, limit
 		return nil, err
 	}
 	defer e.leave()
-	if limit <= 0 {
-		return nil, nil
+	from, err := afterOperation(after)
+	if err != nil || limit <= 0 {
+		return nil, err
 	}
 	if err := e.catchUp(ctx); err != nil {
 		return nil, err
 	}
-	id, _ := parseOperationID(after)
 	return collectFrom(ctx, e.pool, e, scanOperation, `SELECT `+operationColumns+` FROM @operations o
-		WHERE o.shard = $1 AND o.id > $2 ORDER BY o.id LIMIT $3`, id, limit)
+		WHERE o.shard = $1 AND o.id > $2 ORDER BY o.id LIMIT $3`, from, limit)
 }
 
 // WhoCancelled implements [recall.Auditor].

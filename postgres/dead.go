@@ -88,9 +88,9 @@ func insertDead(out *batch, number int64, id [16]byte, m *recall.Message, f *rec
 	return nil
 }
 
-// deadMatches are the dead letters that f finds behind one. A dead letter has no
+// deadMatches are the dead letters that f finds behind a number. A dead letter has no
 // state, and no attempt of it is due: nil says that nothing can match.
-func deadMatches(f *recall.Filter, after recall.DeadLetterID) *where {
+func deadMatches(f *recall.Filter, after int64) *where {
 	if f.States != nil || !f.DueAfter.IsZero() || !f.DueBefore.IsZero() {
 		return nil
 	}
@@ -100,8 +100,8 @@ func deadMatches(f *recall.Filter, after recall.DeadLetterID) *where {
 	if f.MinAttempts > 0 {
 		w.and("m.attempts >= ?", min(f.MinAttempts, math.MaxInt32))
 	}
-	if _, n := parseDeadID(after); n > 0 {
-		w.and("m.n > ?", n)
+	if after > 0 {
+		w.and("m.n > ?", after)
 	}
 	return w
 }
@@ -112,7 +112,11 @@ func (e *Engine) ListDead(ctx context.Context, f recall.Filter, after recall.Dea
 		return nil, err
 	}
 	defer e.leave()
-	w := deadMatches(&f, after)
+	from, err := afterDead(after)
+	if err != nil {
+		return nil, err
+	}
+	w := deadMatches(&f, from)
 	if w == nil || limit <= 0 {
 		return nil, nil
 	}
@@ -135,7 +139,11 @@ func (e *Engine) DeadIDs(ctx context.Context, f recall.Filter, after recall.Dead
 		return nil, err
 	}
 	defer e.leave()
-	w := deadMatches(&f, after)
+	from, err := afterDead(after)
+	if err != nil {
+		return nil, err
+	}
+	w := deadMatches(&f, from)
 	if w == nil || limit <= 0 {
 		return nil, nil
 	}

@@ -101,7 +101,7 @@ func (b *deadBulk) take(u *unit, numbers []int64) error {
 // lock locks the next matches. All calls do so in one order: they wait for each other,
 // and not in a circle.
 func (b *deadBulk) lock(u *unit, limit int) ([]int64, error) {
-	w := deadMatches(&b.req.Filter, "")
+	w := deadMatches(&b.req.Filter, 0)
 	if w == nil {
 		return nil, nil
 	}

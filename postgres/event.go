@@ -107,13 +107,14 @@ func (e *Engine) Events(ctx context.Context, f recall.EventFilter, after recall.
 		return page, err
 	}
 	defer e.leave()
-	if err := e.numberEvents(ctx); err != nil {
+	from, err := afterEvent(after)
+	if err != nil {
 		return page, err
 	}
-	if limit <= 0 {
-		return page, nil
+	if err := e.numberEvents(ctx); err != nil || limit <= 0 {
+		return page, err
 	}
-	for from := eventNumber(after); ; {
+	for {
 		part, last, err := e.readEvents(ctx, &f, from)
 		if err != nil {
 			return recall.EventPage{}, err
@@ -193,7 +194,7 @@ func scanEvent(row pgx.CollectableRow) (ev recall.Event, err error) {
 		return ev, corrupt("an event", err)
 	}
 	ev = recall.Event{
-		ID: recall.EventID(strconv.FormatInt(at, 10) + "-" + strconv.FormatInt(n, 10)), At: fromMS(at), State: eventStates[state],
+		ID: eventID(at, n), At: fromMS(at), State: eventStates[state],
 		URL: r.URL, Queue: r.Queue, Topic: r.Topic, ScheduleID: r.Schedule, CallerIP: r.CallerIP, FlowKey: r.FlowKey, Labels: r.Labels,
 		Attempt: r.Attempt, Status: r.Status, Reason: r.Reason, Due: fromNullMS(r.Due),
 		Operation: recall.OperationID(r.Operation), Count: r.Count, Requested: r.Requested,
@@ -209,28 +210,57 @@ func scanEvent(row pgx.CollectableRow) (ev recall.Event, err error) {
 func (e *Engine) numberEvents(ctx context.Context) error {
 	var waiting bool
 	err := e.pool.QueryRow(ctx, e.sql(`SELECT EXISTS (SELECT 1 FROM @events WHERE shard = $1 AND n IS NULL)`), e.shard).Scan(&waiting)
-	if err != nil || !waiting {
-		return err
-	}
-	return e.do(ctx, func(u *unit) error {
-		if _, err := u.exec(`SELECT FROM @counters WHERE shard = $1 AND name = '` + counterEvent + `' FOR UPDATE`); err != nil {
+	for n := e.numbered; err == nil && waiting && n == e.numbered; {
+		err = e.do(ctx, func(u *unit) (err error) {
+			n, err = u.numberOldest()
 			return err
-		}
-		_, err := u.exec(`WITH fresh AS MATERIALIZED (
-				SELECT shard, stamp, ord, tie, row_number() OVER (ORDER BY stamp, ord, tie) AS k FROM @events WHERE shard = $1 AND n IS NULL),
-			numbered AS (UPDATE @events v SET n = c.n + fresh.k FROM fresh, @counters c
-				WHERE c.shard = $1 AND c.name = '` + counterEvent + `' AND v.shard = $1
-					AND v.stamp = fresh.stamp AND v.ord = fresh.ord AND v.tie = fresh.tie RETURNING 1)
-			UPDATE @counters SET n = n + (SELECT count(*) FROM numbered) WHERE shard = $1 AND name = '` + counterEvent + `'`)
-		return err
-	})
+		})
+	}
+	return err
 }
 
-// eventNumber returns the counting part of an event's id, 0 for "".
+// numberedPart is how many events get their places in one transaction: who gives places
+// out has others wait who read the log.
+const numberedPart = 100 * eventPart
+
+// oldestEvents are up to $2 events without a place, the oldest, with k as their order.
+const oldestEvents = `waiting AS MATERIALIZED (SELECT shard, stamp, ord, tie FROM @events WHERE shard = $1 AND n IS NULL),
+			fresh AS MATERIALIZED (SELECT w.*, row_number() OVER (ORDER BY stamp, ord, tie) AS k
+				FROM (SELECT * FROM waiting ORDER BY stamp, ord, tie LIMIT $2) w)`
+
+// numberOldest gives the oldest events without a place theirs, and returns how many.
+func (u *unit) numberOldest() (n int, err error) {
+	if _, err := u.exec(`SELECT FROM @counters WHERE shard = $1 AND name = '` + counterEvent + `' FOR UPDATE`); err != nil {
+		return 0, err
+	}
+	_, err = u.get(`WITH `+oldestEvents+`,
+			numbered AS (UPDATE @events v SET n = c.n + fresh.k FROM fresh, @counters c
+				WHERE c.shard = $1 AND c.name = '`+counterEvent+`' AND v.shard = $1
+					AND v.stamp = fresh.stamp AND v.ord = fresh.ord AND v.tie = fresh.tie RETURNING 1),
+			counted AS (UPDATE @counters SET n = n + (SELECT count(*) FROM numbered) WHERE shard = $1 AND name = '`+counterEvent+`')
+		SELECT count(*) FROM numbered`, []any{u.e.numbered}, &n)
+	return n, err
+}
+
+// eventNumber returns the counting part of an event's id.
 func eventNumber(id recall.EventID) int64 {
-	_, number, _ := strings.Cut(string(id), "-")
-	n, _ := strconv.ParseInt(number, 10, 64)
+	n, _ := parseEventID(id)
 	return n
+}
+
+// parseEventID reads the counting part of an id, which is never 0.
+func parseEventID(id recall.EventID) (n int64, ok bool) {
+	mark, number, _ := strings.Cut(string(id), "-")
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n <= 0 {
+		return 0, false
+	}
+	ms, err := strconv.ParseUint(mark, 10, 63)
+	return n, err == nil && eventID(int64(ms), n) == id
+}
+
+func eventID(ms, n int64) recall.EventID {
+	return recall.EventID(strconv.FormatInt(ms, 10) + "-" + strconv.FormatInt(n, 10))
 }
 
 // unreadEvents is how many events may be without a place in the log, which only those

@@ -95,3 +95,13 @@ func WithLocal(o Options, local func() time.Time) *Options {
 	o.local = local
 	return &o
 }
+
+// NumberInParts has the engines give fewer events their places in one transaction.
+func NumberInParts(n int, engines ...*Engine) {
+	for _, e := range engines {
+		e.numbered = n
+	}
+}
+
+// ShardsOf are the engines of the shards.
+func ShardsOf(s *Sharded) []*Engine { return s.shards }

@@ -47,6 +47,13 @@ func (w *where) String() string {
 // when its attempt ends is out of every match.
 func liveMatches(f *recall.Filter, now time.Time) *where { return walkMatches(f, now, nil) }
 
+// behind adds that a message comes after one, if that is not zero.
+func (w *where) behind(from [16]byte) {
+	if from != [16]byte{} {
+		w.and("m.id > ?", from)
+	}
+}
+
 // walkMatches are those behind a message.
 func walkMatches(f *recall.Filter, now time.Time, cursor *[16]byte) *where {
 	w := &where{cursor: cursor}
@@ -84,7 +91,7 @@ func (w *where) changing(f *recall.Filter, now time.Time) {
 	}
 	if f.States != nil {
 		at := w.with(toMS(now)) + "::bigint"
-		w.and(stateAt(at)+" = ANY(?::text[])", f.States)
+		w.and(stateAt(at)+" = ANY(?::text[])", storable(f.States))
 	}
 }
 
@@ -158,11 +165,11 @@ func (w *where) within(column string, from, to time.Time) {
 }
 
 // storable leaves out what no column can hold: no message has it.
-func storable(values []string) []string {
+func storable[T ~string](values []T) []string {
 	out := make([]string, 0, len(values))
 	for _, v := range values {
-		if isText(v) {
-			out = append(out, v)
+		if isText(string(v)) {
+			out = append(out, string(v))
 		}
 	}
 	slices.Sort(out)

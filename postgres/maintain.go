@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // purgePart is how many rows one step of the background work removes.
@@ -109,17 +111,23 @@ func (u *unit) dropReservations(now time.Time) (more bool, err error) {
 // dropOperations removes records that are old enough, with what they say about
 // messages. Standing cancellations are kept while they are active.
 func (u *unit) dropOperations(now time.Time) (more bool, err error) {
-	n := 0
-	_, err = u.get(`WITH old AS MATERIALIZED (SELECT o.id FROM @operations o WHERE o.shard = $1 AND o.at_ms <= $2
-				AND (o.until_ms IS NULL OR o.until_ms <= $2 OR o.lifted_ms <= $2) AND (o.undo_ms IS NULL OR o.restored_ms IS NOT NULL)
-				AND NOT EXISTS (SELECT 1 FROM @messages m WHERE m.shard = $1 AND m.op = o.id AND m.state = 2)
-				LIMIT $3 FOR UPDATE OF o SKIP LOCKED),
-			members AS (DELETE FROM @members m USING old WHERE m.shard = $1 AND m.op = old.id),
-			asks AS (DELETE FROM @asks a USING old WHERE a.shard = $1 AND a.op = old.id),
-			rows AS (DELETE FROM @operations o USING old WHERE o.shard = $1 AND o.id = old.id)
-		SELECT count(*) FROM old`, []any{toMS(now.Add(-u.e.opts.AuditRetention)), dropPart}, &n)
-	return n == dropPart, err
+	old, err := collect(u, pgx.RowTo[[16]byte], `SELECT o.id FROM @operations o WHERE o.shard = $1 AND o.at_ms <= $2
+			AND (o.until_ms IS NULL OR o.until_ms <= $2 OR o.lifted_ms <= $2) AND (o.undo_ms IS NULL OR o.restored_ms IS NOT NULL)
+			AND NOT EXISTS (SELECT 1 FROM @messages m WHERE m.shard = $1 AND m.op = o.id AND m.state = 2)
+		LIMIT $3 FOR UPDATE OF o SKIP LOCKED`, toMS(now.Add(-u.e.opts.AuditRetention)), dropPart)
+	if err != nil || len(old) == 0 {
+		return false, err
+	}
+	for _, table := range []string{"@members", "@asks"} { // first, as these may be many
+		n, err := u.exec(`DELETE FROM `+table+` m USING (SELECT id, op FROM `+table+` WHERE shard = $1 AND op = ANY($2::uuid[]) LIMIT $3) l
+			WHERE m.shard = $1 AND m.id = l.id AND m.op = l.op`, old, purgePart)
+		if err != nil || n == purgePart {
+			return true, err
+		}
+	}
+	_, err = u.exec(`DELETE FROM @operations o WHERE o.shard = $1 AND o.id = ANY($2::uuid[])`, old)
+	return len(old) == dropPart, err
 }
 
-// dropPart is how many records one step removes: each may have many members.
+// dropPart is how many records one step removes.
 const dropPart = 10

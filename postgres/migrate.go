@@ -45,7 +45,7 @@ func (e *Engine) migrate(ctx context.Context, pool *pgxpool.Pool, shards int) er
 	if err != nil {
 		return err
 	}
-	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+	upgrade := func(tx pgx.Tx) error {
 		var version, have int
 		err := tx.QueryRow(ctx, e.sql(`SELECT version, shards FROM @meta WHERE one FOR UPDATE`)).Scan(&version, &have)
 		switch {
@@ -66,7 +66,8 @@ func (e *Engine) migrate(ctx context.Context, pool *pgxpool.Pool, shards int) er
 		}
 		_, err = tx.Exec(ctx, e.sql(`UPDATE @meta SET version = $1 WHERE one AND version < $1`), len(all))
 		return err
-	})
+	}
+	return again(ctx, transient, func() error { return pgx.BeginFunc(ctx, pool, upgrade) })
 }
 
 // prepare makes the row that migrations lock. Two processes that make a schema or a

@@ -50,9 +50,12 @@ type Engine struct {
 	epoch  atomic.Uint64 // of the leases that are given out
 	number atomic.Uint64 // of the newest lease
 	begun  begun
-	counts counts
-	sizes  sizes
-	first  uint64 // the first epoch, the name of this engine where others hear of it
+
+	answered answered
+	numbered int // how many events get their places in one transaction
+	counts   counts
+	sizes    sizes
+	first    uint64 // the first epoch, the name of this engine where others hear of it
 
 	revisions *revisions
 	asked     chan struct{} // a hint: another process has changed an object
@@ -113,7 +116,7 @@ func newEngine(opts Options, n *numbers, claim, maintain chan struct{}) *Engine 
 		log:   opts.Logger, clock: newServerClock(opts.local), revisions: newRevisions(),
 		asked: make(chan struct{}, 1), told: make(chan struct{}, 1),
 		wake: make(chan struct{}), claim: claim, maintain: maintain,
-		patient: make(chan struct{}, 1),
+		patient: make(chan struct{}, 1), numbered: numberedPart,
 	}
 	e.publishing = joint[*publication]{e: e, run: e.publish}
 	e.finishing = joint[*ending]{e: e, run: e.endAll, fits: otherMessage}

@@ -32,13 +32,12 @@ func (e *Engine) List(ctx context.Context, f recall.Filter, after recall.Message
 		return nil, err
 	}
 	defer e.leave()
-	if limit <= 0 {
-		return nil, nil
+	from, err := afterMessage(after)
+	if err != nil || limit <= 0 {
+		return nil, err
 	}
 	w := liveMatches(&f, now)
-	if u, ok := parseMessageID(after); ok {
-		w.and("m.id > ?", u)
-	}
+	w.behind(from)
 	at, most, page := w.with(toMS(now))+"::bigint", w.with(limit), w.with(recall.PageBytes)
 	return collectFrom(ctx, e.pool, e, scanMessage, `WITH found AS MATERIALIZED (
 			SELECT m.shard, m.id, sum(m.size) OVER (ORDER BY m.id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - m.size AS before

@@ -49,37 +49,48 @@ const reapPart = 100
 func (e *Engine) reap(ctx context.Context) error {
 	_, err := e.pool.Exec(ctx, e.sql(`DELETE FROM @owners w USING (SELECT epoch FROM @owners WHERE shard = $1 AND until_us < `+clockUS+`
 		FOR UPDATE SKIP LOCKED) l WHERE w.shard = $1 AND w.epoch = l.epoch`), e.shard)
-	for some := reapPart; err == nil && some == reapPart; {
-		err = e.do(ctx, func(u *unit) error {
-			some, err = u.takeBack(`NOT EXISTS (SELECT 1 FROM @owners w WHERE w.shard = $1 AND w.epoch = m.epoch)`, recall.Dead, nil)
-			return err
-		})
+	if err != nil {
+		return err
 	}
-	return err
+	gone, err := collectFrom(ctx, e.pool, e, pgx.RowTo[int64], goneOwners)
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	return e.takeAllBack(ctx, gone, recall.Dead)
 }
 
-// giveBack ends the leases of this engine: their attempts did not happen.
-func (e *Engine) giveBack(ctx context.Context) error {
+// goneOwners are those of which there are leases although they are not there any more. An
+// owner is there before its first lease, and never comes back. So these stay gone, while
+// messages may change hands: a statement that locks messages and asks for owners sees the
+// newest lease of a message, but of owners only those that were there when it began.
+const goneOwners = `SELECT DISTINCT m.epoch FROM @messages m WHERE m.shard = $1 AND m.state = 1
+	AND NOT EXISTS (SELECT 1 FROM @owners w WHERE w.shard = $1 AND w.epoch = m.epoch)`
+
+// takeAllBack ends the leases of some owners.
+func (e *Engine) takeAllBack(ctx context.Context, owners []int64, o recall.Outcome) error {
 	for some := reapPart; some == reapPart; {
 		err := e.do(ctx, func(u *unit) (err error) {
-			some, err = u.takeBack(`m.epoch = $3`, recall.Release, e.epoch.Load())
+			some, err = u.takeBack(owners, o)
 			return err
 		})
 		if err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// giveBack ends the leases of this engine: their attempts did not happen.
+func (e *Engine) giveBack(ctx context.Context) error {
+	if err := e.takeAllBack(ctx, []int64{int64(e.epoch.Load())}, recall.Release); err != nil {
+		return err
+	}
 	_, err := e.pool.Exec(ctx, e.sql(`DELETE FROM @owners WHERE shard = $1 AND epoch = $2`), e.shard, e.epoch.Load())
 	return err
 }
 
-// takeBack ends some of the leases for which a condition holds. What was to be
-// cancelled is cancelled.
-func (u *unit) takeBack(cond string, o recall.Outcome, arg any) (n int, err error) {
-	args := []any{reapPart}
-	if arg != nil {
-		args = append(args, arg)
-	}
+// takeBack ends some of the leases of owners. What was to be cancelled is cancelled.
+func (u *unit) takeBack(owners []int64, o recall.Outcome) (n int, err error) {
 	var ends []*ending
 	dying := 0
 	_, err = collect(u, func(row pgx.CollectableRow) (_ struct{}, err error) {
@@ -92,7 +103,7 @@ func (u *unit) takeBack(cond string, o recall.Outcome, arg any) (n int, err erro
 		}
 		return
 	}, `SELECT m.requested, NULL::text, `+columns+` FROM @messages m JOIN @payloads p ON p.shard = m.shard AND p.id = m.id
-		WHERE m.shard = $1 AND m.state = 1 AND `+cond+` ORDER BY m.id LIMIT $2 FOR UPDATE OF m SKIP LOCKED`, args...)
+		WHERE m.shard = $1 AND m.state = 1 AND m.epoch = ANY($3::bigint[]) ORDER BY m.id LIMIT $2 FOR UPDATE OF m SKIP LOCKED`, reapPart, owners)
 	if u.idle = len(ends) == 0; err != nil || u.idle {
 		return 0, err
 	}

@@ -15,6 +15,9 @@ import (
 // Operations implements [recall.Auditor]. What one call has done in several shards is one
 // record, with the sums.
 func (s *Sharded) Operations(ctx context.Context, after recall.OperationID, limit int) ([]recall.Operation, error) {
+	if _, err := afterOperation(after); err != nil {
+		return nil, err
+	}
 	parts, err := gather(s, s.shards, func(e *Engine) ([]recall.Operation, error) { return e.Operations(ctx, after, limit) })
 	if err != nil || limit <= 0 {
 		return nil, err

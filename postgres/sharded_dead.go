@@ -15,8 +15,12 @@ import (
 // ListDead implements [recall.Engine]. It merges the lists of all shards in the order of
 // time, which is that of numbers.
 func (s *Sharded) ListDead(ctx context.Context, f recall.Filter, after recall.DeadLetterID, limit int) ([]recall.DeadLetter, error) {
+	from, err := afterDead(after)
+	if err != nil {
+		return nil, err
+	}
 	for {
-		list, err := s.findDead(ctx, f, after, limit)
+		list, err := s.findDead(ctx, f, from, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -26,7 +30,7 @@ func (s *Sharded) ListDead(ctx context.Context, f recall.Filter, after recall.De
 		}
 		dead := slices.Concat(read...)
 		if len(dead) == 0 && len(list) > 0 { // all of them went meanwhile: that is not the end
-			after = deadID(0, list[len(list)-1].key)
+			from = list[len(list)-1].key
 			continue
 		}
 		slices.SortFunc(dead, func(a, b recall.DeadLetter) int { return compareDead(a.ID, b.ID) })
@@ -54,7 +58,7 @@ func compareDead(a, b recall.DeadLetterID) int {
 
 // findDead returns the numbers of the first dead letters that match behind one, a page
 // at most.
-func (s *Sharded) findDead(ctx context.Context, f recall.Filter, after recall.DeadLetterID, limit int) ([]found[int64], error) {
+func (s *Sharded) findDead(ctx context.Context, f recall.Filter, from int64, limit int) ([]found[int64], error) {
 	which, err := s.reach(ctx, &f)
 	if err != nil {
 		return nil, err
@@ -64,7 +68,7 @@ func (s *Sharded) findDead(ctx context.Context, f recall.Filter, after recall.De
 			return nil, err
 		}
 		defer e.leave()
-		w := deadMatches(&f, after)
+		w := deadMatches(&f, from)
 		if w == nil || limit <= 0 {
 			return nil, nil
 		}
@@ -78,6 +82,9 @@ func (s *Sharded) findDead(ctx context.Context, f recall.Filter, after recall.De
 
 // DeadIDs implements [recall.Engine], in the order of ListDead.
 func (s *Sharded) DeadIDs(ctx context.Context, f recall.Filter, after recall.DeadLetterID, limit int) ([]recall.DeadLetterID, error) {
+	if _, err := afterDead(after); err != nil {
+		return nil, err
+	}
 	which, err := s.reach(ctx, &f)
 	if err != nil {
 		return nil, err

@@ -16,6 +16,10 @@ func (s *Sharded) Events(ctx context.Context, f recall.EventFilter, after recall
 	if !s.numbers.many() {
 		return s.shards[0].Events(ctx, f, after, limit)
 	}
+	from, err := afterEvent(after)
+	if err != nil {
+		return page, err
+	}
 	leave, err := s.enter(ctx, s.shards)
 	if err != nil {
 		return page, err
@@ -25,7 +29,7 @@ func (s *Sharded) Events(ctx context.Context, f recall.EventFilter, after recall
 	if err != nil || limit <= 0 {
 		return page, err
 	}
-	for from := eventNumber(after); ; {
+	for {
 		part, last, err := s.readEvents(ctx, &f, from, newest)
 		if err != nil {
 			return recall.EventPage{}, err
@@ -92,11 +96,17 @@ func (s *Sharded) readEvents(ctx context.Context, f *recall.EventFilter, from, n
 // has met: they were there before that was given out.
 func (s *Sharded) numberEvents(ctx context.Context) (newest int64, err error) {
 	newest, waiting, err := s.lookForEvents(ctx)
-	if err != nil || !waiting {
-		return newest, err
+	for err == nil && waiting {
+		newest, waiting, err = s.numberOldest(ctx)
 	}
+	return newest, err
+}
+
+// numberOldest gives the oldest events of each shard their places, and returns whether
+// there may be more.
+func (s *Sharded) numberOldest(ctx context.Context) (newest int64, more bool, err error) {
 	err = s.together(ctx, s.shards, func(units map[*Engine]*unit) error {
-		newest = 0
+		newest, more = 0, false
 		for _, e := range s.shards {
 			var n int64
 			_, err := units[e].get(`SELECT n FROM @counters WHERE shard = $1 AND name = '`+counterEvent+`' FOR UPDATE`, nil, &n)
@@ -107,15 +117,15 @@ func (s *Sharded) numberEvents(ctx context.Context) (newest int64, err error) {
 		}
 		floor := newest >> shardBits
 		for _, e := range s.shards {
-			n, err := units[e].numberEvents(floor)
+			n, last, err := units[e].numberBehind(floor)
 			if err != nil {
 				return s.at(s.homeOf(e), err)
 			}
-			newest = max(newest, n)
+			newest, more = max(newest, last), more || n == e.numbered
 		}
 		return nil
 	}, func(*Engine) {})
-	return newest, err
+	return newest, more, err
 }
 
 // numberUnread gives events their places where nobody reads them, as only those with one
@@ -159,16 +169,16 @@ func (s *Sharded) lookForEvents(ctx context.Context) (newest int64, waiting bool
 	return newest, waiting, nil
 }
 
-// numberEvents gives places behind floor to the events of one shard, and returns the
-// newest place of the shard.
-func (u *unit) numberEvents(floor int64) (newest int64, err error) {
-	_, err = u.get(`WITH fresh AS MATERIALIZED (
-			SELECT shard, stamp, ord, tie, row_number() OVER (ORDER BY stamp, ord, tie) AS k FROM @events WHERE shard = $1 AND n IS NULL),
+// numberBehind gives places behind floor to the oldest events of one shard, and returns
+// how many, and the newest place of the shard.
+func (u *unit) numberBehind(floor int64) (n int, newest int64, err error) {
+	_, err = u.get(`WITH `+oldestEvents+`,
 		placed AS MATERIALIZED (SELECT shard, stamp, ord, tie,
-			(k + max(GREATEST(stamp, $2) - k + 1) OVER (ORDER BY k)) * $3 + $1 AS n FROM fresh),
+			(k + max(GREATEST(stamp, $3) - k + 1) OVER (ORDER BY k)) * $4 + $1 AS n FROM fresh),
 		numbered AS (UPDATE @events v SET n = p.n FROM placed p WHERE v.shard = $1
 			AND v.stamp = p.stamp AND v.ord = p.ord AND v.tie = p.tie RETURNING v.n)
-		UPDATE @counters SET n = GREATEST(n, $2 * $3 + $1, (SELECT max(n) FROM numbered)) WHERE shard = $1 AND name = '`+counterEvent+`' RETURNING n`,
-		[]any{floor, int64(1) << shardBits}, &newest)
-	return newest, err
+		UPDATE @counters SET n = GREATEST(n, $3 * $4 + $1, (SELECT max(n) FROM numbered)) WHERE shard = $1 AND name = '`+counterEvent+`'
+			RETURNING n, (SELECT count(*) FROM numbered)`,
+		[]any{u.e.numbered, floor, int64(1) << shardBits}, &newest, &n)
+	return n, newest, err
 }

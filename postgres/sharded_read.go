@@ -58,6 +58,10 @@ func compareIDs(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) }
 // List implements [recall.Engine]. It merges the lists of all shards in the order of ids.
 // What one call has published in one shard appears whole.
 func (s *Sharded) List(ctx context.Context, f recall.Filter, after recall.MessageID, limit int, now time.Time) ([]recall.Message, error) {
+	from, err := afterMessage(after)
+	if err != nil {
+		return nil, err
+	}
 	which, err := s.reach(ctx, &f)
 	if err != nil {
 		return nil, err
@@ -71,7 +75,7 @@ func (s *Sharded) List(ctx context.Context, f recall.Filter, after recall.Messag
 		return nil, nil
 	}
 	for {
-		parts, err := gather(s, which, func(e *Engine) ([]found[[16]byte], error) { return e.findMessages(ctx, f, after, limit, now) })
+		parts, err := gather(s, which, func(e *Engine) ([]found[[16]byte], error) { return e.findMessages(ctx, f, from, limit, now) })
 		if err != nil {
 			return nil, err
 		}
@@ -84,7 +88,7 @@ func (s *Sharded) List(ctx context.Context, f recall.Filter, after recall.Messag
 		}
 		msgs := slices.Concat(read...)
 		if len(msgs) == 0 && len(list) > 0 { // all of them went meanwhile: that is not the end
-			after = messageID(list[len(list)-1].key)
+			from = list[len(list)-1].key
 			continue
 		}
 		slices.SortFunc(msgs, func(a, b recall.Message) int { return strings.Compare(string(a.ID), string(b.ID)) })
@@ -93,11 +97,9 @@ func (s *Sharded) List(ctx context.Context, f recall.Filter, after recall.Messag
 }
 
 // findMessages returns the first ids that match behind one.
-func (e *Engine) findMessages(ctx context.Context, f recall.Filter, after recall.MessageID, limit int, now time.Time) ([]found[[16]byte], error) {
+func (e *Engine) findMessages(ctx context.Context, f recall.Filter, from [16]byte, limit int, now time.Time) ([]found[[16]byte], error) {
 	w := liveMatches(&f, now)
-	if u, ok := parseMessageID(after); ok {
-		w.and("m.id > ?", u)
-	}
+	w.behind(from)
 	return collectFrom(ctx, e.pool, e, func(row pgx.CollectableRow) (found[[16]byte], error) {
 		r := found[[16]byte]{e: e}
 		return r, row.Scan(&r.key, &r.size)

@@ -15,6 +15,8 @@ type unit struct {
 	e    *Engine
 	tx   session
 	call *[16]byte // the key that is written already
+	// dropped are keys that are removed, as others' outcomes are known.
+	dropped [][16]byte
 	// apart: it publishes without the lock of the shard, as others do not know when it ends.
 	apart bool
 	ctx   context.Context
@@ -68,6 +70,7 @@ func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
 	}
 	u.tx = tx
 	defer tx.rollback(u.ctx)
+	defer func() { u.forgets(err == nil && !u.nothing) }()
 	if err := f(u); err != nil || u.nothing {
 		return err
 	}
@@ -176,6 +179,7 @@ func (b *batch) sendLast() error {
 		b.u.call = newCall()
 		b.add(insertCall, *b.u.call)
 	}
+	b.dropAnswered()
 	return b.send()
 }
 
