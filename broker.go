@@ -118,7 +118,9 @@ type Options struct {
 	Observer *Observer
 	// WaitFinish frees the slot of an attempt only when its outcome is durable.
 	// The default frees it when the outcome is queued: faster, and still
-	// at-least-once.
+	// at-least-once. Outcomes that nobody waits for are committed together, three
+	// milliseconds after the first at most: a crash has what was delivered in that
+	// time, and during a commit, delivered again.
 	WaitFinish bool
 	// NoDispatch opens the file without delivering anything: to look, to
 	// publish and to cancel.

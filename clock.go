@@ -61,6 +61,27 @@ func startStopwatch() stopwatch { return stopwatch(time.Now()) }
 
 func (s stopwatch) ran() time.Duration { return time.Since(time.Time(s)) }
 
+// timer rings once, when so much time has passed in this process. Like a stopwatch it has
+// nothing to do with the time of any message. It is owned by one goroutine.
+type timer struct{ own *time.Timer }
+
+func (t *timer) start(d time.Duration) {
+	if t.own == nil {
+		t.own = time.NewTimer(d)
+		return
+	}
+	t.own.Reset(d)
+}
+
+// rings is where a timer rings that was started.
+func (t *timer) rings() <-chan time.Time { return t.own.C }
+
+func (t *timer) stop() {
+	if t.own != nil {
+		t.own.Stop()
+	}
+}
+
 // maxNap is the longest that an alarm trusts its timer, which stands still while
 // the machine is suspended and knows nothing of a wall clock that was set: then
 // what is due is late by that much at most.

@@ -96,18 +96,19 @@ type turn struct {
 
 // committer is the state of the committer goroutine.
 type committer struct {
-	e       *embedded
-	batch   []*request
-	kept    []*request // outcomes that found no room: they are part of every later commit until they do
-	loan    *request   // a transaction that is next
-	culprit *request   // of a batch that could not be written
-	turn    turn
-	starts  starts // of attempts, for the log
-	begun   bool   // they were taken
-	room    int64  // for them
-	rows    int    // of the batch
-	company company
-	next    uint64 // numbers below were given out, by transactions that have left nothing
+	e        *embedded
+	batch    []*request
+	kept     []*request // outcomes that found no room: they are part of every later commit until they do
+	loan     *request   // a transaction that is next
+	culprit  *request   // of a batch that could not be written
+	turn     turn
+	starts   starts // of attempts, for the log
+	begun    bool   // they were taken
+	room     int64  // for them
+	rows     int    // of the batch
+	company  company
+	patience patience
+	next     uint64 // numbers below were given out, by transactions that have left nothing
 }
 
 // commitLoop takes everything that is queued or about to be, makes it one commit, and
@@ -116,6 +117,7 @@ type committer struct {
 func (e *embedded) commitLoop() {
 	defer close(e.committed)
 	c := &committer{e: e}
+	defer c.patience.end()
 	for first := range e.queue {
 		c.gather(first)
 		if len(c.batch) > 0 {
@@ -149,21 +151,31 @@ func (c *committer) gather(first *request) {
 	c.batch = append(c.batch[:0], c.kept...)
 	c.kept = c.kept[:0]
 	c.company.begin()
+	c.patience.begin()
 	rows := 0
-	for r, ok := first, true; ok; {
+	for r, ok := first, true; ok; r, ok = c.more() {
 		if _, alone := r.work.(*loan); alone {
 			c.loan = r
 			return
 		}
 		c.batch = append(c.batch, r)
+		c.patience.note(r)
 		if rows += r.work.bound().Rows; rows >= commitRows {
 			return
 		}
-		if len(c.e.queue) == 0 && !c.company.comes(c.e.queue) {
-			return
-		}
-		r, ok = <-c.e.queue
 	}
+}
+
+// more returns the next request of this commit.
+func (c *committer) more() (r *request, ok bool) {
+	switch {
+	case len(c.e.queue) > 0 || c.patience.over && c.company.comes(c.e.queue):
+		r, ok = <-c.e.queue
+		return r, ok
+	case c.patience.over:
+		return nil, false
+	}
+	return c.patience.next(c.e.queue)
 }
 
 func (c *committer) acknowledge() {

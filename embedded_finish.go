@@ -22,6 +22,8 @@ type finishWork struct {
 	follow *insertWork
 	named  []DeadFollow
 	log    *finishLog // nil: nothing
+	// patient: nothing waits for this to be durable, neither a caller nor a message.
+	patient bool
 }
 
 type ending uint8
@@ -82,6 +84,7 @@ type decision struct {
 func newFinishWork(d decision, l Lease, f *Finish) (*finishWork, error) {
 	w := &finishWork{seq: d.seq, end: d.end, log: newFinishLog(d, l, f)}
 	w.cancelled = d.end == endGone && f.Outcome != Delivered
+	w.patient = d.end != endDead && !f.Durable && len(f.Follow) == 0 && l.Message.Queue == "" && l.Message.Blocks == ""
 	if err := w.setFollow(f); err != nil {
 		return nil, err
 	}
