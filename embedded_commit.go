@@ -62,6 +62,7 @@ func (e *embedded) send(ctx context.Context, w work, wait bool) (*request, error
 	if e.closed {
 		return nil, ErrClosed
 	}
+	e.undurable.Add(1)
 	select {
 	case e.queue <- r:
 		return r, nil
@@ -71,6 +72,7 @@ func (e *embedded) send(ctx context.Context, w work, wait bool) (*request, error
 	case e.queue <- r:
 		return r, nil
 	case <-ctx.Done():
+		e.undurable.Add(-1)
 		return nil, ctx.Err()
 	}
 }
@@ -112,8 +114,8 @@ type committer struct {
 }
 
 // commitLoop takes everything that is queued or about to be, makes it one commit, and
-// starts over: group commit without a timer. It leaves when the queue is closed and
-// empty.
+// starts over: group commit, in which only outcomes that nobody waits for wait for company,
+// see patience. It leaves when the queue is closed and empty.
 func (e *embedded) commitLoop() {
 	defer close(e.committed)
 	c := &committer{e: e}
@@ -127,6 +129,7 @@ func (e *embedded) commitLoop() {
 		if r := c.loan; r != nil {
 			c.loan = nil
 			c.lend(r.work.(*loan))
+			e.undurable.Add(-1)
 			r.ack <- nil
 		}
 	}
@@ -179,6 +182,8 @@ func (c *committer) more() (r *request, ok bool) {
 }
 
 func (c *committer) acknowledge() {
+	took := len(c.batch)
+	defer func() { c.e.undurable.Add(int64(len(c.kept) - took)) }()
 	for i, r := range c.batch {
 		c.batch[i] = nil
 		err, lasts := r.err, c.keeps(r)

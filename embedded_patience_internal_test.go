@@ -41,6 +41,9 @@ func TestOutcomesGather(t *testing.T) {
 		before := e.Stats().Commits
 		for _, l := range leases {
 			delivered(t, e, l)
+			if n := e.Stats().Waiting; n == 0 {
+				t.Error("an outcome is durable, and no commit was made")
+			}
 			time.Sleep(patienceTime / 4)
 		}
 		time.Sleep(patienceTime)
@@ -48,8 +51,8 @@ func TestOutcomesGather(t *testing.T) {
 		if n := e.Stats().Commits - before; n != 2 {
 			t.Errorf("%d commits, want one at the end of the first wait, and one of the second", n)
 		}
-		if n := e.Stats().InFlight + e.Stats().Pending; n != 0 {
-			t.Errorf("%d messages are left", n)
+		if n := e.Stats().Waiting; n != 0 {
+			t.Errorf("%d outcomes are not durable", n)
 		}
 	})
 }

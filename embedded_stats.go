@@ -48,7 +48,7 @@ func (e *embedded) Stats() EngineStats {
 		Published: e.tally.published.Load(), Duplicates: e.tally.duplicates.Load(),
 		Cancelled: e.tally.cancelled.Load(), Restored: e.tally.restored.Load(), Died: e.tally.died.Load(),
 		CommitTime: e.tally.commitTime.read(), WriteTime: e.tally.writeTime.read(), CommitRows: e.tally.commitRows.read(),
-		Waiting: len(e.queue), Broken: e.store.Err() != nil,
+		Waiting: int(e.undurable.Load()), Broken: e.store.Err() != nil,
 	}
 	disk := e.store.Stats()
 	s.FileBytes, s.FreeBytes, s.Segments = disk.FileBytes, disk.FreeBytes, disk.Segments

@@ -369,6 +369,7 @@ type EngineStats struct {
 	CommitTime, WriteTime Histogram
 	// CommitRows is how many rows the changes brought that shared a commit.
 	CommitRows Histogram
-	// Waiting is how many changes wait for the next commit.
+	// Waiting is how many changes are not durable yet: they wait for a commit, or are in
+	// the one that is under way.
 	Waiting int
 }

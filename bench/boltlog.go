@@ -28,7 +28,7 @@ func boltRate(path string, writers, batch int, window time.Duration, lat *latenc
 	if err != nil {
 		return 0, err
 	}
-	return newWAL(&boltLog{puts: p}, lingering).rate(writers, batch, window, lat)
+	return newWAL(&boltLog{puts: p}, lingering).rate(writers, batch, bodyOf, window, lat)
 }
 
 func (l *boltLog) close() error { return l.puts.close() }

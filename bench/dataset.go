@@ -117,7 +117,7 @@ func waitUntil(what string, ok func() bool) error {
 // rest. Some backlog may stay for good: folding a little does not pay.
 func waitIdle(br *recall.Broker) error {
 	_, err := waitRest(br, func(was, is recall.Stats) bool {
-		return is.InFlight > 0 || is.Busy > 0 || is.Commits != was.Commits || is.Backlog != was.Backlog
+		return is.InFlight > 0 || is.Waiting > 0 || is.Busy > 0 || is.Commits != was.Commits || is.Backlog != was.Backlog
 	})
 	return err
 }

@@ -50,13 +50,19 @@ func (d *drainRun) add(b *bench, shuffled bool) error {
 // drain starts when the handler is registered: until then nothing is claimed.
 func (d *drainRun) drain(b *bench, br *recall.Broker) error { return d.drainOf(b.Drain, br) }
 
+// isForgotten tells whether all that was delivered is durably gone.
+func isForgotten(br *recall.Broker) bool {
+	s := br.Stats()
+	return s.InFlight == 0 && s.Waiting == 0
+}
+
 func (d *drainRun) drainOf(n int, br *recall.Broker) error {
 	var handled atomic.Int64
 	want, before, start := int64(n), wrote(), time.Now()
 	if err := br.Handle(sink, counting(&handled)); err != nil {
 		return err
 	}
-	err := waitUntil("the drain", func() bool { return handled.Load() >= want && br.Stats().InFlight == 0 })
+	err := waitUntil("the drain", func() bool { return handled.Load() >= want && isForgotten(br) })
 	took := time.Since(start)
 	drained := wrote()
 	if err := errors.Join(err, waitIdle(br), checkHandled(handled.Load(), want)); err != nil {

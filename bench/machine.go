@@ -2,8 +2,12 @@ package main
 
 import (
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
+	"time"
 )
 
 // machine is what a reader needs to know of where the numbers come from. What
@@ -20,6 +24,8 @@ type machine struct {
 	GoVersion  string `json:"go"`
 	Recall     string `json:"recall,omitempty"` // version or commit
 	GOGC       string `json:"gogc"`
+	// SyncMS is the median of appending 4 KiB and fdatasync, at the start.
+	SyncMS float64 `json:"fdatasync_p50_ms,omitempty"`
 }
 
 func describeMachine(dir string) machine {
@@ -31,11 +37,30 @@ func describeMachine(dir string) machine {
 		m.GOGC = "100"
 	}
 	addMachineDetails(&m, dir)
+	lat := newLatencies()
+	if _, err := appendAndSync(filepath.Join(dir, "append"), syncWindow, lat); err == nil {
+		m.SyncMS = ms(lat.quantiles().P50)
+	}
 	return m
 }
 
-// buildVersion returns the commit that was built, if the build knows it.
+// syncWindow is how long every run looks at the disk before it begins.
+const syncWindow = 200 * time.Millisecond
+
+// buildVersion returns the commit that was built, if the build knows it, or else that of the
+// folder, since go run does not note it.
 func buildVersion() string {
+	if version := stampedVersion(); version != "" {
+		return version
+	}
+	text, err := exec.Command("git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+func stampedVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return ""

@@ -19,7 +19,7 @@ func benchPeerDeliver(b *bench) error {
 	what := fmt.Sprintf("publish and deliver %s", short(float64(b.Peers)))
 	err := b.inTurn(b.longReps(), what, func(i int, p *peer.Peer) error {
 		if i == 0 {
-			if err := limit.log(1, peerBatch); err != nil {
+			if err := limit.log(peerBatches, peerBatch); err != nil {
 				return err
 			}
 		}

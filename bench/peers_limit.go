@@ -20,7 +20,11 @@ func (b *bench) newLimits() *limits { return &limits{b: b} }
 // writers join a group that are about to write. It takes what a message of the peers
 // is made of.
 func (l *limits) log(writers, size int) error {
-	rate, err := walRate(l.b.path("wal"), lingering, writers, size, l.b.Window, newLatencies())
+	w, err := openWAL(l.b.path("wal"), lingering)
+	if err != nil {
+		return err
+	}
+	rate, err := w.rate(writers, size, peerText, l.b.Window, newLatencies())
 	l.values = append(l.values, rate)
 	return err
 }

@@ -44,13 +44,18 @@ func labelled(n int, label string) (count int) {
 	return count
 }
 
+// peerText is as long as the body of a message.
+func peerText(i int) []byte {
+	at := peerHash(i) % (len(peerPool) - peerBody)
+	return peerPool[at : at+peerBody]
+}
+
 // peerMessage makes message i, due at that time, or at once if it is zero. The
 // time is in the body, for the handler.
 func peerMessage(i int, due time.Time) peer.Message {
 	body := make([]byte, 0, peerBody)
 	body = hex.AppendEncode(body, binary.BigEndian.AppendUint64(nil, uint64(due.UnixNano())))
-	at := peerHash(i) % (len(peerPool) - peerBody)
-	body = append(body, peerPool[at:at+peerBody-len(body)]...)
+	body = append(body, peerText(i)[len(body):]...)
 	return peer.Message{
 		Number: i, Due: due, Body: body, Label: peerLabel(i),
 		URL:   peer.URLs[i%len(peer.URLs)],

@@ -167,6 +167,7 @@ func (r *report) printHead(out io.Writer) {
 	fmt.Fprintf(out, "Recall benchmark, %s\n", r.Started.Format(time.RFC3339))
 	fmt.Fprintf(out, "machine     %s/%s, %d × %s, %d MiB, load %s\n", m.OS, m.Arch, m.Cores, known(m.CPU), m.MemoryMiB, known(m.Load))
 	fmt.Fprintf(out, "kernel      %s, file system %s\n", known(m.Kernel), known(m.FileSystem))
+	fmt.Fprintf(out, "disk        4 KiB appended and synced in %.2f ms (p50)\n", m.SyncMS)
 	fmt.Fprintf(out, "software    %s, GOGC %s, Recall %s\n", m.GoVersion, m.GOGC, known(m.Recall))
 	fmt.Fprintf(out, "settings    durability %s, %s messages, %d repetitions of %v\n",
 		r.Settings.Durability, short(float64(r.Settings.N)), r.Settings.Reps, r.Settings.Window)

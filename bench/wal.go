@@ -136,11 +136,11 @@ func walRate(path string, company bool, writers, batch int, window time.Duration
 	if err != nil {
 		return 0, err
 	}
-	return w.rate(writers, batch, window, lat)
+	return w.rate(writers, batch, bodyOf, window, lat)
 }
 
-// rate measures a log and closes it.
-func (w *wal) rate(writers, batch int, window time.Duration, lat *latencies) (rate float64, err error) {
+// rate measures a log with some bodies and closes it.
+func (w *wal) rate(writers, batch int, bodyOf func(n int) []byte, window time.Duration, lat *latencies) (rate float64, err error) {
 	defer func() { err = errors.Join(err, w.close()) }()
 	rate, err = parallel(writers, window, lat, func(n int) error {
 		if batch == 1 {

@@ -93,7 +93,7 @@ var plainMetrics = []plainMetric{
 	gaugeOf("slots_settling", "Busy slots whose attempt is over and waits for its outcome to be durable.",
 		func(s *recall.Stats) float64 { return float64(s.Settling) }),
 	gaugeOf("leases", "Messages that consumers hold.", func(s *recall.Stats) float64 { return float64(s.Leased) }),
-	gaugeOf("changes_waiting", "Changes that wait for the next commit.",
+	gaugeOf("changes_waiting", "Changes that are not durable yet: they wait for a commit, or are in it.",
 		func(s *recall.Stats) float64 { return float64(s.Waiting) }),
 	gaugeOf("file_size_bytes", "Size of the file.", func(s *recall.Stats) float64 { return float64(s.FileBytes) }),
 	gaugeOf("file_free_bytes", "Room in the file that can be used again.",

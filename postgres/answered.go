@@ -31,7 +31,7 @@ func (a *answered) take() (keys [][16]byte) {
 	if len(a.keys) < keysPart {
 		return nil
 	}
-	keys, a.keys = a.keys, nil
+	keys, a.keys = a.keys[:keysPart:keysPart], a.keys[keysPart:]
 	return keys
 }
 
@@ -43,7 +43,8 @@ func (b *batch) dropAnswered() {
 		return
 	}
 	if u.dropped = u.e.answered.take(); u.dropped != nil {
-		b.add(`DELETE FROM @calls WHERE shard = $1 AND call = ANY($2::uuid[])`, u.dropped)
+		b.add(`DELETE FROM @calls c USING (SELECT call FROM @calls WHERE shard = $1 AND call = ANY($2::uuid[]) FOR UPDATE SKIP LOCKED) l
+			WHERE c.shard = $1 AND c.call = l.call`, u.dropped)
 	}
 }
 

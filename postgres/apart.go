@@ -42,6 +42,7 @@ const (
 	errandFlow     = 2
 	errandStanding = 3
 	errandDedup    = 4
+	errandLook     = 5 // into a queue that is there
 )
 
 // errand is what is to be done after a commit.
@@ -54,9 +55,11 @@ type errand struct {
 	value []byte
 }
 
-func (a *arrivals) leave(r errand) {
-	a.out.add(`INSERT INTO @errands (shard, id, kind, name, op, n, value) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		a.u.e.newApartID(a.list[0].now), r.kind, r.name, r.op, r.n, bytesOf(r.value))
+func (a *arrivals) leave(r errand) { a.out.leave(r, a.list[0].now) }
+
+func (b *batch) leave(r errand, now time.Time) {
+	b.add(`INSERT INTO @errands (shard, id, kind, name, op, n, value) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		b.u.e.newApartID(now), r.kind, r.name, r.op, r.n, bytesOf(r.value))
 }
 
 // leaveErrands queues what publishing in a transaction of the program leaves to do.
@@ -139,6 +142,8 @@ func (u *unit) runAll(list []errand) error {
 				}
 			}
 			a.stored = append(a.stored, v)
+		case errandLook:
+			a.rooms.queues[r.name] = true
 		case errandStanding:
 			a.out.add(`UPDATE @operations SET count = count + $3 WHERE shard = $1 AND id = $2`, r.op, r.n)
 		case errandDedup:
@@ -204,6 +209,9 @@ func (e *Engine) awaitReservations(ctx context.Context, p *publication) error {
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	u := &unit{e: e, tx: tx, ctx: ctx}
+	if _, err := tx.Exec(ctx, e.bound); err != nil {
+		return err
+	}
 	b := u.batch()
 	reserveApart(b, keysOf([]*publication{p}), nil)
 	if err = b.send(); hasCode(err, transient) {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -35,18 +36,30 @@ func scanOperation(row pgx.CollectableRow) (recall.Operation, error) {
 
 // add queues a record, or what has become of it: what it has taken, and how it ended.
 // What a standing cancellation selects is kept as it is.
+//
+// It fails with errUndone if the operation was undone, as may be while its process stood
+// still for so long that others took it for gone: what it took now, nobody could undo.
 func (o *operation) add(b *batch, selects []byte) {
 	if selects == nil {
 		selects = []byte{}
 	}
-	b.add(`INSERT INTO @operations AS o (shard, id, kind, at_ms, filter, selects, reason, policy, count, requested, blocker, walked, scanned,
+	b.read(func(rows pgx.Rows) error {
+		var undone bool
+		if err := rows.Scan(&undone); err != nil || !undone {
+			return err
+		}
+		return errUndone
+	}, `INSERT INTO @operations AS o (shard, id, kind, at_ms, filter, selects, reason, policy, count, requested, blocker, walked, scanned,
 			took_ns, until_ms, restored, lifted, undo_ms, running, bytes)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, 0, $16, $17, $18)
 		ON CONFLICT (shard, id) DO UPDATE SET count = EXCLUDED.count, requested = EXCLUDED.requested, blocker = EXCLUDED.blocker,
-			scanned = EXCLUDED.scanned, took_ns = EXCLUDED.took_ns, running = EXCLUDED.running, bytes = EXCLUDED.bytes`,
+			scanned = EXCLUDED.scanned, took_ns = EXCLUDED.took_ns, running = EXCLUDED.running, bytes = EXCLUDED.bytes, purged = false
+		RETURNING o.restored_ms IS NOT NULL`,
 		o.id, o.Kind, toMS(o.At), storableText(o.Filter), selects, storableText(o.Reason), o.Policy, o.Count, o.Requested, o.Blocker, o.Index,
 		o.Scanned, o.Took.Nanoseconds(), toNullMS(o.Until), o.undo, o.running, o.bytes)
 }
+
+var errUndone = errors.New("postgres: this call stood still for longer than Options.LeaseTime, and what it had done was undone meanwhile")
 
 // Operations implements [recall.Auditor].
 func (e *Engine) Operations(ctx context.Context, after recall.OperationID, limit int) ([]recall.Operation, error) {

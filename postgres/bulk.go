@@ -2,7 +2,7 @@ package postgres
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"strconv"
 	"time"
 
@@ -29,6 +29,9 @@ type bulk struct {
 	cursor [16]byte // the last message that was passed
 	op     operation
 	kept   bool // the record is written
+	// counted are the matches that a guard has locked in this transaction, and counted;
+	// nil: it was not asked here.
+	counted []row
 
 	elsewhere recall.CancelResult // what the same call has taken in other shards
 	silent    bool                // the event is written in another shard
@@ -222,19 +225,11 @@ func (b *bulk) passed(s *step) {
 // chunk locks the next matches and takes them up to the first in flight that stops the
 // walk.
 func (b *bulk) chunk(u *unit) (step, error) {
-	limit := b.e.opts.ChunkSize
-	if b.req.Guard.Set {
-		if err := b.guard(u); err != nil {
-			return step{}, err
-		}
-		limit = b.e.opts.MaxGuarded + 1 // all in this transaction
-	}
-	b.started()
-	rows, err := b.lock(u, limit)
+	rows, whole, err := b.next(u)
 	if err != nil {
 		return step{}, err
 	}
-	s := step{last: b.cursor, end: len(rows) < limit}
+	s := step{last: b.cursor, end: whole}
 	for i := range rows {
 		if b.full(&s) {
 			s.end = true
@@ -251,6 +246,24 @@ func (b *bulk) chunk(u *unit) (step, error) {
 		s.scanned++
 	}
 	return s, b.apply(u, &s)
+}
+
+// next locks what the next chunk takes, and reports whether nothing is behind it. What a
+// guard has counted is all, and what is taken then: nothing that has come to match since.
+func (b *bulk) next(u *unit) (rows []row, whole bool, err error) {
+	switch {
+	case b.counted != nil:
+		rows, b.counted = b.counted, nil
+		return rows, true, nil
+	case b.req.Guard.Set:
+		if rows, err = b.guard(u); err == nil {
+			b.started()
+		}
+		return rows, true, err
+	}
+	b.started() // nothing is locked: it may end attempts
+	rows, err = b.lock(u, b.e.opts.ChunkSize)
+	return rows, len(rows) < b.e.opts.ChunkSize, err
 }
 
 // started tells the caller that the call begins.
@@ -318,14 +331,14 @@ func (b *bulk) lockText(limit int) (text string, args []any) {
 }
 
 // guard refuses a call, before anything is changed, that finds another number of
-// pending matches than it expects. They are locked, so the number stays.
-func (b *bulk) guard(u *unit) error {
+// pending matches than it expects. It returns them, locked, so the number stays.
+func (b *bulk) guard(u *unit) ([]row, error) {
 	rows, err := b.lock(u, b.e.opts.MaxGuarded+1)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(rows) > b.e.opts.MaxGuarded {
-		return fmt.Errorf("%w: a guard over more than %d messages", recall.ErrUnsupported, b.e.opts.MaxGuarded)
+		return nil, errMostGuarded(b.e.opts.MaxGuarded, "messages")
 	}
 	found := 0
 	for i := range rows {
@@ -334,9 +347,9 @@ func (b *bulk) guard(u *unit) error {
 		}
 	}
 	if g := b.req.Guard; found < g.Least || found > g.Most {
-		return &recall.UnexpectedCountError{Found: found, Least: g.Least, Most: g.Most}
+		return nil, &recall.UnexpectedCountError{Found: found, Least: g.Least, Most: g.Most}
 	}
-	return nil
+	return rows, nil
 }
 
 // apply queues what was taken, and the record of it.
@@ -356,7 +369,7 @@ func (b *bulk) apply(u *unit, s *step) error {
 	}
 	b.change(u, o, s)
 	r.open(o)
-	u.claim, u.maintain = true, true
+	u.claim = true
 	return o.sendLast()
 }
 
@@ -408,7 +421,7 @@ func (b *bulk) finish(ctx context.Context) error {
 		return nil
 	}
 	err := b.e.do(context.WithoutCancel(ctx), b.end)
-	if err != nil {
+	if err != nil && !errors.Is(err, errUndone) {
 		b.e.endLater(b)
 	}
 	return err
@@ -429,7 +442,7 @@ func (e *Engine) endLate(ctx context.Context) {
 	e.late = nil
 	e.mu.Unlock()
 	for _, b := range list {
-		if e.do(ctx, b.end) != nil {
+		if err := e.do(ctx, b.end); err != nil && !errors.Is(err, errUndone) {
 			e.endLater(b)
 		}
 	}
@@ -446,8 +459,8 @@ func (b *bulk) end(u *unit) error {
 			Count: op.Count + b.elsewhere.Cancelled, Requested: op.Requested + b.elsewhere.Requested,
 		}, 0)
 	}
-	u.wake = true
-	if b.op.undo != nil {
+	u.wake, u.maintain = true, true
+	if b.op.undo != nil && !u.apart { // others write those records
 		o.add(giveWay, b.e.opts.UndoBytes)
 	}
 	return o.sendLast()

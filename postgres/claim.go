@@ -21,23 +21,29 @@ func (e *Engine) Claim(ctx context.Context, req recall.ClaimRequest) (res recall
 		return res, err
 	}
 	defer e.leave()
-	for settled := false; ; settled = true {
-		var errands bool
+	for settled := false; ; {
+		var errands, lapsed bool
+		epoch := e.epoch.Load()
 		err := e.do(ctx, func(u *unit) error {
 			u.claims = true
-			c := &claim{u: u, settled: settled, now: toMS(req.Now), most: min(max(0, req.Max), math.MaxInt32), wanted: wantedOf(&req), epoch: e.epoch.Load(), next: never}
+			c := &claim{u: u, settled: settled, now: toMS(req.Now), most: min(max(0, req.Max), math.MaxInt32), wanted: wantedOf(&req), epoch: epoch, next: never}
 			res, err = c.run()
-			errands = c.errands && !settled
+			errands, lapsed = c.errands && !settled, c.lapsed
 			return err
 		})
 		if err != nil {
 			return recall.ClaimResult{}, err
 		}
-		if !errands {
+		switch {
+		case lapsed:
+			err = e.registerAnew(ctx, epoch)
+		case errands:
+			err, settled = e.runErrands(ctx), true
+		default:
 			e.begun.note(res.Leases, toMS(req.Now))
 			return res, nil
 		}
-		if err := e.runErrands(ctx); err != nil {
+		if err != nil {
 			return recall.ClaimResult{}, err
 		}
 	}
@@ -62,6 +68,7 @@ type claim struct {
 	// errands: there are some, which may change what can be claimed; settled: they were run.
 	errands, settled bool
 	rooms            bool // there are some to look into
+	lapsed           bool // this engine has not renewed its leases in time
 
 	levels  []level
 	queues  []*queue
@@ -87,7 +94,7 @@ func (c *claim) run() (res recall.ClaimResult, err error) {
 	if err := c.begin(); err != nil {
 		return res, err
 	}
-	if c.errands && !c.settled {
+	if c.lapsed || c.errands && !c.settled {
 		c.u.nothing = true
 		return res, nil
 	}

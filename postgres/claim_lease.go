@@ -47,12 +47,13 @@ func listHandlers(handlers []string, first int) (text string, args []any) {
 	return `(VALUES ` + strings.Join(rows, ", ") + `) AS h (h)`, args
 }
 
-// readLevels reads what is left in no room at the time $2, and in front whether there
-// are rooms to look into, and errands.
+// readLevels reads what is left in no room at the time $3, and in front whether there
+// are rooms to look into, and errands, and whether the owner $2 may give out leases.
 func readLevels(list string) string {
-	return `SELECT NULL::text AS h, NULL::smallint AS p, ` + roomsToLook + ` AS rooms, ` + hasErrands + ` AS errands, NULL::bigint AS first, NULL::bigint AS later
-		UNION ALL SELECT l.h, l.p, NULL, NULL, l.first, (SELECT m.due_ms FROM @messages m WHERE ` + plainReady + `
-			AND m.handler = l.h AND m.priority = l.p AND m.due_ms > $2 ORDER BY m.due_ms LIMIT 1)
+	return `SELECT NULL::text AS h, NULL::smallint AS p, ` + roomsToLook + ` AS rooms, ` + hasErrands + ` AS errands, ` + holds + ` AS holds,
+			NULL::bigint AS first, NULL::bigint AS later
+		UNION ALL SELECT l.h, l.p, NULL, NULL, NULL, l.first, (SELECT m.due_ms FROM @messages m WHERE ` + plainReady + `
+			AND m.handler = l.h AND m.priority = l.p AND m.due_ms > $3 ORDER BY m.due_ms LIMIT 1)
 		FROM (` + levelsOf(list) + `) l WHERE l.first IS NOT NULL`
 }
 
@@ -81,7 +82,7 @@ const leaseChosen = `WITH c AS (SELECT x.id, x.k FROM unnest($8::uuid[]) WITH OR
 // number is in the text, so that the plan for any parameters is one for so few.
 func leasePlain(list string, n int) string {
 	most := strconv.Itoa(n)
-	return `WITH v AS MATERIALIZED (SELECT l.* FROM (` + levelsOf(list) + `) l WHERE l.first <= $8 AND NOT ` + roomsToLook + `),
+	return `WITH v AS MATERIALIZED (SELECT l.* FROM (` + levelsOf(list) + `) l WHERE l.first <= $8 AND ` + holds + ` AND NOT ` + roomsToLook + `),
 		c AS MATERIALIZED (SELECT x.id, row_number() OVER (ORDER BY x.due_ms, x.id) AS k FROM (SELECT w.id, w.due_ms FROM v CROSS JOIN LATERAL (
 			SELECT m.id, m.due_ms FROM @messages m WHERE ` + plainReady + ` AND m.handler = v.h AND m.priority = v.p AND m.due_ms <= $8
 			ORDER BY m.due_ms, m.id LIMIT ` + most + ` FOR UPDATE SKIP LOCKED) w
@@ -101,8 +102,8 @@ func (c *claim) begin() error {
 		list, args := listHandlers(c.wanted, 10)
 		b.read(c.scanLease, leasePlain(list, c.most), slices.Concat(c.leaseArgs(c.most), []any{c.now, *call}, args)...)
 	}
-	list, args := listHandlers(c.wanted, 3)
-	b.read(c.scanLevel, readLevels(list), slices.Concat([]any{c.now}, args)...)
+	list, args := listHandlers(c.wanted, 4)
+	b.read(c.scanLevel, readLevels(list), slices.Concat([]any{c.epoch, c.now}, args)...)
 	if err := b.send(); err != nil {
 		return err
 	}
@@ -117,13 +118,13 @@ func (c *claim) begin() error {
 func (c *claim) scanLevel(row pgx.Rows) error {
 	var handler *string
 	var priority *int
-	var rooms, errands *bool
+	var rooms, errands, holds *bool
 	var first, later *int64
-	err := row.Scan(&handler, &priority, &rooms, &errands, &first, &later)
+	err := row.Scan(&handler, &priority, &rooms, &errands, &holds, &first, &later)
 	switch {
 	case err != nil:
 	case handler == nil:
-		c.rooms, c.errands = *rooms, *errands
+		c.rooms, c.errands, c.lapsed = *rooms, *errands, !*holds
 	default:
 		c.levels = append(c.levels, level{handler: *handler, priority: *priority, first: *first, later: later})
 	}

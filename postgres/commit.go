@@ -15,12 +15,13 @@ import (
 
 // A connection that is lost during a commit leaves the outcome unknown. So every
 // transaction writes a row with a key of its own, and whoever does not know asks for
-// that row by inserting it: if it is there, the transaction was committed. If it is
-// not, it never will be, as the old transaction, should it still be about to commit,
-// now violates the key. The insert waits for one that is neither.
+// that row by inserting it, marked: if another is there, the transaction was committed. If
+// it is not, it never will be, as the old transaction, should it still be about to commit,
+// now violates the key. The insert waits for one that is neither. By the mark, a time
+// that is negative, whoever has to ask again knows the row of the first question.
 
-// callTime is how long keys are kept. Who has not learned the outcome by then does not
-// ask any more.
+// callTime is how long keys are kept. Who asks later than half of that, by the clock of the
+// server, as a process may have been suspended, does not get to know.
 const callTime = time.Hour
 
 // commit commits. An error says that nothing has happened, but for [recall.ErrFailed],
@@ -63,7 +64,7 @@ func (u *unit) commitOnce() (answered bool, err error) {
 
 // unanswered finds out what became of the commit.
 func (u *unit) unanswered(err error) error {
-	return u.e.outcome(u.ctx, *u.call, err)
+	return u.e.outcome(u.ctx, *u.call, u.began, err)
 }
 
 const insertCall = `INSERT INTO @calls (shard, call, at_us) VALUES ($1, $2, ` + clockUS + `)`
@@ -74,13 +75,19 @@ func newCall() *[16]byte {
 	return &call
 }
 
-// outcome finds out what became of a commit that was not answered.
-func (e *Engine) outcome(ctx context.Context, call [16]byte, cause error) error {
+// askOutcome returns the time of the row that is there, and that of the server.
+const askOutcome = `INSERT INTO @calls AS c (shard, call, at_us) VALUES ($1, $2, -` + clockUS + `)
+	ON CONFLICT (shard, call) DO UPDATE SET at_us = c.at_us RETURNING c.at_us, ` + clockUS
+
+// outcome finds out what became of a commit, begun at a time of the server, that was not
+// answered.
+func (e *Engine) outcome(ctx context.Context, call [16]byte, began time.Time, cause error) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime/2)
 	defer cancel()
 	for try := 0; ; try++ {
-		tag, err := e.pool.Exec(ctx, e.sql(insertCall+` ON CONFLICT DO NOTHING`), e.shard, call)
-		there := err == nil && tag.RowsAffected() == 0
+		var at, now int64
+		err := e.pool.QueryRow(ctx, e.sql(askOutcome), e.shard, call).Scan(&at, &now)
+		there := err == nil && at > 0
 		if there {
 			err = e.settle(ctx, call)
 		}
@@ -88,6 +95,8 @@ func (e *Engine) outcome(ctx context.Context, call [16]byte, cause error) error 
 		switch {
 		case there && (err == nil || errors.As(err, &unknown)):
 			return err
+		case err == nil && time.UnixMicro(now).Sub(began) > callTime/2:
+			return &recall.UnknownError{Err: fmt.Errorf("the connection was lost during a commit, and its key may be forgotten: %w", cause)}
 		case err == nil:
 			return fmt.Errorf("postgres: the transaction was not committed: %w", &pgconn.PgError{
 				Severity: "ERROR", Code: codeNotCommitted, Message: cause.Error(),
@@ -120,7 +129,8 @@ func (e *Engine) settle(ctx context.Context, call [16]byte) error {
 
 // dropCalls removes keys that nobody asks for any more.
 func (u *unit) dropCalls(time.Time) (more bool, err error) {
-	n, err := u.exec(`DELETE FROM @calls c USING (SELECT call FROM @calls WHERE shard = $1 AND at_us < `+clockUS+` - $2 LIMIT $3 FOR UPDATE SKIP LOCKED) l
+	n, err := u.exec(`DELETE FROM @calls c USING (SELECT call FROM @calls WHERE shard = $1
+			AND at_us BETWEEN $2 - `+clockUS+` AND `+clockUS+` - $2 LIMIT $3 FOR UPDATE SKIP LOCKED) l
 		WHERE c.shard = $1 AND c.call = l.call`, callTime.Microseconds(), purgePart)
 	return n == purgePart, err
 }

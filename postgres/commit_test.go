@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -174,5 +175,59 @@ func TestCutCommit(t *testing.T) {
 				t.Errorf("counted %d published and %d cancelled", got.Published, got.Cancelled)
 			}
 		})
+	}
+}
+
+// TestCutQuestion loses the connection during a commit, which never arrives, and then the
+// answer to one of the requests behind it: whoever asks again what became of the commit does
+// not take the row of the first question for that of the commit.
+func TestCutQuestion(t *testing.T) {
+	for behind := 1; behind < 6; behind++ {
+		e, proxy := cutEngine(t)
+		seen := 0
+		var each func() pgtest.Cut
+		each = func() pgtest.Cut {
+			if !proxy.Pending() {
+				if seen++; seen == behind {
+					return pgtest.CutAfter
+				}
+			}
+			proxy.At(1, each)
+			return pgtest.CutNever
+		}
+		proxy.CutNext(pgtest.CutBefore)
+		proxy.At(1, each)
+		_, err := e.Insert(t.Context(), []recall.Message{message("a")}, base)
+		proxy.At(0, nil)
+		c, countErr := e.Count(t.Context(), recall.Filter{}, base)
+		if countErr != nil {
+			t.Fatal(countErr)
+		}
+		if want := map[bool]int{true: 1}[err == nil]; c.Pending != want {
+			t.Errorf("request %d behind the commit: %d messages after %v", behind, c.Pending, err)
+		}
+	}
+}
+
+// TestSuspendedCommit: a process that was suspended, between a commit and its question what
+// became of it, for so long that the key may be gone does not get to know.
+func TestSuspendedCommit(t *testing.T) {
+	dsn, schema := pgtest.Schema(t)
+	proxy, through := pgtest.NewProxy(t, dsn)
+	var behind atomic.Int64
+	local := func() time.Time { return time.Now().Add(-time.Duration(behind.Load())) }
+	e, err := postgres.Open(t.Context(), through, postgres.WithLocal(postgres.Options{
+		AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour, PollInterval: time.Hour, LongTransaction: -1,
+	}, local))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	behind.Store(int64(31 * time.Minute)) // so the commit was that long ago when it asks
+	proxy.CutNext(pgtest.CutBefore)       // as if the key were gone
+	_, err = e.Insert(t.Context(), []recall.Message{message("a")}, base)
+	var unknown *recall.UnknownError
+	if !errors.As(err, &unknown) {
+		t.Errorf("got %v", err)
 	}
 }

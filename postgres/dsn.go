@@ -71,11 +71,18 @@ func newPool(ctx context.Context, dsn string) (*pgxpool.Pool, error) {
 		return nil, err
 	}
 	Configure(config)
+	watchSilence(config)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
 	return pool, nil
+}
+
+// watchSilence has connections given up on which nothing comes back.
+func watchSilence(c *pgxpool.Config) {
+	c.PingTimeout = cmp.Or(c.PingTimeout, silence)
+	c.ConnConfig.DialFunc = dialer.DialContext
 }
 
 // Ping asks the database for a sign of life. Errors: those of the connection,

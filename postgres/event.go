@@ -223,8 +223,9 @@ func (e *Engine) numberEvents(ctx context.Context) error {
 // out has others wait who read the log.
 const numberedPart = 100 * eventPart
 
-// oldestEvents are up to $2 events without a place, the oldest, with k as their order.
-const oldestEvents = `waiting AS MATERIALIZED (SELECT shard, stamp, ord, tie FROM @events WHERE shard = $1 AND n IS NULL),
+// oldestEvents are up to $2 events without a place up to the time $3, the oldest, with k as
+// their order.
+const oldestEvents = `waiting AS MATERIALIZED (SELECT shard, stamp, ord, tie FROM @events WHERE shard = $1 AND n IS NULL AND stamp <= $3),
 			fresh AS MATERIALIZED (SELECT w.*, row_number() OVER (ORDER BY stamp, ord, tie) AS k
 				FROM (SELECT * FROM waiting ORDER BY stamp, ord, tie LIMIT $2) w)`
 
@@ -238,7 +239,7 @@ func (u *unit) numberOldest() (n int, err error) {
 				WHERE c.shard = $1 AND c.name = '`+counterEvent+`' AND v.shard = $1
 					AND v.stamp = fresh.stamp AND v.ord = fresh.ord AND v.tie = fresh.tie RETURNING 1),
 			counted AS (UPDATE @counters SET n = n + (SELECT count(*) FROM numbered) WHERE shard = $1 AND name = '`+counterEvent+`')
-		SELECT count(*) FROM numbered`, []any{u.e.numbered}, &n)
+		SELECT count(*) FROM numbered`, []any{u.e.numbered, int64(math.MaxInt64)}, &n)
 	return n, err
 }
 

@@ -29,6 +29,7 @@ func Crash(ctx context.Context, e *Engine) error {
 // Renew does at once what an engine does every few seconds.
 func Renew(ctx context.Context, e *Engine) error {
 	e.renew(ctx)
+	e.endOthers(ctx)
 	return ctx.Err()
 }
 

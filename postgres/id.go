@@ -41,6 +41,16 @@ func parseOperationID(id recall.OperationID) ([16]byte, bool) {
 	return parseID(string(id), operationPrefix)
 }
 
+// lastID is behind every ULID of a time, and of all before it.
+func lastID(t time.Time) [16]byte {
+	var u ulid.ULID
+	_ = u.SetTime(uint64(max(0, t.UnixMilli()))) // fails only after the year 10889
+	for i := 6; i < len(u); i++ {
+		u[i] = 0xff
+	}
+	return u
+}
+
 func ulidTime(id [16]byte) time.Time { return time.UnixMilli(int64(ulid.ULID(id).Time())) }
 
 // deadID names a dead letter: the time of death, and a number that counts up.

@@ -73,17 +73,36 @@ const giveWay = `UPDATE @operations SET undo_ms = NULL WHERE shard = $1 AND id I
 		WHERE shard = $1 AND undo_ms IS NOT NULL AND restored_ms IS NULL) o
 	WHERE o.held > $2 AND (o.running = 0 OR NOT EXISTS (SELECT 1 FROM @owners w WHERE w.shard = $1 AND w.epoch = o.running)))`
 
+// unpurged are cancellations (o) that cannot be undone, and have left messages, perhaps.
+const unpurged = `o.shard = $1 AND o.kind = 'cancel' AND o.undo_ms IS NULL AND o.restored_ms IS NULL AND NOT o.purged`
+
 // purge removes cancelled messages that cannot be restored any more. Who has cancelled
-// them stays known.
+// them stays known. It begins with the operations: those that can be undone may have
+// taken a million.
 func (u *unit) purge(time.Time) (more bool, err error) {
 	n := 0
-	_, err = u.get(`WITH gone AS MATERIALIZED (SELECT m.id, m.op FROM @messages m JOIN @operations o ON o.shard = m.shard AND o.id = m.op
-				WHERE m.shard = $1 AND m.state = 2 AND o.undo_ms IS NULL AND o.restored_ms IS NULL LIMIT $2 FOR UPDATE OF m SKIP LOCKED),
+	_, err = u.get(`WITH gone AS MATERIALIZED (SELECT l.id, l.op FROM @operations o CROSS JOIN LATERAL (
+				SELECT m.id, m.op FROM @messages m WHERE m.shard = $1 AND m.op = o.id AND m.state = 2
+				ORDER BY m.id LIMIT $2 FOR UPDATE SKIP LOCKED) l WHERE `+unpurged+` LIMIT $2),
 			known AS (INSERT INTO @members (shard, id, op) SELECT $1, id, op FROM gone ON CONFLICT DO NOTHING),
 			bodies AS (DELETE FROM @payloads p USING gone WHERE p.shard = $1 AND p.id = gone.id),
 			rows AS (DELETE FROM @messages m USING gone WHERE m.shard = $1 AND m.id = gone.id)
 		SELECT count(*) FROM gone`, []any{purgePart}, &n)
-	return n == purgePart, err
+	if err != nil || n == purgePart {
+		return true, err
+	}
+	return false, u.notePurged()
+}
+
+// notePurged has purge pass over the operations of which nothing is left. One whose call
+// runs may still take messages, and one whose process is gone may be that of a process
+// that stands still: that has an hour.
+func (u *unit) notePurged() error {
+	_, err := u.exec(`UPDATE @operations o SET purged = true WHERE `+unpurged+`
+		AND (o.running = 0 OR o.at_ms < $2 AND NOT EXISTS (SELECT 1 FROM @owners w WHERE w.shard = $1 AND w.epoch = o.running))
+		AND NOT EXISTS (SELECT 1 FROM @messages m WHERE m.shard = $1 AND m.op = o.id AND m.state = 2)`,
+		toMS(u.e.clock.Now().Add(-callTime)))
+	return err
 }
 
 // dropFlows removes keys that have no limit, and no message. It waits for nobody, and comes
@@ -111,10 +130,11 @@ func (u *unit) dropReservations(now time.Time) (more bool, err error) {
 // dropOperations removes records that are old enough, with what they say about
 // messages. Standing cancellations are kept while they are active.
 func (u *unit) dropOperations(now time.Time) (more bool, err error) {
-	old, err := collect(u, pgx.RowTo[[16]byte], `SELECT o.id FROM @operations o WHERE o.shard = $1 AND o.at_ms <= $2
+	end := now.Add(-u.e.opts.AuditRetention)
+	old, err := collect(u, pgx.RowTo[[16]byte], `SELECT o.id FROM @operations o WHERE o.shard = $1 AND o.id <= $4 AND o.at_ms <= $2
 			AND (o.until_ms IS NULL OR o.until_ms <= $2 OR o.lifted_ms <= $2) AND (o.undo_ms IS NULL OR o.restored_ms IS NOT NULL)
 			AND NOT EXISTS (SELECT 1 FROM @messages m WHERE m.shard = $1 AND m.op = o.id AND m.state = 2)
-		LIMIT $3 FOR UPDATE OF o SKIP LOCKED`, toMS(now.Add(-u.e.opts.AuditRetention)), dropPart)
+		LIMIT $3 FOR UPDATE OF o SKIP LOCKED`, toMS(end), dropPart, lastID(end))
 	if err != nil || len(old) == 0 {
 		return false, err
 	}

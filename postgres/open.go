@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -23,10 +24,12 @@ type Engine struct {
 	own    bool // the pool is closed with the engine
 	opts   Options
 	schema string
-	bound  string // of a transaction in which nothing happens; see lazyTx
-	shard  int16
-	log    *slog.Logger
-	clock  *serverClock
+	// bound bounds a transaction in which nothing happens, see lazyTx, and boundAll also how
+	// long it waits for a lock.
+	bound, boundAll string
+	shard           int16
+	log             *slog.Logger
+	clock           *serverClock
 
 	numbers *numbers // shared by the shards of a queue
 	leads   bool     // it is the first of this process in its database
@@ -47,9 +50,11 @@ type Engine struct {
 	patient chan struct{} // taken by who waits for a deduplication id
 	lone    chan struct{} // taken by calls that are made with nobody else
 
-	epoch  atomic.Uint64 // of the leases that are given out
-	number atomic.Uint64 // of the newest lease
-	begun  begun
+	epoch atomic.Uint64 // of the leases that are given out
+	// registering is held by who makes a new one.
+	registering sync.Mutex
+	number      atomic.Uint64 // of the newest lease
+	begun       begun
 
 	answered answered
 	numbered int // how many events get their places in one transaction
@@ -112,8 +117,8 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 func newEngine(opts Options, n *numbers, claim, maintain chan struct{}) *Engine {
 	e := &Engine{
 		opts: opts, schema: schemaOf(&opts), numbers: n, leads: true,
-		bound: "SET LOCAL idle_in_transaction_session_timeout = " + strconv.FormatInt(min(opts.LeaseTime.Milliseconds(), math.MaxInt32), 10),
-		log:   opts.Logger, clock: newServerClock(opts.local), revisions: newRevisions(),
+		bound: boundOf(opts.LeaseTime, 0), boundAll: boundOf(opts.LeaseTime, lockPatience),
+		log: opts.Logger, clock: newServerClock(opts.local), revisions: newRevisions(),
 		asked: make(chan struct{}, 1), told: make(chan struct{}, 1),
 		wake: make(chan struct{}), claim: claim, maintain: maintain,
 		patient: make(chan struct{}, 1), numbered: numberedPart,
@@ -122,6 +127,24 @@ func newEngine(opts Options, n *numbers, claim, maintain chan struct{}) *Engine 
 	e.finishing = joint[*ending]{e: e, run: e.endAll, fits: otherMessage}
 	e.following = joint[*ending]{e: e, run: e.endAll, fits: otherMessage, wait: e.awaitMessage}
 	return e
+}
+
+// lockPatience is how long a transaction waits for a lock before it is made anew, if its
+// caller has a context, so that somebody looks at that.
+const lockPatience = 2 * time.Second
+
+// boundOf is the statement that bounds a transaction; 0 is no bound.
+func boundOf(idle, lock time.Duration) string {
+	ms := func(d time.Duration) string { return strconv.FormatInt(min(d.Milliseconds(), math.MaxInt32), 10) }
+	return "SELECT set_config('idle_in_transaction_session_timeout', '" + ms(idle) + "', true), set_config('lock_timeout', '" + ms(lock) + "', true)"
+}
+
+// boundFor is the statement for a caller with that context.
+func (e *Engine) boundFor(ctx context.Context) string {
+	if ctx.Done() == nil {
+		return e.bound
+	}
+	return e.boundAll
 }
 
 // poolOf returns the pool of a target, and whether it was made for it.
@@ -165,6 +188,7 @@ func (e *Engine) begins(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	e.loops.Go(func() { every(loops, e.opts.LeaseTime/3, e.renew) })
+	e.loops.Go(func() { every(loops, e.opts.LeaseTime/3, e.endOthers) })
 	if e.leads {
 		e.lead(loops)
 	}

@@ -45,7 +45,8 @@ func (e *Engine) PublishBatchTx(ctx context.Context, b *recall.Broker, tx pgx.Tx
 
 // CancelMatchingTx cancels in a transaction of the program, as [recall.Tx.CancelMatching]
 // does: what it has taken is pending again if that is rolled back. Every match stays
-// locked until then.
+// locked until then, and other calls that would take one wait. Those that publish, claim
+// and end attempts do not, in the same queue and under the same key either.
 func (e *Engine) CancelMatchingTx(
 	ctx context.Context, b *recall.Broker, tx pgx.Tx, f recall.Filter, opts ...recall.CancelOption,
 ) (res recall.CancelResult, err error) {

@@ -11,6 +11,20 @@ import (
 // clockUS is the clock of the database in microseconds.
 const clockUS = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
 
+// holds tells whether the owner $2 is there, and has renewed in time.
+const holds = `EXISTS (SELECT 1 FROM @owners w WHERE w.shard = $1 AND w.epoch = $2 AND w.until_us >= ` + clockUS + `)`
+
+// registerAnew is register where the leases of an epoch are found to have ended, unless
+// that was done meanwhile.
+func (e *Engine) registerAnew(ctx context.Context, epoch uint64) error {
+	e.registering.Lock()
+	defer e.registering.Unlock()
+	if e.epoch.Load() != epoch {
+		return nil
+	}
+	return e.register(ctx)
+}
+
 // register makes this engine an owner of leases, by a new epoch.
 func (e *Engine) register(ctx context.Context) error {
 	epoch := newEpoch()
@@ -23,18 +37,23 @@ func (e *Engine) register(ctx context.Context) error {
 	return err
 }
 
-// renew extends the leases of this engine, and ends those of engines that have not
-// done the same in time. If it was late itself, its leases have ended, and it goes on
-// with others. When the database does not answer, the next try follows soon.
+// renew extends the leases of this engine. If it was late, they have ended, and it goes on
+// with others. It does nothing beside that may take long, and does not wait for long: the
+// next try follows after a third of Options.LeaseTime.
 func (e *Engine) renew(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, e.opts.LeaseTime/3)
+	defer cancel()
+	epoch := e.epoch.Load()
 	tag, err := e.pool.Exec(ctx, e.sql(`UPDATE @owners SET until_us = `+clockUS+` + $3 WHERE shard = $1 AND epoch = $2 AND until_us >= `+clockUS),
-		e.shard, e.epoch.Load(), e.opts.LeaseTime.Microseconds())
+		e.shard, epoch, e.opts.LeaseTime.Microseconds())
 	if err == nil && tag.RowsAffected() == 0 {
-		err = e.register(ctx)
+		_ = e.registerAnew(ctx, epoch) // or a claim does it
 	}
-	if err != nil {
-		return
-	}
+}
+
+// endOthers ends the leases of engines that have not renewed theirs in time, and writes
+// how calls have ended that could not.
+func (e *Engine) endOthers(ctx context.Context) {
 	e.endLate(ctx)
 	if e.reap(ctx) == nil {
 		hint(e.maintain)

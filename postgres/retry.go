@@ -33,14 +33,17 @@ func hasCode(err error, codes []string) bool {
 }
 
 // again calls f until it fails in another way than with one of the codes, or
-// succeeds.
+// succeeds. Whoever waits for a lock does so as long as the context allows, if that ends.
 func again(ctx context.Context, codes []string, f func() error) (err error) {
-	for try := range maxTries {
+	for try := 0; try < maxTries; {
 		if err = f(); !hasCode(err, codes) {
 			return err
 		}
 		if err := pause(ctx, try); err != nil {
 			return err
+		}
+		if ctx.Done() == nil || !isLockTimeout(err) {
+			try++
 		}
 	}
 	return err

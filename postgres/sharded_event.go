@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -102,7 +103,7 @@ func (s *Sharded) numberEvents(ctx context.Context) (newest int64, err error) {
 	return newest, err
 }
 
-// numberOldest gives the oldest events of each shard their places, and returns whether
+// numberOldest gives the oldest events of all shards their places, and returns whether
 // there may be more.
 func (s *Sharded) numberOldest(ctx context.Context) (newest int64, more bool, err error) {
 	err = s.together(ctx, s.shards, func(units map[*Engine]*unit) error {
@@ -115,9 +116,14 @@ func (s *Sharded) numberOldest(ctx context.Context) (newest int64, more bool, er
 			}
 			newest = max(newest, n)
 		}
-		floor := newest >> shardBits
+		floor, until := newest>>shardBits, int64(math.MaxInt64)
 		for _, e := range s.shards {
-			n, last, err := units[e].numberBehind(floor)
+			if err := units[e].oldestPart(&until); err != nil {
+				return s.at(s.homeOf(e), err)
+			}
+		}
+		for _, e := range s.shards {
+			n, last, err := units[e].numberBehind(floor, until)
 			if err != nil {
 				return s.at(s.homeOf(e), err)
 			}
@@ -169,16 +175,24 @@ func (s *Sharded) lookForEvents(ctx context.Context) (newest int64, waiting bool
 	return newest, waiting, nil
 }
 
+// oldestPart brings until down to the time of the last event of a part, if there are more
+// without a place than that: what is later in the other shards comes behind them, too.
+func (u *unit) oldestPart(until *int64) error {
+	_, err := u.get(`SELECT LEAST($2, (SELECT w.stamp FROM (SELECT stamp FROM @events WHERE shard = $1 AND n IS NULL ORDER BY stamp OFFSET $3 LIMIT 1) w))`,
+		[]any{*until, u.e.numbered - 1}, until)
+	return err
+}
+
 // numberBehind gives places behind floor to the oldest events of one shard, and returns
 // how many, and the newest place of the shard.
-func (u *unit) numberBehind(floor int64) (n int, newest int64, err error) {
+func (u *unit) numberBehind(floor, until int64) (n int, newest int64, err error) {
 	_, err = u.get(`WITH `+oldestEvents+`,
 		placed AS MATERIALIZED (SELECT shard, stamp, ord, tie,
-			(k + max(GREATEST(stamp, $3) - k + 1) OVER (ORDER BY k)) * $4 + $1 AS n FROM fresh),
+			(k + max(GREATEST(stamp, $4) - k + 1) OVER (ORDER BY k)) * $5 + $1 AS n FROM fresh),
 		numbered AS (UPDATE @events v SET n = p.n FROM placed p WHERE v.shard = $1
 			AND v.stamp = p.stamp AND v.ord = p.ord AND v.tie = p.tie RETURNING v.n)
-		UPDATE @counters SET n = GREATEST(n, $3 * $4 + $1, (SELECT max(n) FROM numbered)) WHERE shard = $1 AND name = '`+counterEvent+`'
+		UPDATE @counters SET n = GREATEST(n, $4 * $5 + $1, (SELECT max(n) FROM numbered)) WHERE shard = $1 AND name = '`+counterEvent+`'
 			RETURNING n, (SELECT count(*) FROM numbered)`,
-		[]any{u.e.numbered, floor, int64(1) << shardBits}, &newest, &n)
+		[]any{u.e.numbered, until, floor, int64(1) << shardBits}, &newest, &n)
 	return n, newest, err
 }

@@ -48,7 +48,7 @@ func (j *span) begin(ctx context.Context, t *target, which []*Engine) error {
 		if j.s.homeOf(e) != t {
 			continue
 		}
-		u := &unit{e: e, ctx: context.WithoutCancel(ctx)}
+		u := &unit{e: e, ctx: context.WithoutCancel(ctx), began: e.clock.Now()}
 		j.units[e], j.last[t] = u, u
 		if tx == nil {
 			conn, err := t.pool.Acquire(ctx)
@@ -60,6 +60,9 @@ func (j *span) begin(ctx context.Context, t *target, which []*Engine) error {
 				return err
 			}
 			j.txs = append(j.txs, tx)
+			if _, err := tx.Exec(u.ctx, e.boundFor(ctx)); err != nil {
+				return err
+			}
 		}
 		u.tx = tx
 	}
@@ -126,6 +129,9 @@ func (b *shardedBulk) guarded(ctx context.Context) (from int, stopped bool, err 
 		from, stop, err = b.take(units)
 		return err
 	}, func(e *Engine) { durable[e] = true })
+	for _, w := range b.walks {
+		w.counted = nil // they are not locked any more
+	}
 	if err != nil {
 		b.forget(durable)
 		return 0, true, err
@@ -143,6 +149,9 @@ func (b *shardedBulk) judge(units map[*Engine]*unit) error {
 		}
 		if seen += len(rows); seen > most {
 			return errMostGuarded(most, "messages")
+		}
+		if w.counted = rows; rows == nil {
+			w.counted = []row{}
 		}
 		for i := range rows {
 			if !rows[i].inFlight {

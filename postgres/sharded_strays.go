@@ -140,6 +140,11 @@ func (s *Sharded) tidy(ctx context.Context, now time.Time) (more bool, err error
 	if !s.numbers.many() || now.Before(t.next) && !t.next.After(now.Add(straysLast)) {
 		return false, nil
 	}
+	leave, err := s.enter(ctx, s.shards)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
 	for ; t.shard < len(s.shards); t.shard, t.after = t.shard+1, [16]byte{} {
 		home := s.shards[t.shard]
 		n, err := s.tidyPage(ctx, home, now)

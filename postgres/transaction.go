@@ -20,12 +20,18 @@ func (e *Engine) Update(ctx context.Context, fn func(recall.EngineTx) error) err
 		return err
 	}
 	defer e.leave()
+	select { // a connection is left for the others
+	case e.lone <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-e.lone }()
 	conn, err := e.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
-	u := &unit{e: e, ctx: context.WithoutCancel(ctx)}
+	u := &unit{e: e, ctx: context.WithoutCancel(ctx), began: e.clock.Now()}
 	err = u.run(conn, func(u *unit) error {
 		t := &transaction{u: u}
 		defer func() { t.over = true }()

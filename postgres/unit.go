@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -12,9 +13,10 @@ import (
 
 // unit is one transaction, and what is to be told when it is committed.
 type unit struct {
-	e    *Engine
-	tx   session
-	call *[16]byte // the key that is written already
+	e     *Engine
+	tx    session
+	call  *[16]byte // the key that is written already
+	began time.Time // by the clock of the server, before the key was
 	// dropped are keys that are removed, as others' outcomes are known.
 	dropped [][16]byte
 	// apart: it publishes without the lock of the shard, as others do not know when it ends.
@@ -27,6 +29,7 @@ type unit struct {
 	claims                bool                        // it gives out what was promised to nobody
 	idle                  bool                        // it has changed nothing that anybody asks for
 	bounded               bool                        // it must not stand still
+	bound                 string                      // what sees to that
 	nothing               bool                        // it has changed nothing at all
 	changed               map[recall.ObjectKind]int64 // by which number objects of a kind were changed
 }
@@ -47,7 +50,8 @@ func (e *Engine) doOn(ctx context.Context, conn *pgxpool.Conn, f func(u *unit) e
 			}
 		}
 		defer conn.Release()
-		u = &unit{e: e, ctx: context.WithoutCancel(ctx), bounded: true}
+		u = &unit{e: e, ctx: context.WithoutCancel(ctx), began: e.clock.Now(), bounded: true}
+		u.bound = e.boundFor(ctx)
 		return u.run(conn, f)
 	})
 	if err == nil {
@@ -66,7 +70,7 @@ func take[T any](p **T) (v *T) {
 func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
 	tx := &lazyTx{conn: conn.Conn()}
 	if u.bounded {
-		tx.first = u.e.bound
+		tx.first = u.bound
 	}
 	u.tx = tx
 	defer tx.rollback(u.ctx)

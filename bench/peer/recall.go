@@ -98,7 +98,11 @@ func (q *recallQueue) Count(ctx context.Context, label string) (int, error) {
 	return n.Pending, err
 }
 
-func (q *recallQueue) Unfinished(context.Context) (int, error) { return q.broker.Stats().InFlight, nil }
+// Unfinished counts what is not durably forgotten.
+func (q *recallQueue) Unfinished(context.Context) (int, error) {
+	s := q.broker.Stats()
+	return s.InFlight + s.Waiting, nil
+}
 
 func (q *recallQueue) Size() (int64, error) { return FolderSize(q.dir) }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -20,6 +21,9 @@ type Mutant struct {
 	Pkg  string // whose tests notice
 	Run  string // which of them
 	Full bool   // only at full size
+	// Always has a mutant run without RECALL_SOAK, too: where the code can be got wrong
+	// easily, and nobody would see it.
+	Always bool
 }
 
 // mutate returns the file of a mutant as it is broken.
@@ -49,13 +53,17 @@ func Apply(t *testing.T, root string, all []Mutant) {
 	}
 }
 
-// Die runs the tests that are to notice each mutant, at full size (RECALL_SOAK). One that
-// does not compile proves nothing, and is a failure.
+// Die runs the tests that are to notice each mutant, at full size (RECALL_SOAK); without
+// that, only those that say so. One that does not compile proves nothing, and is a failure.
 func Die(t *testing.T, root string, all []Mutant) {
-	if os.Getenv("RECALL_SOAK") == "" {
+	soak := os.Getenv("RECALL_SOAK") != ""
+	if !soak && !slices.ContainsFunc(all, func(m Mutant) bool { return m.Always }) {
 		t.Skip("it runs other tests on every mutant: only with RECALL_SOAK")
 	}
 	for _, m := range all {
+		if !soak && !m.Always {
+			continue
+		}
 		t.Run(m.Name, func(t *testing.T) {
 			overlay := overlayOf(t, root, m, mutate(t, root, m))
 			if out, err := goTool(root, false, "vet", "-overlay", overlay, m.Pkg); err != nil {

@@ -1,0 +1,127 @@
+package postgres_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/recallmq/recall"
+	"github.com/recallmq/recall/postgres"
+)
+
+// lapse makes the leases of an engine those of one that is gone, as they are when it has not
+// renewed them in time.
+func lapse(t *testing.T, pool *pgxpool.Pool, schema string, e *postgres.Engine) {
+	t.Helper()
+	epoch, err := postgres.Epoch(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(t.Context(), "DELETE FROM "+schema+".owners WHERE epoch = $1", epoch); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestClaimOfLapsedOwner: an engine that could not renew its leases gives out none that
+// others may take back at once.
+func TestClaimOfLapsedOwner(t *testing.T) {
+	e, pool, schema := openPool(t)
+	other := openAnother(t, pool, schema)
+	lapse(t, pool, schema, e)
+	leases := publishAndClaim(t, e, message("a"))
+	if err := postgres.Renew(t.Context(), other); err != nil { // it ends the leases of who is gone
+		t.Fatal(err)
+	}
+	if err := e.Finish(t.Context(), leases[0], recall.Finish{Outcome: recall.Delivered, Now: base}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestUndoOfLapsedCall undoes a call whose process was taken for gone: it ends when it
+// notices, and leaves nothing behind.
+func TestUndoOfLapsedCall(t *testing.T) {
+	e, pool, schema := openPool(t)
+	other := openAnother(t, pool, schema)
+	ctx := t.Context()
+	early, late := message("x"), message("x")
+	late.DueAt = base.Add(1 << 40)
+	if _, err := e.Insert(ctx, []recall.Message{late, early, late}, base); err != nil {
+		t.Fatal(err)
+	}
+	res, err := other.Claim(ctx, recall.ClaimRequest{Now: base, Max: 1})
+	if err != nil || len(res.Leases) != 1 {
+		t.Fatalf("got %+v, %v", res, err)
+	}
+	started, ended := make(chan recall.OperationID, 1), make(chan error)
+	go func() {
+		_, err := e.CancelMatching(context.WithoutCancel(ctx), recall.CancelMatchingRequest{
+			Filter: recall.Filter{Labels: []string{"x"}}, Now: base, Expired: make(chan struct{}),
+			Started: func(id recall.OperationID) { started <- id },
+		})
+		ended <- err
+	}()
+	op := <-started
+	for rowsIn(t, pool, schema+".operations") == 0 { // until it waits for the attempt
+		if ctx.Err() != nil {
+			t.Fatal(ctx.Err())
+		}
+	}
+	lapse(t, pool, schema, e)
+	if back, err := other.Restore(ctx, op, base); err != nil || back.Restored != 1 {
+		t.Fatalf("Restore: got %+v, %v", back, err)
+	}
+	if err := other.Finish(ctx, res.Leases[0], recall.Finish{Outcome: recall.Retry, Now: base, Due: base}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err == nil {
+		t.Error("the call has gone on")
+	}
+	if n := rowsIn(t, pool, schema+".messages WHERE state = 2"); n != 0 {
+		t.Errorf("%d messages are cancelled that nobody can restore", n)
+	}
+}
+
+// openAnother opens one more engine, as another process would.
+func openAnother(t *testing.T, pool *pgxpool.Pool, schema string) *postgres.Engine {
+	t.Helper()
+	e, err := postgres.Open(t.Context(), pool, &postgres.Options{AllowUnsafe: true, Schema: schema})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// TestConnectionIsLeft: calls that wait for their turn do not use up the pool, whatever the
+// code of the program takes its time for.
+func TestConnectionIsLeft(t *testing.T) {
+	e, pool, _ := openPool(t)
+	goOn, done := make(chan struct{}), make(chan error)
+	calls := int(pool.Config().MaxConns) + 1
+	for range calls {
+		go func() {
+			done <- e.Update(context.WithoutCancel(t.Context()), func(recall.EngineTx) error { <-goOn; return nil })
+		}()
+	}
+	ctx, stop := context.WithTimeout(t.Context(), soon)
+	defer stop()
+	for pool.Stat().AcquiredConns() == 0 && ctx.Err() == nil { // until some have begun
+	}
+	for range 20 {
+		if _, err := e.Count(ctx, recall.Filter{}, base); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	close(goOn)
+	for range calls {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}

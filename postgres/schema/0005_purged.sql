@@ -1,0 +1,5 @@
+-- What a cancellation has left is removed once it cannot be undone any more. Where that was
+-- done is not looked into again.
+ALTER TABLE @operations ADD COLUMN purged boolean NOT NULL DEFAULT false;
+CREATE INDEX operations_purge ON @operations (shard ASC, id ASC)
+	WHERE kind = 'cancel' AND undo_ms IS NULL AND restored_ms IS NULL AND NOT purged;
