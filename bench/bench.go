@@ -72,12 +72,15 @@ func (b *bench) runAll(chosen []workload) error {
 	b.report.printHead(b.out)
 	for _, w := range chosen {
 		b.settle()
-		start := time.Now()
+		start, used := time.Now(), readProcessor()
 		b.report.begin(w.name, w.what)
 		if err := profiled(b.profiles, w.name, func() error { return w.run(b) }); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
-		b.report.end(b.out, time.Since(start))
+		took := time.Since(start)
+		runtime.GC() // which brings the figures of the collector up to date
+		b.noteCollector(used)
+		b.report.end(b.out, took)
 	}
 	b.report.printSummary(b.out)
 	return nil

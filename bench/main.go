@@ -180,7 +180,7 @@ func (f flags) sizes() sizes {
 		sz.Growth = f.growth
 	}
 	if f.full {
-		sz.Peers = 1_000_000
+		sz.Peers = fullPeers
 	}
 	if f.peers != 0 {
 		sz.Peers = f.peers
@@ -192,6 +192,9 @@ func (f flags) sizes() sizes {
 	}
 	return sz
 }
+
+// fullPeers is how many messages are in each queue with -full.
+const fullPeers = 1_000_000
 
 func choose(only string) ([]workload, error) {
 	if only == "" {

@@ -124,12 +124,19 @@ func (w *peerWaiting) noticed(i int, t *traffic, cancels []span) {
 // hold looks at the targets.
 func (w *peerWaiting) hold(share string) {
 	r := w.b.report
-	w.answers.holdTime(r, 17, leastCancelEmbedded, share+": the best embedded peer", "ms", w.answers.best((*peer.Peer).Embedded, false))
-	w.answers.holdTime(r, 17, leastCancelPostgres, share+": PostgreSQL", "ms", w.answers.named(peer.PostgresName))
+	if w.b.Peers >= fullPeers { // with fewer it is little more than a commit
+		w.holdAnswers(share)
+	}
 	if len(w.during) > 0 && len(w.before) > 0 {
 		during, before := ms(exact(w.during).P50), ms(exact(w.before).P50)
 		r.rates("publish p50 during Recall's cancellations", "ms", series{during}).ratio("before", during/before).atMost(18, mostPublishMeanwhile)
 	}
 	r.rates("growth of Recall's file at the answer", "B", w.growth[0].values).atMost(18, mostGrowth)
 	r.rates("count a label: Recall", "ms", w.counts[0].values).atMost(19, mostCount)
+}
+
+func (w *peerWaiting) holdAnswers(share string) {
+	r := w.b.report
+	w.answers.holdTime(r, 17, leastCancelEmbedded, share+": the best embedded peer", "ms", w.answers.best((*peer.Peer).Embedded, false))
+	w.answers.holdTime(r, 17, leastCancelPostgres, share+": PostgreSQL", "ms", w.answers.named(peer.PostgresName))
 }

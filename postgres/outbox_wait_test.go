@@ -47,32 +47,28 @@ func openCancelTx(t *testing.T) (e *postgres.Engine, tx pgx.Tx, first recall.Lea
 // queue and under a key, others publish there, and end attempts.
 func TestNobodyWaitsForCancelTx(t *testing.T) {
 	e, tx, first := openCancelTx(t)
-	ctx, stop := context.WithTimeout(t.Context(), soon)
-	defer stop()
+	ctx := context.WithoutCancel(t.Context())
 	queued, keyed := message("y"), message("y")
 	queued.Queue, keyed.FlowKey = "q", "f"
-	for _, m := range []recall.Message{queued, keyed, message("y")} {
-		if _, err := e.Insert(ctx, []recall.Message{m}, base); err != nil {
-			t.Error(err)
+	done := make(chan error, 1)
+	go func() {
+		var errs []error
+		for _, m := range []recall.Message{queued, keyed, message("y")} {
+			_, err := e.Insert(ctx, []recall.Message{m}, base)
+			errs = append(errs, err)
 		}
-	}
-	ended := make(chan error)
-	go func() { ended <- e.Finish(ctx, first, recall.Finish{Outcome: recall.Delivered, Now: base}) }()
+		done <- errors.Join(append(errs, e.Finish(ctx, first, recall.Finish{Outcome: recall.Delivered, Now: base}))...)
+	}()
 	select {
-	case err := <-ended:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-ctx.Done():
-		t.Error("the end of an attempt waits")
+	case err := <-done:
+		done <- err
+	case <-time.After(soon):
+		t.Error("they wait")
 	}
-	if err := tx.Commit(t.Context()); err != nil {
+	if err := errors.Join(tx.Commit(ctx), <-done); err != nil {
 		t.Fatal(err)
 	}
-	if ctx.Err() != nil {
-		<-ended
-	}
-	res, err := e.Claim(t.Context(), recall.ClaimRequest{Now: base, Max: 9})
+	res, err := e.Claim(ctx, recall.ClaimRequest{Now: base, Max: 9})
 	if err != nil || len(res.Leases) != 3 {
 		t.Errorf("%d messages of 3 can be claimed: %v", len(res.Leases), err)
 	}
