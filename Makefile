@@ -33,7 +33,7 @@ build: ## Build bin/recall
 	@scripts/setup.sh go
 	cd cmd/recall && go build -o ../../bin/recall .
 
-bench: ## Measure against the bare machine and other queues, twenty to thirty minutes; figures and page in bench/results (ARGS="-n 1000000")
+bench: ## Measure against the bare machine and other queues, about twenty minutes; figures and page in bench/results (ARGS="-n 1000000")
 	@scripts/setup.sh go
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . $(ARGS)
