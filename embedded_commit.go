@@ -178,7 +178,7 @@ func (c *committer) more() (r *request, ok bool) {
 	case c.patience.over:
 		return nil, false
 	}
-	return c.patience.next(c.e.queue)
+	return c.patience.nextRequest(c.e.queue)
 }
 
 func (c *committer) acknowledge() {

@@ -28,8 +28,8 @@ func (p *patience) note(r *request) {
 	}
 }
 
-// next waits for another request, as long as the commit may wait.
-func (p *patience) next(queue <-chan *request) (r *request, ok bool) {
+// nextRequest waits for another request, as long as the commit may wait.
+func (p *patience) nextRequest(queue <-chan *request) (r *request, ok bool) {
 	if !p.waits {
 		p.waits = true
 		p.timer.start(patienceTime)

@@ -55,9 +55,9 @@ type errand struct {
 	value []byte
 }
 
-func (a *arrivals) leave(r errand) { a.out.leave(r, a.list[0].now) }
+func (a *arrivals) leaveErrand(r errand) { a.out.leaveErrand(r, a.list[0].now) }
 
-func (b *batch) leave(r errand, now time.Time) {
+func (b *batch) leaveErrand(r errand, now time.Time) {
 	b.add(`INSERT INTO @errands (shard, id, kind, name, op, n, value) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		b.u.e.newApartID(now), r.kind, r.name, r.op, r.n, bytesOf(r.value))
 }
@@ -68,7 +68,7 @@ func (a *arrivals) leaveErrands() error {
 	for _, v := range a.stored {
 		if q := v.m.Queue; q != "" && !queues[q] {
 			queues[q] = true
-			a.leave(errand{kind: errandQueue, name: q})
+			a.leaveErrand(errand{kind: errandQueue, name: q})
 		}
 		key := v.m.FlowKey
 		if key == "" || v.m.Flow == nil && flows[key] {
@@ -82,15 +82,15 @@ func (a *arrivals) leaveErrands() error {
 				return err
 			}
 		}
-		a.leave(errand{kind: errandFlow, name: key, value: limit})
+		a.leaveErrand(errand{kind: errandFlow, name: key, value: limit})
 	}
 	for _, s := range a.standing {
 		if s.taken > 0 {
-			a.leave(errand{kind: errandStanding, op: &s.id, n: int64(s.taken)})
+			a.leaveErrand(errand{kind: errandStanding, op: &s.id, n: int64(s.taken)})
 		}
 	}
 	if a.first.more > 0 {
-		a.leave(errand{kind: errandDedup, n: a.first.more})
+		a.leaveErrand(errand{kind: errandDedup, n: a.first.more})
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 
 // guardEngines are an engine of one shard and one of two, with that lease time, and a pool of
 // connections to their database.
-func guardEngines(t *testing.T, lease time.Duration) (map[string]recall.Engine, *pgxpool.Pool, string) {
+func guardEngines(t *testing.T, lease time.Duration) (map[string]recall.Engine, *pgxpool.Pool) {
 	t.Helper()
 	dsn, schema := pgtest.Schema(t)
 	pool := newPool(t, dsn)
@@ -36,12 +36,12 @@ func guardEngines(t *testing.T, lease time.Duration) (map[string]recall.Engine, 
 			}
 		}
 	})
-	return engines, pool, schema
+	return engines, pool
 }
 
 // TestGuardTakesWhatItCounted: what comes to match after the guard has counted is not taken.
 func TestGuardTakesWhatItCounted(t *testing.T) {
-	engines, _, _ := guardEngines(t, time.Hour)
+	engines, _ := guardEngines(t, time.Hour)
 	for name, e := range engines {
 		t.Run(name, func(t *testing.T) {
 			ctx, later := t.Context(), base.Add(time.Hour)
@@ -83,7 +83,7 @@ func publishAndClaim(t *testing.T, e recall.Engine, msgs ...recall.Message) (lea
 // TestGuardStandsStill: a process that stands still while it has all matches locked does not
 // keep them.
 func TestGuardStandsStill(t *testing.T) {
-	engines, pool, _ := guardEngines(t, time.Second)
+	engines, pool := guardEngines(t, time.Second)
 	for name, e := range engines {
 		t.Run(name, func(t *testing.T) {
 			ctx, stop := context.WithTimeout(t.Context(), time.Minute)

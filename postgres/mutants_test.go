@@ -172,8 +172,8 @@ var mutants = []mutanttest.Mutant{
 	{
 		Name: "lock rooms in a transaction of the program",
 		File: "postgres/rooms.go",
-		Old:  "	if b.u.apart {\n		r.leave(b)\n		return\n",
-		New:  "	if b.u.apart {\n		_ = r.leave\n",
+		Old:  "	if b.u.apart {\n		r.openLater(b)\n		return\n",
+		New:  "	if b.u.apart {\n		_ = r.openLater\n",
 		Pkg:  "./postgres", Run: "TestNobodyWaitsForCancelTx",
 	},
 	{

@@ -44,22 +44,22 @@ func (r *rooms) add(queue, blocks, flow string) {
 // with a subquery: it would lock only what is not at the front.
 func (r *rooms) open(b *batch) {
 	if b.u.apart {
-		r.leave(b)
+		r.openLater(b)
 		return
 	}
 	r.openQueues(b)
 	r.makeFlows(b)
 }
 
-// leave is open for a transaction of the program, whose end nobody knows: it must not have
+// openLater is open for a transaction of the program, whose end nobody knows: it must not have
 // these rows, for which all who publish, claim and finish there would wait.
-func (r *rooms) leave(b *batch) {
+func (r *rooms) openLater(b *batch) {
 	for _, kind := range []struct {
 		number int
 		names  map[string]bool
 	}{{errandLook, r.queues}, {errandFlow, r.flows}} {
 		for _, name := range slices.Sorted(maps.Keys(kind.names)) {
-			b.leave(errand{kind: kind.number, name: name}, b.u.e.clock.Now())
+			b.leaveErrand(errand{kind: kind.number, name: name}, b.u.e.clock.Now())
 		}
 	}
 }
