@@ -42,7 +42,6 @@ const (
 	errandFlow     = 2
 	errandStanding = 3
 	errandDedup    = 4
-	errandLook     = 5 // into a queue that is there
 )
 
 // errand is what is to be done after a commit.
@@ -55,11 +54,9 @@ type errand struct {
 	value []byte
 }
 
-func (a *arrivals) leaveErrand(r errand) { a.out.leaveErrand(r, a.list[0].now) }
-
-func (b *batch) leaveErrand(r errand, now time.Time) {
-	b.add(`INSERT INTO @errands (shard, id, kind, name, op, n, value) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		b.u.e.newApartID(now), r.kind, r.name, r.op, r.n, bytesOf(r.value))
+func (a *arrivals) leaveErrand(r errand) {
+	a.out.add(`INSERT INTO @errands (shard, id, kind, name, op, n, value) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		a.u.e.newApartID(a.list[0].now), r.kind, r.name, r.op, r.n, bytesOf(r.value))
 }
 
 // leaveErrands queues what publishing in a transaction of the program leaves to do.
@@ -96,7 +93,7 @@ func (a *arrivals) leaveErrands() error {
 }
 
 // hasErrands asks whether there is something to do.
-const hasErrands = `EXISTS (SELECT 1 FROM @errands WHERE shard = $1)`
+const hasErrands = `(EXISTS (SELECT 1 FROM @errands WHERE shard = $1) OR EXISTS (SELECT 1 FROM @looks WHERE shard = $1))`
 
 // catchUp runs the errands that there are. While somebody else publishes, it does
 // nothing: the next call will.
@@ -109,6 +106,9 @@ func (e *Engine) catchUp(ctx context.Context) error {
 }
 
 func (e *Engine) runErrands(ctx context.Context) error {
+	if err := e.runLooks(ctx); err != nil {
+		return err
+	}
 	return e.do(ctx, func(u *unit) error {
 		n, err := u.exec(`SELECT FROM @counters WHERE shard = $1 AND name = '` + counterMessage + `' FOR UPDATE SKIP LOCKED`)
 		if u.nothing = n == 0; err != nil || u.nothing {
@@ -127,6 +127,34 @@ func (e *Engine) runErrands(ctx context.Context) error {
 	})
 }
 
+// runLooks opens rooms. That is in no order with what is published, so it waits for nobody
+// who publishes.
+func (e *Engine) runLooks(ctx context.Context) error {
+	return e.do(ctx, func(u *unit) error {
+		r := newRooms()
+		list, err := collect(u, func(row pgx.CollectableRow) (name string, err error) {
+			var kind int
+			if err := row.Scan(&kind, &name); err != nil {
+				return "", err
+			}
+			if kind == lookIntoFlow {
+				r.flows[name] = true
+			} else {
+				r.queues[name] = true
+			}
+			return name, nil
+		}, `WITH l AS (SELECT id FROM @looks WHERE shard = $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
+			DELETE FROM @looks k USING l WHERE k.shard = $1 AND k.id = l.id RETURNING k.kind, k.name`, purgePart)
+		if u.nothing = len(list) == 0; err != nil || u.nothing {
+			return err
+		}
+		u.claim = true
+		b := u.batch()
+		r.open(b)
+		return b.sendLast()
+	})
+}
+
 // runAll does what errands say.
 func (u *unit) runAll(list []errand) error {
 	a := &arrivals{u: u, list: []*publication{{now: ulidTime(list[0].id)}}, out: u.batch(), rooms: newRooms()}
@@ -142,8 +170,6 @@ func (u *unit) runAll(list []errand) error {
 				}
 			}
 			a.stored = append(a.stored, v)
-		case errandLook:
-			a.rooms.queues[r.name] = true
 		case errandStanding:
 			a.out.add(`UPDATE @operations SET count = count + $3 WHERE shard = $1 AND id = $2`, r.op, r.n)
 		case errandDedup:

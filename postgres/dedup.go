@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -139,7 +140,7 @@ func (r *reservations) keepSoon(b *batch) {
 	}
 	b.add(`SELECT set_config('lock_timeout', '` + reservePatience + `', true) WHERE $1::smallint IS NOT NULL`)
 	r.keep(b)
-	b.add(`SELECT set_config('lock_timeout', '0', true) WHERE $1::smallint IS NOT NULL`)
+	b.add(`SELECT set_config('lock_timeout', $2, true) WHERE $1::smallint IS NOT NULL`, strconv.FormatInt(b.u.lockPatience.Milliseconds(), 10))
 	if r.more > 0 {
 		b.add(countReserved, r.more)
 	}

@@ -119,6 +119,10 @@ func (u *unit) dropFlows(time.Time) (more bool, err error) {
 // until the commit whoever publishes with such an id waits for their counter, and everybody
 // for him.
 func (u *unit) dropReservations(now time.Time) (more bool, err error) {
+	free, err := u.exec(`SELECT FROM @counters WHERE shard = $1 AND name = '` + counterDedup + `' FOR UPDATE SKIP LOCKED`)
+	if err != nil || free == 0 { // somebody has it, who may take his time
+		return false, err
+	}
 	n, err := u.exec(`DELETE FROM @dedup d USING (SELECT key FROM @dedup WHERE shard = $1 AND at_ms <= $2 LIMIT $3 FOR UPDATE SKIP LOCKED) l
 		WHERE d.shard = $1 AND d.key = l.key`, toMS(now.Add(-u.e.opts.DeduplicationWindow)), purgePart)
 	if err == nil && n > 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -56,6 +57,11 @@ func (e *Engine) migrate(ctx context.Context, pool *pgxpool.Pool, shards int) er
 		case have != shards:
 			return &recall.InvalidError{Field: "Options.Shards", Reason: fmt.Sprintf("the queue was made with %d shards, not %d: that cannot be changed", have, shards)}
 		}
+		if version < len(all) {
+			if _, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', '`+upgradePatience+`', true)`); err != nil {
+				return err
+			}
+		}
 		for i, text := range all[version:] {
 			if _, err := tx.Exec(ctx, e.sql(text)); err != nil {
 				return fmt.Errorf("postgres: migration %d: %w", version+i+1, err)
@@ -67,8 +73,23 @@ func (e *Engine) migrate(ctx context.Context, pool *pgxpool.Pool, shards int) er
 		_, err = tx.Exec(ctx, e.sql(`UPDATE @meta SET version = $1 WHERE one AND version < $1`), len(all))
 		return err
 	}
-	return again(ctx, transient, func() error { return pgx.BeginFunc(ctx, pool, upgrade) })
+	for {
+		err := again(ctx, deadlocked, func() error { return pgx.BeginFunc(ctx, pool, upgrade) })
+		if !isLockTimeout(err) {
+			return err
+		}
+		if err := sleep(ctx, upgradePause); err != nil {
+			return err
+		}
+	}
 }
+
+// An upgrade waits for transactions that are open, and whoever begins one then waits behind
+// the upgrade. So it gives up soon, lets them through, and tries again.
+const (
+	upgradePatience = "100ms"
+	upgradePause    = time.Second
+)
 
 // prepare makes the row that migrations lock. Two processes that make a schema or a
 // table at the same time may both find none: then one of them gets an error about a

@@ -49,6 +49,7 @@ type Engine struct {
 	apart   apartIDs      // mu
 	patient chan struct{} // taken by who waits for a deduplication id
 	lone    chan struct{} // taken by calls that are made with nobody else
+	updates chan struct{} // taken by transactions in which the program may take its time
 
 	epoch atomic.Uint64 // of the leases that are given out
 	// registering is held by who makes a new one.
@@ -106,7 +107,7 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	if e.pool, e.own, err = poolOf(ctx, target); err != nil {
 		return nil, err
 	}
-	e.lone = halfOf(e.pool)
+	e.lone, e.updates = partsOf(e.pool)
 	if err := e.begins(ctx); err != nil {
 		e.closePool()
 		return nil, err
@@ -156,9 +157,11 @@ func poolOf[T string | *pgxpool.Pool](ctx context.Context, target T) (*pgxpool.P
 	return pool, true, err
 }
 
-// halfOf has room for who may use half of the connections of a pool.
-func halfOf(pool *pgxpool.Pool) chan struct{} {
-	return make(chan struct{}, max(1, pool.Stat().MaxConns()/2))
+// partsOf have room for those who may use half, and a quarter, of the connections of a
+// pool for as long as they like.
+func partsOf(pool *pgxpool.Pool) (lone, updates chan struct{}) {
+	n := pool.Stat().MaxConns()
+	return make(chan struct{}, max(1, n/2)), make(chan struct{}, max(1, n/4))
 }
 
 // begins makes the schema, and registers this engine as an owner of leases.

@@ -14,6 +14,8 @@ var (
 	// a lock that was not there in time, and a process that has stood still; see
 	// lazyTx.
 	transient = []string{"40001", "40P01", "55P03", "25P03", codeNotCommitted}
+	// deadlocked: the same, of those that have nothing to do with waiting.
+	deadlocked = []string{"40001", "40P01"}
 	// duplicate: another process has made the same thing at the same time. Unique
 	// violation, duplicate schema, table, and object.
 	duplicate = []string{"23505", "42P06", "42P07", "42710"}
@@ -35,15 +37,16 @@ func hasCode(err error, codes []string) bool {
 // again calls f until it fails in another way than with one of the codes, or
 // succeeds. Whoever waits for a lock does so as long as the context allows, if that ends.
 func again(ctx context.Context, codes []string, f func() error) (err error) {
-	for try := 0; try < maxTries; {
+	for made, counted := 0, 0; counted < maxTries; made++ {
+		took := stopwatch()
 		if err = f(); !hasCode(err, codes) {
 			return err
 		}
-		if err := pause(ctx, try); err != nil {
-			return err
+		if ctx.Done() == nil || !isLockTimeout(err) || took() < lockPatience {
+			counted++
 		}
-		if ctx.Done() == nil || !isLockTimeout(err) {
-			try++
+		if err := pause(ctx, made); err != nil {
+			return err
 		}
 	}
 	return err

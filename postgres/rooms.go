@@ -51,15 +51,19 @@ func (r *rooms) open(b *batch) {
 	r.makeFlows(b)
 }
 
+// What a row of looks is about.
+const (
+	lookIntoQueue = 1
+	lookIntoFlow  = 2
+)
+
 // openLater is open for a transaction of the program, whose end nobody knows: it must not have
-// these rows, for which all who publish, claim and finish there would wait.
+// these rows, for which all who publish, claim and finish there would wait. Whoever comes
+// first after its commit opens the rooms.
 func (r *rooms) openLater(b *batch) {
-	for _, kind := range []struct {
-		number int
-		names  map[string]bool
-	}{{errandLook, r.queues}, {errandFlow, r.flows}} {
-		for _, name := range slices.Sorted(maps.Keys(kind.names)) {
-			b.leaveErrand(errand{kind: kind.number, name: name}, b.u.e.clock.Now())
+	for kind, names := range map[int]map[string]bool{lookIntoQueue: r.queues, lookIntoFlow: r.flows} {
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			b.add(`INSERT INTO @looks (shard, id, kind, name) VALUES ($1, $2, $3, $4)`, b.u.e.newApartID(b.u.e.clock.Now()), kind, name)
 		}
 	}
 }

@@ -132,9 +132,9 @@ func (s *Sharded) begins(ctx context.Context) error {
 		e.shard, e.pool = int16(i), s.home(i).pool
 		if i >= len(s.targets) {
 			leader := all[s.home(i).place]
-			e.leads, e.clock, e.told, e.lone = false, leader.clock, leader.told, leader.lone
+			e.leads, e.clock, e.told, e.lone, e.updates = false, leader.clock, leader.told, leader.lone, leader.updates
 		} else {
-			e.lone = halfOf(e.pool)
+			e.lone, e.updates = partsOf(e.pool)
 		}
 		all = append(all, e)
 	}

@@ -178,7 +178,8 @@ func (s *Sharded) lookForEvents(ctx context.Context) (newest int64, waiting bool
 // oldestPart brings until down to the time of the last event of a part, if there are more
 // without a place than that: what is later in the other shards comes behind them, too.
 func (u *unit) oldestPart(until *int64) error {
-	_, err := u.get(`SELECT LEAST($2, (SELECT w.stamp FROM (SELECT stamp FROM @events WHERE shard = $1 AND n IS NULL ORDER BY stamp OFFSET $3 LIMIT 1) w))`,
+	_, err := u.get(`WITH w AS MATERIALIZED (SELECT stamp FROM @events WHERE shard = $1 AND n IS NULL)
+		SELECT LEAST($2, (SELECT stamp FROM w ORDER BY stamp OFFSET $3 LIMIT 1))`,
 		[]any{*until, u.e.numbered - 1}, until)
 	return err
 }

@@ -72,6 +72,9 @@ func (j *span) begin(ctx context.Context, t *target, which []*Engine) error {
 // commit commits in the order of databases. The error says whether some were committed
 // before.
 func (j *span) commit(which []*Engine, committed func(e *Engine)) error {
+	if err := j.stay(); err != nil {
+		return err
+	}
 	done := 0
 	for _, t := range j.s.targets {
 		u := j.last[t]
@@ -91,6 +94,20 @@ func (j *span) commit(which []*Engine, committed func(e *Engine)) error {
 				j.units[e].tell()
 				committed(e)
 			}
+		}
+	}
+	return nil
+}
+
+// stay has the transactions wait for each other's commits: a server must not end the second
+// because the first takes long.
+func (j *span) stay() error {
+	if len(j.txs) < 2 {
+		return nil
+	}
+	for _, tx := range j.txs {
+		if _, err := tx.Exec(context.Background(), `SELECT set_config('idle_in_transaction_session_timeout', '0', true)`); err != nil {
+			return err
 		}
 	}
 	return nil

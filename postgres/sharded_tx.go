@@ -63,21 +63,26 @@ type shardedTx struct {
 
 // ownTx is a transaction of this package.
 type ownTx struct {
+	e    *Engine // whose turn it has
 	conn *pgxpool.Conn
 	tx   pgx.Tx
 }
 
 // begin begins one in which nobody else publishes, as [Engine.Update] does.
 func (o *ownTx) begin(ctx context.Context, e *Engine) (t *transaction, err error) {
-	if o.conn, err = e.pool.Acquire(ctx); err != nil {
+	if err := e.beginUpdate(ctx); err != nil {
 		return nil, err
 	}
+	o.e = e
 	defer func() {
 		if err != nil {
 			o.end()
 		}
 	}()
-	u := &unit{e: e, ctx: context.WithoutCancel(ctx)}
+	if o.conn, err = e.pool.Acquire(ctx); err != nil {
+		return nil, err
+	}
+	u := &unit{e: e, ctx: context.WithoutCancel(ctx), began: e.clock.Now()}
 	if o.tx, err = o.conn.BeginTx(u.ctx, readCommitted); err != nil {
 		return nil, err
 	}
@@ -93,6 +98,9 @@ func (o *ownTx) end() {
 	}
 	if o.conn != nil {
 		o.conn.Release()
+	}
+	if o.e != nil {
+		o.e.endUpdate()
 	}
 	*o = ownTx{}
 }

@@ -20,12 +20,10 @@ func (e *Engine) Update(ctx context.Context, fn func(recall.EngineTx) error) err
 		return err
 	}
 	defer e.leave()
-	select { // a connection is left for the others
-	case e.lone <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := e.beginUpdate(ctx); err != nil {
+		return err
 	}
-	defer func() { <-e.lone }()
+	defer e.endUpdate()
 	conn, err := e.pool.Acquire(ctx)
 	if err != nil {
 		return err
@@ -45,6 +43,19 @@ func (e *Engine) Update(ctx context.Context, fn func(recall.EngineTx) error) err
 	}
 	return err
 }
+
+// beginUpdate waits until a connection is left for others beside one more transaction that
+// may take its time. The caller ends it if there is no error.
+func (e *Engine) beginUpdate(ctx context.Context) error {
+	select {
+	case e.updates <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *Engine) endUpdate() { <-e.updates }
 
 // transaction is one of [Engine.Update].
 type transaction struct {

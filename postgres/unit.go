@@ -30,6 +30,7 @@ type unit struct {
 	idle                  bool                        // it has changed nothing that anybody asks for
 	bounded               bool                        // it must not stand still
 	bound                 string                      // what sees to that
+	lockPatience          time.Duration               // how long it waits for a lock; 0: as long as it takes
 	nothing               bool                        // it has changed nothing at all
 	changed               map[recall.ObjectKind]int64 // by which number objects of a kind were changed
 }
@@ -52,6 +53,9 @@ func (e *Engine) doOn(ctx context.Context, conn *pgxpool.Conn, f func(u *unit) e
 		defer conn.Release()
 		u = &unit{e: e, ctx: context.WithoutCancel(ctx), began: e.clock.Now(), bounded: true}
 		u.bound = e.boundFor(ctx)
+		if ctx.Done() != nil {
+			u.lockPatience = lockPatience
+		}
 		return u.run(conn, f)
 	})
 	if err == nil {
