@@ -31,6 +31,7 @@ type embedded struct {
 	gate      gate          // of walks and transactions
 	queue     chan *request // to the committer
 	undurable atomic.Int64  // requests that are queued, or in a commit
+	gathering atomic.Bool   // a commit waits for more outcomes
 	requests  sync.Pool     // of *request; not shared, so that an engine may live in a synctest bubble
 	senders   sync.RWMutex  // held shared while sending; alone to close the queue
 	closed    bool          // guarded by senders

@@ -118,7 +118,7 @@ type committer struct {
 // see patience. It leaves when the queue is closed and empty.
 func (e *embedded) commitLoop() {
 	defer close(e.committed)
-	c := &committer{e: e}
+	c := &committer{e: e, patience: patience{gathering: &e.gathering}}
 	defer c.patience.end()
 	for first := range e.queue {
 		c.gather(first)

@@ -276,6 +276,7 @@ func (e *embedded) Events(ctx context.Context, f EventFilter, after EventID, lim
 	if err != nil || empty || limit <= 0 {
 		return page, err
 	}
+	e.hurry(ctx)
 	at, done, err := e.store.Events(r, func(p store.Position, s *store.Subject, ev *store.Event) bool {
 		if f.States != nil && !slices.Contains(f.States, eventStateOf(ev.Kind)) {
 			return true

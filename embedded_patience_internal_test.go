@@ -76,6 +76,14 @@ func TestOutcomesHurry(t *testing.T) {
 			}
 			return err
 		}},
+		"who reads the log": {make([]Message, 1), func(t *testing.T, e *embedded) error {
+			synctest.Wait()
+			page, err := e.Events(t.Context(), EventFilter{}, "", 1)
+			if err == nil && page.Events[0].State != EventDelivered {
+				t.Errorf("the newest event is %s", page.Events[0].State)
+			}
+			return err
+		}},
 		"the next of a queue": {[]Message{{Queue: "q"}, {Queue: "q"}}, func(t *testing.T, e *embedded) error {
 			synctest.Wait()
 			res, err := e.Claim(t.Context(), ClaimRequest{Now: time.Now(), Max: 1})
