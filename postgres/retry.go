@@ -14,7 +14,7 @@ var (
 	// a lock that was not there in time, and a process that has stood still; see
 	// lazyTx.
 	transient = []string{"40001", "40P01", "55P03", "25P03", codeNotCommitted}
-	// deadlocked: the same, of those that have nothing to do with waiting.
+	// deadlocked: those of them that nobody had to be waited for.
 	deadlocked = []string{"40001", "40P01"}
 	// duplicate: another process has made the same thing at the same time. Unique
 	// violation, duplicate schema, table, and object.
