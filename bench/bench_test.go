@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -67,6 +68,7 @@ func TestWorkloads(t *testing.T) {
 		t.Errorf("the files are still there: %v", err)
 	}
 	checkTargets(t, b.report)
+	checkLimits(t, b.report)
 	if _, err := json.Marshal(b.report); err != nil {
 		t.Errorf("the report does not encode: %v", err)
 	}
@@ -104,6 +106,22 @@ func checkGrid(t *testing.T, g *grid) {
 			case len(f) == 0 || math.IsNaN(f.median()) || math.IsInf(f.median(), 0):
 				t.Errorf("%q, %s: %s is %v", l.What, l.Of, column, f)
 			}
+		}
+	}
+}
+
+// checkLimits fails when nothing of a workload is given as a share of what the bare
+// machine can do.
+func checkLimits(t *testing.T, r *report) {
+	t.Helper()
+	bare := map[string]bool{
+		"WAL": true, "bare POST": true, "small commit": true, "fdatasync": true, "timers of the process": true,
+		bareLog: true, bareLog + " of the publishes": true, bareOutcomes: true, barePut: true, bareLookup: true, bareHandler: true,
+	}
+	for _, table := range r.Workloads {
+		limited := func(w *row) bool { return bare[w.To] && len(w.Ratio) > 0 }
+		if len(table.Rows) > 0 && table.Name != "calibrate" && !slices.ContainsFunc(table.Rows, limited) {
+			t.Errorf("%s has no share of a limit", table.Name)
 		}
 	}
 }

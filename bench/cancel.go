@@ -352,6 +352,9 @@ func (r *cancelRun) reportWalk(k *cancelCase, where string, small, q quantiles) 
 	}
 	perEntry := float64(q.P50-small.P50) / float64(max(1, k.scanned))
 	r.b.report.rates("  beyond a small commit, per entry", "ns", series{max(0, perEntry)}).atMost(3, 100)
+	limit := r.b.newLimits()
+	limit.marks(r.data.shape.n, k.scanned)
+	limit.share("  beyond a small commit, per entry", "ns", bareMark, series{max(0, perEntry)})
 	if r.publishers > 0 {
 		r.b.report.rates("  p99, "+where, "ms", series{ms(q.P99)}).atMost(1, 25)
 	}

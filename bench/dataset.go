@@ -43,12 +43,14 @@ func (b *bench) build(name string, s shape) (*dataset, error) {
 	return d, nil
 }
 
+// buildBatch is how many messages are published at a time into a file that is built.
+const buildBatch = 2000
+
 // preload publishes all messages of a shape, in order, into a new file.
 func preload(path string, s shape) error {
 	return withBroker(path, 0, func(br *recall.Broker) error {
-		const size = 2000
-		for from := 0; from < s.n; from += size {
-			if err := publishRange(br, s, from, min(from+size, s.n)); err != nil {
+		for from := 0; from < s.n; from += buildBatch {
+			if err := publishRange(br, s, from, min(from+buildBatch, s.n)); err != nil {
 				return err
 			}
 		}

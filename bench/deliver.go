@@ -20,8 +20,11 @@ const (
 // the last message has been handled, so a backlog is no advantage.
 func benchDeliver(b *bench) error {
 	var alone, few, many, writtenMany series
-	lat, latMany := newLatencies(), newLatencies()
+	lat, latMany, limit := newLatencies(), newLatencies(), b.newLimits()
 	for range b.Reps {
+		if err := limit.log(b.Publishers, 1, bodyOf); err != nil {
+			return err
+		}
 		one, _, err := b.publishAndDeliver(0, lat)
 		if err != nil {
 			return err
@@ -42,7 +45,10 @@ func benchDeliver(b *bench) error {
 		ratio("publish alone", many.per(alone)...).atLeast(9, 0.6)
 	b.report.rates(fmt.Sprintf("publish and deliver, %d slots", fewSlots), "msg/s", few).
 		ratio(fmt.Sprintf("%d slots", manySlots), few.per(many)...).atLeast(9, 0.7)
+	limit.share(fmt.Sprintf("publish and deliver, %d slots", manySlots), "msg/s", bareLog+" of the publishes", many)
+	limit.share(fmt.Sprintf("publish and deliver, %d slots", fewSlots), "msg/s", bareLog+" of the publishes", few)
 	b.report.rates("bytes written per message", "B", writtenMany)
+	b.limitOf(bodyMean).share("bytes written per message", "B", bareBody, writtenMany)
 	b.report.note("latencies are those of publish; a slot is free again when the outcome is queued")
 	return nil
 }

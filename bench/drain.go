@@ -15,7 +15,11 @@ import (
 // all over the file, as delayed ones do.
 func benchDrain(b *bench) error {
 	var ordered, shuffled drainRun
+	limit := b.newLimits()
 	for range b.Reps {
+		if err := limit.outcomes(manySlots); err != nil {
+			return err
+		}
 		if err := ordered.add(b, false); err != nil {
 			return err
 		}
@@ -26,10 +30,13 @@ func benchDrain(b *bench) error {
 	b.report.rates("finishing in creation order", "msg/s", ordered.rate)
 	b.report.rates("finishing in random order", "msg/s", shuffled.rate).
 		ratio("creation order", shuffled.rate.per(ordered.rate)...).atLeast(10, 0.6)
+	limit.share("finishing in creation order", "msg/s", bareOutcomes, ordered.rate)
+	limit.share("finishing in random order", "msg/s", bareOutcomes, shuffled.rate)
 	if _, ok := writtenBytes(); ok {
 		b.report.rates("  written per finish, creation order", "B", ordered.written)
 		b.report.rates("  written per finish, random order", "B", shuffled.written).atMost(10, 300)
 		b.report.rates("  the same, until all is folded", "B", shuffled.folded)
+		b.limitOf(outcomeBytes).share("written per finish, random order", "B", "an outcome", shuffled.written)
 	}
 	b.report.note("%s messages, %d slots", short(float64(b.Drain)), manySlots)
 	return nil

@@ -19,11 +19,15 @@ const perSecond = 1000
 // benchDue measures how late messages are when many fall due: a thousand each
 // second, and all of a file in one.
 func benchDue(b *bench) error {
+	timers := b.newLimits()
+	timers.timers(perSecond, b.Window)
 	late, err := b.lateness()
 	if err != nil {
 		return err
 	}
-	b.report.times(fmt.Sprintf("late, %d due per second", perSecond), exact(late))
+	what := fmt.Sprintf("late, %d due per second", perSecond)
+	b.report.times(what, exact(late))
+	timers.share(what+", p99", "ms", "timers of the process", series{ms(exact(late).P99)})
 	return b.sameSecond()
 }
 
@@ -73,6 +77,10 @@ func (b *bench) sameSecond() error {
 		return err
 	}
 	b.settle()
+	limit := b.newLimits()
+	if err := limit.outcomes(manySlots); err != nil {
+		return err
+	}
 	var run drainRun
 	var before, top uint64
 	err := withBroker(path, manySlots, func(br *recall.Broker) error {
@@ -97,7 +105,9 @@ func (b *bench) sameSecond() error {
 	if err != nil {
 		return errors.Join(errors.New("due in one second"), err)
 	}
-	b.report.rates(short(float64(b.N))+" due in one second", "msg/s", run.rate)
+	what := short(float64(b.N)) + " due in one second"
+	b.report.rates(what, "msg/s", run.rate)
+	limit.share(what, "msg/s", bareOutcomes, run.rate)
 	b.report.rates("  heap meanwhile, against before", "MB", series{float64(top) / (1 << 20)}).
 		ratio("before", float64(top)/float64(before))
 	return nil

@@ -24,8 +24,11 @@ func benchEvents(b *bench) error {
 
 func (b *bench) publishEvents(writers int) error {
 	var with, without series
-	lat := newLatencies()
+	lat, limit := newLatencies(), b.newLimits()
 	for range b.Reps {
+		if err := limit.log(writers, 1, bodyOf); err != nil {
+			return err
+		}
 		for _, off := range []bool{true, false} {
 			var one float64
 			err := b.withEvents(0, off, func(br *recall.Broker) (err error) {
@@ -45,13 +48,18 @@ func (b *bench) publishEvents(writers int) error {
 	b.report.rates(fmt.Sprintf("publish, %d goroutines, no log", writers), "msg/s", without)
 	b.report.rates(fmt.Sprintf("publish, %d goroutines", writers), "msg/s", with).latency(lat.quantiles()).
 		ratio("no log", with.per(without)...).atLeast(8, 0.9)
+	limit.share(fmt.Sprintf("publish, %d goroutines", writers), "msg/s", bareLog, with)
 	return nil
 }
 
 // deliverEvents publishes and delivers at once: three events for each message.
 func (b *bench) deliverEvents() error {
 	var with, without, wrote, wroteNone series
+	limit := b.newLimits()
 	for range b.Reps {
+		if err := limit.log(b.Publishers, 1, bodyOf); err != nil {
+			return err
+		}
 		for _, off := range []bool{true, false} {
 			var one, bytes float64
 			err := b.withEvents(fewSlots, off, func(br *recall.Broker) (err error) {
@@ -71,6 +79,7 @@ func (b *bench) deliverEvents() error {
 	b.report.rates(fmt.Sprintf("publish and deliver, %d slots, no log", fewSlots), "msg/s", without)
 	b.report.rates(fmt.Sprintf("publish and deliver, %d slots", fewSlots), "msg/s", with).
 		ratio("no log", with.per(without)...).atLeast(8, 0.65)
+	limit.share(fmt.Sprintf("publish and deliver, %d slots", fewSlots), "msg/s", bareLog+" of the publishes", with)
 	b.report.rates("bytes written per message, no log", "B", wroteNone)
 	b.report.rates("bytes written per message", "B", wrote)
 	return nil

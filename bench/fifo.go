@@ -21,7 +21,11 @@ var leastFIFO = map[int]float64{1: 0.5, 64: 20}
 func benchFIFO(b *bench) error {
 	for _, queues := range fifoQueues {
 		var small, rate series
+		limit := b.newLimits()
 		for range b.Reps {
+			if err := limit.put(); err != nil {
+				return err
+			}
 			s, r, err := b.fifoPair(queues)
 			if err != nil {
 				return err
@@ -29,6 +33,7 @@ func benchFIFO(b *bench) error {
 			small, rate = append(small, s), append(rate, r)
 		}
 		b.report.rates("small commits, one publisher", "commits/s", small)
+		limit.perSecond().share("small commits, one publisher", "commits/s", barePut, small)
 		b.report.rates("in order from "+plural(queues, "queue"), "msg/s", rate).
 			ratio("small commits", rate.per(small)...).atLeast(14, leastFIFO[queues])
 	}

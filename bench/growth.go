@@ -74,6 +74,29 @@ type growthRun struct {
 	n                            int
 	publish, cancel, one, two    series // ms
 	claim, opening, heap, onDisk series
+
+	// What the bare machine needs for the like.
+	put, lookup, column, earliest, read *limits
+}
+
+// newGrowthRun measures first what needs no file.
+func (b *bench) newGrowthRun(n int) (*growthRun, error) {
+	r := &growthRun{n: n, put: b.newLimits(), lookup: b.newLimits(), column: b.newLimits(), earliest: b.newLimits(), read: b.newLimits()}
+	r.lookup.lookup()
+	r.column.column(n, n/labelCount)
+	r.earliest.earliest(n)
+	return r, r.put.put()
+}
+
+// limits are those of the figures, in the same order, and their names.
+func (r *growthRun) limits() []*limits {
+	return []*limits{
+		r.put, r.put, r.lookup, r.column, r.earliest, r.read, r.read.b.limitOf(idBytes), r.read.b.limitOf(bodyMean),
+	}
+}
+
+var growthLimits = []string{
+	barePut, barePut, bareLookup, bareColumn, "a bare heap of due times", "reading the file and bbolt's open", bareID, bareBody,
 }
 
 func (r *growthRun) figures() []series {
@@ -85,8 +108,11 @@ func (r *growthRun) figures() []series {
 func benchGrowth(b *bench) error {
 	var runs []*growthRun
 	for _, n := range b.Growth {
-		r := &growthRun{n: n}
-		if err := b.grow(r); err != nil {
+		r, err := b.newGrowthRun(n)
+		if err == nil {
+			err = b.grow(r)
+		}
+		if err != nil {
 			return fmt.Errorf("%d messages: %w", n, err)
 		}
 		runs = append(runs, r)
@@ -157,8 +183,10 @@ func (r *growthRun) opens(d *dataset, reps int) error {
 			return err
 		}
 	}
-	for _, took := range run.took {
-		r.opening = append(r.opening, float64(took)/float64(time.Microsecond)/float64(r.n))
+	perMessage := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) / float64(r.n) }
+	for i, took := range run.took {
+		r.opening = append(r.opening, perMessage(took))
+		r.read.add(perMessage(run.read[i]))
 	}
 	r.heap = run.heap
 	return nil
@@ -264,7 +292,8 @@ func (b *bench) reportGrowth(runs []*growthRun) {
 	}
 	size := func(r *growthRun) string { return short(float64(r.n)) + " messages" }
 	for _, r := range runs {
-		b.report.gridLine(columns, size(r), "", r.figures()...)
+		b.report.gridLine(columns, size(r), recallName, r.figures()...)
+		b.report.gridLine(columns, size(r), "the bare machine", bare(r.limits())...)
 	}
 	small, large := runs[0], runs[len(runs)-1]
 	for i, f := range growthFigures {
@@ -278,5 +307,16 @@ func (b *bench) reportGrowth(runs []*growthRun) {
 			line.ratio(size(small), large.figures()[i].median()/base)
 		}
 	}
+	for i, f := range growthFigures {
+		large.limits()[i].share(f.name+", "+size(large), string(f.unit), growthLimits[i], large.figures()[i])
+	}
 	b.report.note("a count by one field reads a counter; by two it looks at each message with the label, a tenth of the file")
+}
+
+// bare are the figures of limits.
+func bare(all []*limits) (figures []series) {
+	for _, l := range all {
+		figures = append(figures, l.values)
+	}
+	return figures
 }

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -20,8 +22,9 @@ func benchOpen(b *bench) error {
 	if err != nil {
 		return err
 	}
-	b.report.rates("building the file, batches of 2,000", "msg/s", series{float64(d.shape.n) / d.took.Seconds()})
-	b.report.rates("file size per message", "B", series{float64(d.bytes) / float64(d.shape.n)})
+	if err := b.openBuilding(d); err != nil {
+		return err
+	}
 	if err := b.openParts(d); err != nil {
 		return err
 	}
@@ -32,6 +35,22 @@ func benchOpen(b *bench) error {
 		return err
 	}
 	return b.openUnique()
+}
+
+// openBuilding tells what the file took to build, and its size.
+func (b *bench) openBuilding(d *dataset) error {
+	limit := b.newLimits()
+	if err := limit.log(1, buildBatch, bodyOf); err != nil {
+		return err
+	}
+	rate := series{float64(d.shape.n) / d.took.Seconds()}
+	what := fmt.Sprintf("building the file, batches of %d", buildBatch)
+	b.report.rates(what, "msg/s", rate)
+	limit.share(what, "msg/s", bareLog, rate)
+	size := series{float64(d.bytes) / float64(d.shape.n)}
+	b.report.rates("file size per message", "B", size)
+	b.limitOf(bodyMean).share("file size per message", "B", bareBody, size)
+	return nil
 }
 
 func (b *bench) openUnique() error {
@@ -69,6 +88,16 @@ func readThrough(path string) error {
 	return err
 }
 
+// readFolder reads all files that are in there.
+func readFolder(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		return readThrough(path)
+	})
+}
+
 func openBolt(path string) error {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
 	if err != nil {
@@ -88,14 +117,17 @@ func (b *bench) openCase(name string, d *dataset, bounds openBounds) error {
 		}
 	}
 	perMillion := 1e6 / float64(d.shape.n)
-	b.report.times("open, "+name, exact(run.took))
+	b.report.times("open, "+name, exact(run.took)).ratio("reading and bbolt's open", run.beyondReading()...)
 	scaled := make(series, len(run.rebuild))
 	for i, r := range run.rebuild {
 		scaled[i] = r * perMillion
 	}
 	bound(b.report.rates("  without reading and bbolt's open, per million", "s", scaled), bounds.rebuild)
 	bound(b.report.rates("  heap per message", "B", run.heap), bounds.heap)
+	b.limitOf(idBytes).share("  heap per message", "B", bareID, run.heap)
 	bound(b.report.rates("  full GC", "ms", run.gc), bounds.gc)
+	empty := &limits{b: b, values: run.gcBefore}
+	empty.share("  full GC", "ms", "that of the heap before", run.gc)
 	return nil
 }
 
@@ -106,8 +138,17 @@ func bound(line *row, most float64) {
 }
 
 type openRun struct {
-	took              []time.Duration
+	took, read        []time.Duration
 	rebuild, heap, gc series
+	gcBefore          series
+}
+
+// beyondReading is how many times as long an open takes as what it cannot avoid.
+func (r *openRun) beyondReading() (s series) {
+	for i, took := range r.took {
+		s = append(s, float64(took)/float64(r.read[i]))
+	}
+	return s
 }
 
 // add opens once and measures the rest around it: what reading and bbolt cost
@@ -117,7 +158,7 @@ func (r *openRun) add(d *dataset) error {
 	if err != nil {
 		return err
 	}
-	heapBefore := heapInUse()
+	heapBefore, gcBefore := heapInUse(), fullGC()
 	start := time.Now()
 	br, err := openBroker(d.path, 0)
 	took := time.Since(start)
@@ -125,7 +166,8 @@ func (r *openRun) add(d *dataset) error {
 		return err
 	}
 	heapAfter := heapInUse()
-	r.took = append(r.took, took)
+	r.took, r.read = append(r.took, took), append(r.read, rest)
+	r.gcBefore = append(r.gcBefore, gcBefore)
 	r.rebuild = append(r.rebuild, max(0, took-rest).Seconds())
 	r.heap = append(r.heap, float64(heapAfter-heapBefore)/float64(d.shape.n))
 	r.gc = append(r.gc, fullGC())
@@ -165,6 +207,7 @@ func fullGC() float64 {
 func (b *bench) openCrashed(d *dataset) error {
 	crashed := &dataset{path: b.path("crashed.db"), shape: d.shape}
 	defer os.Remove(crashed.path)
+	var beyond series
 	took, err := repeatTimed(min(b.Reps, 3), func() (time.Duration, error) {
 		if err := b.crash(d, crashed.path); err != nil {
 			return 0, err
@@ -173,12 +216,13 @@ func (b *bench) openCrashed(d *dataset) error {
 		if err := run.add(crashed); err != nil {
 			return 0, err
 		}
+		beyond = append(beyond, run.beyondReading()...)
 		return run.took[0], nil
 	})
 	if err != nil {
 		return err
 	}
-	b.report.times("open after a crash, 10k URLs", exact(took))
+	b.report.times("open after a crash, 10k URLs", exact(took)).ratio("reading and bbolt's open", beyond...)
 	return nil
 }
 

@@ -15,11 +15,12 @@ const leastEndToEnd = 3
 // benchPeerDeliver publishes the fastest durable way and then delivers to a
 // handler that does nothing.
 func benchPeerDeliver(b *bench) error {
-	taken, whole, limit := b.newFigures(), b.newFigures(), b.newLimits()
+	taken, whole := b.newFigures(), b.newFigures()
+	log, outcomes := b.newLimits(), b.newLimits()
 	what := fmt.Sprintf("publish and deliver %s", short(float64(b.Peers)))
 	err := b.inTurn(b.longReps(), what, func(i int, p *peer.Peer) error {
 		if i == 0 {
-			if err := limit.log(peerBatches, peerBatch); err != nil {
+			if err := errors.Join(log.log(peerBatches, peerBatch, peerText), outcomes.outcomes(manySlots)); err != nil {
 				return err
 			}
 		}
@@ -42,8 +43,9 @@ func benchPeerDeliver(b *bench) error {
 		return err
 	}
 	taken.print(b.report, "deliver", "msg/s")
+	outcomes.share("deliver", "msg/s", bareOutcomes, taken[0].values)
 	whole.print(b.report, "end to end", "msg/s")
-	limit.share("end to end", "msg/s", "a bare log of the publishes", whole[0])
+	log.share("end to end", "msg/s", bareLog+" of the publishes", whole[0].values)
 	whole.holdRate(b.report, 16, leastEndToEnd, "end to end: Recall to the best peer", "msg/s", whole.best(anyPeer, true))
 	b.notePeers(whole)
 	return nil

@@ -23,10 +23,15 @@ const (
 // benchPeerDue publishes ahead of time, with a worker that waits for it.
 func benchPeerDue(b *bench) error {
 	n := min(b.Peers, mostInstantOf)
-	instant, late := b.newFigures(), b.newFigures()
+	instant, late, limit := b.newFigures(), b.newFigures(), b.newLimits()
 	early := make([]int64, len(late))
 	what := short(float64(n)) + " due at one instant"
 	err := b.inTurn(b.longReps(), what, func(i int, p *peer.Peer) error {
+		if i == 0 {
+			if err := limit.outcomes(manySlots); err != nil {
+				return err
+			}
+		}
 		// A whole second: a peer that knows no others is not to begin early.
 		run, err := b.peerAhead(p, n, time.Second, func(at time.Time, _ int) time.Time { return at })
 		if err != nil {
@@ -41,6 +46,7 @@ func benchPeerDue(b *bench) error {
 		return err
 	}
 	instant.print(b.report, "until all is handled, "+what, "s")
+	limit.share(what, "msg/s", bareOutcomes, series{float64(n) / instant[0].values.median()})
 	b.noteCut(instant)
 	b.noteEarly(instant, early)
 	b.report.rates(what+": Recall", "s", instant[0].values).atMost(20, mostInstant)
@@ -71,7 +77,7 @@ func (b *bench) peerLateness(late figures) error {
 		return err
 	}
 	late.print(b.report, what+", p99", "ms")
-	limit.share(what+", p99", "ms", "timers of the process", late[0])
+	limit.share(what+", p99", "ms", "timers of the process", late[0].values)
 	b.noteEarly(late, early)
 	b.report.rates(what+", p99: Recall", "ms", late[0].values).atMost(20, mostLateness)
 	b.notePeers(late)

@@ -43,7 +43,7 @@ func (b *bench) peerPublish(publishers, size int, what string) (figures, error) 
 	all, limit := b.newFigures(), b.newLimits()
 	err := b.inTurn(b.PeerReps, what, func(i int, p *peer.Peer) error {
 		if i == 0 {
-			if err := limit.log(publishers, size); err != nil {
+			if err := limit.log(publishers, size, peerText); err != nil {
 				return err
 			}
 		}
@@ -57,7 +57,7 @@ func (b *bench) peerPublish(publishers, size int, what string) (figures, error) 
 	})
 	if err == nil {
 		all.print(b.report, what, "msg/s")
-		limit.share(what, "msg/s", "a bare log", all[0])
+		limit.share(what, "msg/s", bareLog, all[0].values)
 	}
 	return all, err
 }

@@ -32,13 +32,13 @@ type peerWaiting struct {
 	opens, disk, memory  figures // ms, and bytes per message
 	answers, checkpoints figures // ms
 	stalls, growth       figures // ms, bytes
-	sync                 *limits // before Recall's answers
+	sync, reads, lookups *limits // before Recall's answers, opens and counts
 
 	during, before []time.Duration // Recall's publishes
 }
 
 func (b *bench) newPeerWaiting() *peerWaiting {
-	w := &peerWaiting{b: b, sync: b.newLimits()}
+	w := &peerWaiting{b: b, sync: b.newLimits(), reads: b.newLimits(), lookups: b.newLimits()}
 	for _, f := range []*figures{&w.counts, &w.opens, &w.disk, &w.memory, &w.answers, &w.checkpoints, &w.stalls, &w.growth} {
 		*f = b.newFigures()
 	}
@@ -64,6 +64,14 @@ func (w *peerWaiting) one(i int, p *peer.Peer, dir string) error {
 		if empty.memory, err = memoryOf(nil); err != nil {
 			return err
 		}
+	}
+	if i == 0 {
+		w.lookups.lookup()
+		took, err := timed(func() error { return readFolder(dir) })
+		if err != nil {
+			return err
+		}
+		w.reads.add(ms(took))
 	}
 	start := time.Now()
 	return w.b.onPeer(p, dir, 1, func(q peer.Queue) error {
@@ -119,19 +127,24 @@ func (w *peerWaiting) print() {
 	b, r := w.b, w.b.report
 	share := fmt.Sprintf("cancel %s of %s", short(float64(labelled(b.Peers, peer.Labels[0]))), short(float64(b.Peers)))
 	w.answers.print(r, share, "ms")
-	w.sync.share(share, "ms", "appending and syncing a page", w.answers[0])
+	w.sync.share(share, "ms", bareSync, w.answers[0].values)
 	for _, f := range w.checkpoints {
 		if len(f.values) > 0 {
 			f.print(r, share+" after a checkpoint", "ms", w.answers[0])
 		}
 	}
 	w.stalls.print(r, "longest publish meanwhile", "ms")
+	w.sync.share("longest publish meanwhile", "ms", bareSync, w.stalls[0].values)
 	w.growth.print(r, "growth of the files at the first answer", "B")
 	w.counts.print(r, "count a label", "ms")
+	w.lookups.share("count a label", "ms", bareLookup, w.counts[0].values)
 	w.opens.print(r, "open", "ms")
+	w.reads.share("open", "ms", "reading its files", w.opens[0].values)
 	w.disk.print(r, "disk per message", "B")
+	b.limitOf(float64(len(peerText(0)))).share("disk per message", "B", bareBody, w.disk[0].values)
 	if peer.CountsMemory {
 		w.memory.print(r, "memory per message", "B")
+		b.limitOf(idBytes).share("memory per message", "B", bareID, w.memory[0].values)
 	}
 	w.hold(share)
 	for _, f := range w.answers {

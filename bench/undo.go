@@ -30,8 +30,8 @@ func benchUndo(b *bench) error {
 	if err != nil {
 		return err
 	}
-	u := &undoRun{b: b, broker: br}
-	err = u.all()
+	u := &undoRun{b: b, broker: br, limit: b.newLimits()}
+	err = errors.Join(u.limit.put(), u.all())
 	if err == nil {
 		u.report()
 	}
@@ -41,6 +41,7 @@ func benchUndo(b *bench) error {
 type undoRun struct {
 	b      *bench
 	broker *recall.Broker
+	limit  *limits
 	small  []time.Duration // single publishes in between
 	cancel []time.Duration
 	undo   []time.Duration
@@ -101,6 +102,7 @@ func (u *undoRun) report() {
 	u.b.report.times("cancel "+byLabel(0).name+", undoable", exact(u.cancel)).
 		ratio("small commit", float64(exact(u.cancel).P50)/float64(small.P50))
 	u.b.report.times("restore it", undo).ratio("small commit", float64(undo.P50)/float64(small.P50))
+	u.limit.share("restore it, p50", "ms", barePut, series{ms(undo.P50)})
 	beyond := ms(undo.P50) - 3*ms(small.P50)
 	u.b.report.rates("  beyond three small commits", "ms", series{max(0, beyond)}).atMost(13, 10)
 	u.b.report.note("undone at once: the walk of the next cancellation meets no messages that wait for their window to end")

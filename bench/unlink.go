@@ -16,6 +16,7 @@ import (
 // are dead, so a later one would do the work of those before it too.
 func (b *bench) benchUnlink(d *dataset) error {
 	var took series
+	limit := b.newLimits()
 	for k := range min(b.Reps, scatteredLabels) {
 		b.progress("unlinking from a copy")
 		one, err := b.unlinkFromCopy(d, byLabel(k))
@@ -23,8 +24,14 @@ func (b *bench) benchUnlink(d *dataset) error {
 			return err
 		}
 		took = append(took, ms(one))
+		limit.marks(d.shape.n, d.shape.n/labelCount)
 	}
 	b.report.rates("unlink after "+byLabel(0).name+", idle", "ms", took).atMost(5, 15)
+	perEntry := make(series, len(took))
+	for i, t := range took {
+		perEntry[i] = t * float64(time.Millisecond) / float64(d.shape.n/labelCount)
+	}
+	limit.share("unlink, per entry", "ns", bareMark, perEntry)
 	return nil
 }
 

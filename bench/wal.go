@@ -45,12 +45,15 @@ var walRow = make([]byte, 110)
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // openWAL opens a log in an append-only file, which cannot be read back by key.
-func openWAL(path string, company bool) (*wal, error) {
+func openWAL(path string, company bool) (*wal, error) { return openLog(path, company, walRow) }
+
+// openLog does that for records which have some row beside their bodies.
+func openLog(path string, company bool, row []byte) (*wal, error) {
 	file, err := os.Create(path)
 	if err != nil {
 		return nil, err
 	}
-	return newWAL(&appendedFile{file: file}, company), nil
+	return newWAL(&appendedFile{file: file, row: row}, company), nil
 }
 
 func newWAL(to groupStore, company bool) *wal {
@@ -102,6 +105,7 @@ func (w *wal) more() bool {
 // appendedFile is a file that is only appended to, and synced once for a group.
 type appendedFile struct {
 	file *os.File
+	row  []byte // of each record, beside its body
 	buf  []byte
 }
 
@@ -109,7 +113,7 @@ func (f *appendedFile) write(group []*walRequest) error {
 	f.buf = f.buf[:0]
 	for _, r := range group {
 		for _, p := range r.parts {
-			f.buf = appendRecord(f.buf, p)
+			f.buf = appendRecord(f.buf, f.row, p)
 		}
 	}
 	if _, err := f.file.Write(f.buf); err != nil {
@@ -121,11 +125,11 @@ func (f *appendedFile) write(group []*walRequest) error {
 func (f *appendedFile) close() error { return errors.Join(f.file.Close(), os.Remove(f.file.Name())) }
 
 // appendRecord frames a record with its length and checksum.
-func appendRecord(buf, body []byte) []byte {
-	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(walRow)+len(body)))
+func appendRecord(buf, row, body []byte) []byte {
+	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(row)+len(body)))
 	at := len(buf)
 	buf = append(buf, 0, 0, 0, 0)
-	buf = append(append(buf, walRow...), body...)
+	buf = append(append(buf, row...), body...)
 	binary.LittleEndian.PutUint32(buf[at:], crc32.Checksum(buf[at+4:], castagnoli))
 	return buf
 }

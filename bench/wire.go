@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -38,7 +39,11 @@ func benchWire(b *bench) error {
 		return nil
 	}
 	var published, overHTTP, cancelled, cancelledHTTP series
+	publishing, cancelling := b.newLimits(), b.newLimits()
 	for range b.Reps {
+		if err := b.bareWire(wrk, publishing, cancelling); err != nil {
+			return err
+		}
 		for _, run := range []struct {
 			into *series
 			with func(*bench, *recall.Broker, int) (float64, error)
@@ -59,9 +64,28 @@ func benchWire(b *bench) error {
 	b.report.rates(fmt.Sprintf("publish, %d goroutines", wireClients), "msg/s", published)
 	b.report.rates(fmt.Sprintf("publish by wrk, %d connections", wireClients), "msg/s", overHTTP).
 		ratio("the library", overHTTP.per(published)...)
+	publishing.share("publish by wrk", "msg/s", bareHandler, overHTTP)
 	b.report.rates(fmt.Sprintf("bulk cancel of %d, %d goroutines", wireEach, wireClients), "calls/s", cancelled)
 	b.report.rates(fmt.Sprintf("bulk cancel of %d by wrk, %d connections", wireEach, wireClients), "calls/s", cancelledHTTP).
 		ratio("the library", cancelledHTTP.per(cancelled)...)
+	cancelling.share("bulk cancel by wrk", "calls/s", bareHandler, cancelledHTTP)
+	return nil
+}
+
+const bareHandler = "a handler that does nothing"
+
+// bareWire has wrk make the same calls of a handler that does nothing.
+func (b *bench) bareWire(wrk string, publishing, cancelling *limits) error {
+	for _, run := range []struct {
+		what string
+		to   *limits
+	}{{"publish", publishing}, {"cancel", cancelling}} {
+		rate, err := b.wrkRate(wrk, run.what, b.wireCalls(), http.HandlerFunc(nothingOnWire))
+		if err != nil {
+			return err
+		}
+		run.to.add(rate)
+	}
 	return nil
 }
 
@@ -156,43 +180,51 @@ func directly(calls int, call func(int) error) (float64, error) {
 // are answered.
 func overWire(wrk, what string) func(*bench, *recall.Broker, int) (float64, error) {
 	return func(b *bench, br *recall.Broker, calls int) (float64, error) {
-		script := filepath.Join(b.dir, "wire.lua")
-		if err := os.WriteFile(script, wireScript, 0o600); err != nil {
-			return 0, err
-		}
-		counted := &countedCalls{
-			Handler: qstash.NewHandler(br, &qstash.Options{Token: wireToken}),
-			wanted:  int64(calls), reached: make(chan struct{}),
-		}
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, err
-		}
-		server := &http.Server{Handler: counted, ReadHeaderTimeout: time.Minute}
-		go server.Serve(listener) //nolint:errcheck // ends with ErrServerClosed
-		defer server.Close()
-		ctx, stop := context.WithTimeout(bg, patience)
-		defer stop()
-		cmd := exec.CommandContext(ctx, wrk, "-t2", "-c"+strconv.Itoa(wireClients), "-d600s", "-s", script, //nolint:gosec // found in PATH
-			"http://"+listener.Addr().String(), "--", what, wireToken, strconv.Itoa(calls), strconv.Itoa(len(bodyOf(0))))
-		var said strings.Builder
-		cmd.Stdout, cmd.Stderr = &said, &said
-		start := time.Now()
-		if err := cmd.Start(); err != nil {
-			return 0, err
-		}
-		select {
-		case <-counted.reached:
-		case <-ctx.Done():
-		}
-		took := time.Since(start)
-		stop()
-		_ = cmd.Wait() // it was stopped
-		if n := counted.good.Load(); n < int64(calls) {
-			return 0, fmt.Errorf("%d of %d calls were answered, %d with an error: %s", n, calls, counted.bad.Load(), said.String())
-		}
-		return float64(calls) / took.Seconds(), nil
+		return b.wrkRate(wrk, what, calls, qstash.NewHandler(br, &qstash.Options{Token: wireToken}))
 	}
+}
+
+// nothingOnWire answers each call and does nothing else.
+func nothingOnWire(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	_, _ = io.WriteString(w, "{}")
+}
+
+// wrkRate has wrk make calls of a handler and returns how many a second were answered.
+func (b *bench) wrkRate(wrk, what string, calls int, h http.Handler) (float64, error) {
+	script := filepath.Join(b.dir, "wire.lua")
+	if err := os.WriteFile(script, wireScript, 0o600); err != nil {
+		return 0, err
+	}
+	counted := &countedCalls{Handler: h, wanted: int64(calls), reached: make(chan struct{})}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	server := &http.Server{Handler: counted, ReadHeaderTimeout: time.Minute}
+	go server.Serve(listener) //nolint:errcheck // ends with ErrServerClosed
+	defer server.Close()
+	ctx, stop := context.WithTimeout(bg, patience)
+	defer stop()
+	cmd := exec.CommandContext(ctx, wrk, "-t2", "-c"+strconv.Itoa(wireClients), "-d600s", "-s", script, //nolint:gosec // found in PATH
+		"http://"+listener.Addr().String(), "--", what, wireToken, strconv.Itoa(calls), strconv.Itoa(len(bodyOf(0))))
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr = &said, &said
+	start := time.Now()
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	select {
+	case <-counted.reached:
+	case <-ctx.Done():
+	}
+	took := time.Since(start)
+	stop()
+	_ = cmd.Wait() // it was stopped
+	if n := counted.good.Load(); n < int64(calls) {
+		return 0, fmt.Errorf("%d of %d calls were answered, %d with an error: %s", n, calls, counted.bad.Load(), said.String())
+	}
+	return float64(calls) / took.Seconds(), nil
 }
 
 // countedCalls counts answers and says when there are enough.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -146,5 +148,69 @@ func TestLargeOptions(t *testing.T) {
 	_, err = e.Events(ctx, recall.EventFilter{}, "", math.MaxInt)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestUpgradeLetsOthersThrough: an upgrade that waits for a transaction does not hold up
+// those who begin theirs behind it, and is done when that transaction is over.
+func TestUpgradeLetsOthersThrough(t *testing.T) {
+	dsn, schema := pgtest.Schema(t)
+	pool := newPool(t, dsn)
+	open := func() error {
+		e, err := postgres.Open(t.Context(), pool, &postgres.Options{AllowUnsafe: true, Schema: schema})
+		if err == nil {
+			err = e.Close()
+		}
+		return err
+	}
+	if err := open(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := pool.Exec(t.Context(), strings.ReplaceAll(`DROP TABLE @looks; DROP INDEX @operations_purge;
+		ALTER TABLE @operations DROP COLUMN purged; UPDATE @meta SET version = 4`, "@", schema+"."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := `SELECT FROM ` + schema + `.operations`
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), look); err != nil {
+		t.Fatal(err)
+	}
+	upgraded := make(chan error, 1)
+	go func() { upgraded <- open() }()
+	waitForUpgrade(t, pool, schema)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	if _, err := pool.Exec(ctx, look); err != nil {
+		t.Errorf("behind the upgrade: %v", err)
+	}
+	select {
+	case err := <-upgraded:
+		t.Fatalf("the upgrade is over beside the transaction: %v", err)
+	default:
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-upgraded; err != nil {
+		t.Error(err)
+	}
+	if err := open(); err != nil {
+		t.Error(err)
+	}
+}
+
+// waitForUpgrade waits until a lock on the operations is waited for.
+func waitForUpgrade(t *testing.T, pool *pgxpool.Pool, schema string) {
+	t.Helper()
+	for waits := false; !waits; {
+		err := pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks
+			WHERE relation = ($1 || '.operations')::regclass AND mode = 'AccessExclusiveLock' AND NOT granted)`, schema).Scan(&waits)
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
