@@ -11,7 +11,11 @@ import (
 // Crash lets an engine end as its process would: it says nothing to the database. Its
 // leases are made to expire, as they do when nobody renews them.
 func Crash(ctx context.Context, e *Engine) error {
-	_, err := e.pool.Exec(ctx, e.sql(`UPDATE @owners SET until_us = 0 WHERE shard = $1 AND epoch = $2`), e.shard, e.epoch.Load())
+	lapse := func() error {
+		_, err := e.pool.Exec(ctx, e.sql(`UPDATE @owners SET until_us = 0 WHERE shard = $1 AND epoch = $2`), e.shard, e.epoch.Load())
+		return err
+	}
+	err := lapse()
 	e.mu.Lock()
 	if e.closed {
 		err = errors.Join(err, recall.ErrClosed)
@@ -22,6 +26,7 @@ func Crash(ctx context.Context, e *Engine) error {
 	e.stop()
 	e.loops.Wait()
 	e.calls.Wait()
+	err = errors.Join(err, lapse()) // a claim that found the end of its leases has begun new ones
 	e.closePool()
 	return err
 }
