@@ -43,10 +43,10 @@ bench-quick: ## The same in about a minute, at small size
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . -quick -n 10000 -growth 10000,30000 $(ARGS)
 
-bench-full: ## The same with five million messages, and a million in each other queue: hours, and 20 GB of disk
+bench-full: ## The same with five million messages, and a million in each other queue: more than an hour, and 20 GB of disk
 	@scripts/setup.sh go
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
-	cd bench && go run . -reps 3 -scale-large -full $(ARGS)
+	cd bench && go run . -scale-large -full $(ARGS)
 
 bench-services: ## Measure beside PostgreSQL, Redis and the embedded queues (ARGS="-peers 20000")
 	@scripts/setup.sh go

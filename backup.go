@@ -51,5 +51,6 @@ func (e *embedded) Backup(ctx context.Context, w io.Writer) (int64, error) {
 	if err := e.checkOpen(ctx); err != nil {
 		return 0, err
 	}
+	e.hurry(ctx)
 	return e.store.Backup(ctx, w)
 }

@@ -119,8 +119,10 @@ type Options struct {
 	// WaitFinish frees the slot of an attempt only when its outcome is durable.
 	// The default frees it when the outcome is queued: faster, and still
 	// at-least-once. Outcomes that nobody waits for are committed together, three
-	// milliseconds after the first at most: a crash has what was delivered in that
-	// time, and during a commit, delivered again.
+	// milliseconds after the first at most if there is no other commit under way. A
+	// crash has what was delivered in that time, during the commits before and after
+	// it, and while a function of Update runs, delivered again; what was on its last
+	// attempt is a dead letter.
 	WaitFinish bool
 	// NoDispatch opens the file without delivering anything: to look, to
 	// publish and to cancel.

@@ -69,8 +69,8 @@ func (f cancelOptionFunc) applyCancel(o *cancelOptions) { f(o) }
 
 // Wait makes a bulk cancellation wait for attempts that block it, for at most d
 // in the whole call. An attempt that ends delivered or dead is passed; one that
-// goes back to pending is cancelled; one that is still running when d is used
-// up is the blocker of the [Stop] policy. What was cancelled before a wait is
+// goes back to pending is cancelled, also if its next attempt is due at once; one
+// that is still running when d is used up is the blocker of the [Stop] policy. What was cancelled before a wait is
 // committed before it, so after a crash an exact prefix may be cancelled. A
 // handler that waits for its own attempt is told at once.
 func Wait(d time.Duration) CancelOption {

@@ -12,7 +12,8 @@ func (c *check) lanes() {
 		if en.phase == phasePending && en.flags&flagHeld != 0 && en.flags&flagQueued != 0 {
 			c.fault("%d is held, and in a lane", seq)
 		}
-		if en.phase == phasePending && seq <= live.visible && en.flags&(flagHeld|flagDamaged) == 0 && !c.e.blockedLocked(en, seq) {
+		if en.phase == phasePending && seq <= live.visible && en.flags&(flagHeld|flagDamaged) == 0 &&
+			c.e.awaited[seq] == 0 && !c.e.blockedLocked(en, seq) {
 			if !c.e.laneOf(en).items.Has(dueItem{en.due(), seq}) || en.flags&flagQueued == 0 {
 				c.fault("%d is pending, and in no lane", seq)
 			}

@@ -43,6 +43,8 @@ type embedded struct {
 	dead     *index     // the dead letter queue
 	lanes    lanes
 	leases   map[uint64]*lease // by sequence number
+	retrying retrying
+	awaited  awaited
 	epoch    uint64
 	number   uint64        // of the newest lease
 	notes    []store.Claim // claims that no commit has noted yet
@@ -154,7 +156,7 @@ func emptyEmbedded(s *store.Store, o *Options) *embedded {
 		queue:   make(chan *request, queueLength),
 		closing: make(chan struct{}), committed: make(chan struct{}),
 		live: newIndex(true), dead: newIndex(false), lanes: newLanes(),
-		leases: map[uint64]*lease{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention, opts: o,
+		leases: map[uint64]*lease{}, retrying: retrying{}, awaited: awaited{}, epoch: randomUint64(), marks: map[uint16]*marking{}, undo: newUndoState(o), retention: o.AuditRetention, opts: o,
 		opIDs: opIDs{random: o.Random}, logs: newLogOptions(o),
 		objects: map[ObjectKind]map[string][]byte{}, queues: newQueues(), flows: newFlows(), reserved: newReservedIDs(o),
 		claimHint: make(chan struct{}, 1), upkeepHint: make(chan struct{}, 1), importing: make(chan struct{}, 1),

@@ -40,6 +40,7 @@ type bulk struct {
 
 	blockerID MessageID
 	result    CancelResult
+	awaits    uint64 // a message whose attempt was waited for; 0: none
 
 	tx *embeddedTx // that the call is part of; nil: none
 }
@@ -76,7 +77,10 @@ func (c *bulk) run(ctx context.Context) error {
 		c.e.begun(c.op.ID)
 		defer c.e.ended(c.op.ID)
 	}
-	defer func() { c.result.Scanned = c.walk.scanned }()
+	defer func() {
+		c.letGo()
+		c.result.Scanned = c.walk.scanned
+	}()
 	for {
 		if err := c.step(ctx); err != nil {
 			return err
@@ -116,7 +120,9 @@ func (c *bulk) step(ctx context.Context) error {
 		return err
 	}
 	defer c.e.gate.leave()
-	if err := c.pass(ctx); err != nil {
+	err := c.pass(ctx)
+	c.letGo()
+	if err != nil {
 		return err
 	}
 	return c.commit(ctx)
@@ -388,7 +394,7 @@ func (c *bulk) awaitAttempt(ctx context.Context) error {
 	if !c.waits() {
 		return stopped
 	}
-	ended := c.e.attemptEnd(c.blocker)
+	ended := c.endOf(c.blocker)
 	if ended == nil {
 		return nil
 	}
@@ -407,18 +413,6 @@ func (c *bulk) awaitAttempt(ctx context.Context) error {
 func (c *bulk) isSelf() bool {
 	r, ok := c.e.resolve(c.req.Self)
 	return ok && r.seq == c.blocker
-}
-
-// attemptEnd returns a channel that is closed when the attempt is over, or nil
-// if it is over already.
-func (e *embedded) attemptEnd(seq uint64) <-chan struct{} {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	l := e.leases[seq]
-	if l == nil {
-		return nil
-	}
-	return e.endedLocked(l)
 }
 
 func (e *embedded) endedLocked(l *lease) <-chan struct{} {

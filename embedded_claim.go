@@ -97,6 +97,11 @@ func (c *claimRun) slice() (more bool) {
 			return false
 		}
 		order.pop(now)
+		if e.awaited[it.seq] > 0 {
+			en.flags &^= flagQueued // letGo brings it back
+			skipped++
+			continue
+		}
 		c.claimLocked(p, en, it)
 	}
 	return true

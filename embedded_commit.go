@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/recallmq/recall/store"
 )
@@ -62,7 +61,7 @@ func (e *embedded) send(ctx context.Context, w work, wait bool) (*request, error
 	if e.closed {
 		return nil, ErrClosed
 	}
-	e.undurable.Add(1)
+	e.undurable.Add(changes(w))
 	select {
 	case e.queue <- r:
 		return r, nil
@@ -72,7 +71,7 @@ func (e *embedded) send(ctx context.Context, w work, wait bool) (*request, error
 	case e.queue <- r:
 		return r, nil
 	case <-ctx.Done():
-		e.undurable.Add(-1)
+		e.undurable.Add(-changes(w))
 		return nil, ctx.Err()
 	}
 }
@@ -143,6 +142,7 @@ func (c *committer) commitKept() {
 	}
 	c.batch = append(c.batch[:0], c.kept...)
 	c.commit()
+	c.e.undurable.Add(-int64(len(c.batch)))
 	for _, r := range c.batch {
 		c.drop(r)
 	}
@@ -181,9 +181,10 @@ func (c *committer) more() (r *request, ok bool) {
 	return c.patience.nextRequest(c.e.queue)
 }
 
+// acknowledge tells whoever waits how each request has ended. What is durable by then is
+// counted before, so that nobody who was told still counts.
 func (c *committer) acknowledge() {
-	took := len(c.batch)
-	defer func() { c.e.undurable.Add(int64(len(c.kept) - took)) }()
+	c.e.undurable.Add(-c.ended())
 	for i, r := range c.batch {
 		c.batch[i] = nil
 		err, lasts := r.err, c.keeps(r)
@@ -194,6 +195,7 @@ func (c *committer) acknowledge() {
 			c.kept = append(c.kept, kept)
 			r.ack <- err
 		case r.wait:
+			c.abandon(r)
 			r.ack <- err
 		case lasts:
 			r.err = nil
@@ -207,6 +209,31 @@ func (c *committer) acknowledge() {
 	}
 }
 
+// ended is how many changes of the batch are not tried again.
+func (c *committer) ended() (n int64) {
+	for _, r := range c.batch {
+		if !c.keeps(r) {
+			n += changes(r.work)
+		}
+	}
+	return n
+}
+
+// changes is 1, and 0 for what only waits for others.
+func changes(w work) int64 {
+	if _, barrier := w.(flushWork); barrier {
+		return 0
+	}
+	return 1
+}
+
+// abandon forgets what was expected of a request that is not tried again.
+func (c *committer) abandon(r *request) {
+	if w, ok := r.work.(*finishWork); ok && r.err != nil {
+		c.e.settleRetry(w)
+	}
+}
+
 // keeps tells whether a request is tried again with later commits: the end of an
 // attempt was decided, and its message waits for it.
 func (c *committer) keeps(r *request) bool {
@@ -216,6 +243,7 @@ func (c *committer) keeps(r *request) bool {
 
 // drop ends a request that nobody waits for.
 func (c *committer) drop(r *request) {
+	c.abandon(r)
 	if r.err != nil {
 		c.e.log.Error("recall: an outcome could not be made durable", "error", r.err)
 	}
@@ -268,7 +296,7 @@ func (c *committer) write() error {
 	defer tx.Rollback() // does nothing after Commit
 	c.start(tx)
 	if !c.begun { // what a culprit has kept from being written is written without it
-		c.begun, c.starts = true, c.e.takeStarts(c.room, retriedIn(c.batch))
+		c.begun, c.starts = true, c.e.takeStarts(c.room, retriesOf(c.batch))
 	}
 	if err := c.turn.logStarts(c.starts.before); err != nil {
 		return fmt.Errorf("recall: write: %w", err)
@@ -283,7 +311,7 @@ func (c *committer) write() error {
 			return r.err
 		}
 	}
-	c.turn.notes = c.e.takeNotes(c.turn.notes)
+	c.turn.notes = c.e.takeNotes(c.turn.notes, retriesOf(c.batch))
 	if err := c.turn.logStarts(c.starts.after); err != nil {
 		return fmt.Errorf("recall: write: %w", err)
 	}
@@ -493,20 +521,6 @@ func (e *embedded) endLeaseLocked(seq uint64) {
 	if l.ended != nil {
 		close(l.ended)
 	}
-}
-
-// takeNotes returns the claims that are still out and not yet noted.
-func (e *embedded) takeNotes(dst []store.Claim) []store.Claim {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, n := range e.notes {
-		if l := e.leases[n.Seq]; l != nil && uint32(l.attempt) == n.Attempt && !l.finishing {
-			l.noted = true
-			dst = append(dst, n)
-		}
-	}
-	e.notes, e.noted = e.notes[:0], time.Time{}
-	return dst
 }
 
 // flushWork writes nothing of its own: it carries the claims that wait to be

@@ -16,7 +16,8 @@ import (
 // has taken more than companyTime for a commit, the next ones do without, for longer
 // and longer until it is short again.
 type company struct {
-	spent time.Duration // for this commit
+	asked bool          // whether anybody comes to this commit
+	spent time.Duration // for it
 	alone int           // commits that are not to wait for any
 	next  int           // how many that are the next time
 }
@@ -33,10 +34,10 @@ func (c *company) begin() {
 		c.alone-- // and what was spent stays too much
 		return
 	}
-	if c.spent <= companyTime {
+	if c.asked && c.spent <= companyTime {
 		c.next = 0
 	}
-	c.spent = 0
+	c.asked, c.spent = false, 0
 }
 
 // comes reports whether a request is in the queue now.
@@ -52,6 +53,7 @@ func (c *company) comes(queue <-chan *request) bool {
 
 // took notes how long ready goroutines had the processor.
 func (c *company) took(d time.Duration) {
+	c.asked = true
 	if c.spent += d; c.spent > companyTime {
 		c.alone = max(c.next, leastAlone)
 		c.next = min(2*c.alone, mostAlone)

@@ -41,6 +41,11 @@ func TestCompanyOfBusyGoroutines(t *testing.T) {
 			t.Fatalf("%d commits went alone, want %d", alone, want)
 		}
 	}
+	c.begin() // a commit of outcomes that a timer has begun: nobody was let run
+	c.took(2 * companyTime)
+	if alone := commitsAlone(t, &c); alone != 8*leastAlone {
+		t.Fatalf("%d commits went alone behind one that asked for nobody, want %d", alone, 8*leastAlone)
+	}
 	for range 20 {
 		c.took(2 * companyTime)
 		commitsAlone(t, &c)

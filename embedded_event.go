@@ -204,8 +204,9 @@ func (e *embedded) startRoom() int64 {
 }
 
 // takeStarts describes the attempts that have started since the last commit, as
-// far as there is room.
-func (e *embedded) takeStarts(room int64, retried map[uint64]bool) (s starts) {
+// far as there is room, but for those that begin behind a retry of a later commit. here are
+// the retries of this one.
+func (e *embedded) takeStarts(room int64, here retrying) (s starts) {
 	if e.logs.off {
 		return s
 	}
@@ -214,7 +215,7 @@ func (e *embedded) takeStarts(room int64, retried map[uint64]bool) (s starts) {
 	for _, n := range e.notes {
 		l := e.leases[n.Seq]
 		p, en := e.live.lookup(n.Seq)
-		if l == nil || !en.exists() || uint32(l.attempt) != n.Attempt || l.finishing || l.logged {
+		if l == nil || !en.exists() || uint32(l.attempt) != n.Attempt || l.finishing || l.logged || e.retrying.comesLocked(n.Seq, here) {
 			continue
 		}
 		a := activeEvent{e.subjectLocked(p, en, n.Seq), store.Event{Kind: eventActive, At: l.claimed, Attempt: n.Attempt}}
@@ -222,7 +223,7 @@ func (e *embedded) takeStarts(room int64, retried map[uint64]bool) (s starts) {
 			return s
 		}
 		l.logged = true
-		if retried[n.Seq] {
+		if here[n.Seq] != nil {
 			s.after = append(s.after, a)
 		} else {
 			s.before = append(s.before, a)
@@ -238,20 +239,6 @@ func (t *turn) logStarts(list []activeEvent) error {
 		}
 	}
 	return nil
-}
-
-// retriedIn returns the messages that a batch makes pending again.
-func retriedIn(batch []*request) map[uint64]bool {
-	var seqs map[uint64]bool
-	for _, r := range batch {
-		if w, ok := r.work.(*finishWork); ok && w.end == endRetry && r.err == nil {
-			if seqs == nil {
-				seqs = map[uint64]bool{}
-			}
-			seqs[w.seq] = true
-		}
-	}
-	return seqs
 }
 
 // logOperation tells of a bulk cancellation, in one event.

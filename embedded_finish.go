@@ -24,6 +24,7 @@ type finishWork struct {
 	log    *finishLog // nil: nothing
 	// patient: nothing waits for this to be durable, neither a caller nor a message.
 	patient bool
+	settled bool // guarded by mu: with endRetry, it is durable, or will not be
 }
 
 type ending uint8
@@ -46,7 +47,7 @@ func (e *embedded) Finish(ctx context.Context, l Lease, f Finish) error {
 		return err
 	}
 	if d.silent && len(f.Follow) == 0 {
-		e.leave(d)
+		e.leave(d, nil)
 		return nil
 	}
 	w, err := newFinishWork(d, l, &f)
@@ -59,7 +60,7 @@ func (e *embedded) Finish(ctx context.Context, l Lease, f Finish) error {
 		e.undecide(d)
 		return err
 	}
-	taken := e.leave(d)
+	taken := e.leave(d, w)
 	if f.Durable {
 		err = <-r.ack
 		e.requests.Put(r)
@@ -162,15 +163,15 @@ func (e *embedded) undecide(d decision) {
 // leave moves the message on after its outcome was queued. If the commit was
 // faster there is nothing left to do. It returns the standing cancellation that
 // takes a message which would wait for a retry.
-func (e *embedded) leave(d decision) (taken *standing) {
-	taken, claimable := e.leaveEntry(d)
+func (e *embedded) leave(d decision, w *finishWork) (taken *standing) {
+	taken, claimable := e.leaveEntry(d, w)
 	if claimable {
 		hint(e.claimHint)
 	}
 	return taken
 }
 
-func (e *embedded) leaveEntry(d decision) (taken *standing, claimable bool) {
+func (e *embedded) leaveEntry(d decision, w *finishWork) (taken *standing, claimable bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l := e.leases[d.seq]
@@ -200,6 +201,9 @@ func (e *embedded) leaveEntry(d decision) (taken *standing, claimable bool) {
 		if !l.retried {
 			en.flags &^= flagRetried
 		}
+	}
+	if w != nil {
+		e.retrying.noteLocked(w)
 	}
 	e.pendLocked(p, en, l, d.due)
 	return nil, true
@@ -264,4 +268,5 @@ func (w *finishWork) apply(e *embedded) {
 	if w.cancelled {
 		e.tally.cancelled.Add(1)
 	}
+	e.settleRetry(w)
 }

@@ -157,7 +157,7 @@ func TestRestoreAfterTheEnd(t *testing.T) {
 			t.Errorf("it has not waited: %+v", r)
 		default:
 		}
-		e.leave(d)
+		e.leave(d, nil)
 		if err := e.finishGone(d.seq); err != nil {
 			t.Fatal(err)
 		}

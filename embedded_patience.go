@@ -9,8 +9,8 @@ import (
 // patience lets outcomes that nobody waits for gather before they are committed. Without
 // it commits follow each other for as long as there are deliveries, with a few outcomes
 // each: two syncs, and the pages of the done sets, for some twenty messages. As soon as
-// somebody waits for the commit, or for what it makes room for, or reads the log, it goes
-// on.
+// somebody waits for the commit, or for what it makes room for, reads the log or takes a
+// backup, it goes on.
 //
 // What it costs: a crash of the process has that much more of what was delivered, and not
 // noted, delivered again.

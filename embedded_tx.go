@@ -153,7 +153,7 @@ func (x *embeddedTx) commit() error {
 		return err
 	}
 	begun := x.e.takeStarts(room, nil)
-	c.turn.notes = x.e.takeNotes(c.turn.notes[:0])
+	c.turn.notes = x.e.takeNotes(c.turn.notes[:0], nil)
 	if err := c.turn.logStarts(begun.before); err != nil {
 		return err
 	}

@@ -188,18 +188,26 @@ func (u *unit) runAll(list []errand) error {
 }
 
 // numberApart gives numbers to what transactions of programs have published, and
-// returns the newest of these numbers. Who walks up to it meets nothing that becomes
-// visible from now on.
-func (e *Engine) numberApart(ctx context.Context) (late int64, err error) {
+// returns the newest of these numbers, and what has none since somebody has it locked: an
+// open transaction, perhaps, that must not be waited for. Who walks up to the one, and
+// through the others, meets nothing that becomes visible from now on.
+func (e *Engine) numberApart(ctx context.Context) (late int64, locked [][16]byte, err error) {
 	err = e.do(ctx, func(u *unit) error {
+		locked = nil
 		b := u.batch()
 		b.read(func(rows pgx.Rows) error { return rows.Scan(&late) },
 			`UPDATE @counters SET n = n + 1 WHERE shard = $1 AND name = '`+counterApart+`' RETURNING n`)
 		b.add(`UPDATE @messages m SET seq = -(SELECT n FROM @counters WHERE shard = $1 AND name = '` + counterApart + `')
-			FROM (SELECT id FROM @messages WHERE shard = $1 AND seq = 0 ORDER BY id FOR UPDATE) l WHERE m.shard = $1 AND m.id = l.id`)
+			FROM (SELECT id FROM @messages WHERE shard = $1 AND seq = 0 ORDER BY id FOR UPDATE SKIP LOCKED) l WHERE m.shard = $1 AND m.id = l.id`)
+		b.read(func(rows pgx.Rows) error {
+			var id [16]byte
+			err := rows.Scan(&id)
+			locked = append(locked, id)
+			return err
+		}, `SELECT id FROM @messages WHERE shard = $1 AND seq = 0 ORDER BY id`)
 		return b.sendLast()
 	})
-	return late, err
+	return late, locked, err
 }
 
 // errReserved says that another transaction, which is not over, reserves the same

@@ -23,12 +23,15 @@ type bulk struct {
 	kind recall.OperationKind
 	due  time.Time
 
-	asOf   int64    // what is published from now on is not touched
-	late   int64    // the same, of what transactions of programs publish
-	within bool     // it is part of a transaction, and sees what that has published
-	cursor [16]byte // the last message that was passed
-	op     operation
-	kept   bool // the record is written
+	asOf int64 // what is published from now on is not touched
+	late int64 // the same, of what transactions of programs publish
+	// unnumbered are those that were there and have no number yet.
+	unnumbered [][16]byte
+	within     bool     // it is part of a transaction, and sees what that has published
+	cursor     [16]byte // the last message that was passed
+	op         operation
+	kept       bool // the record is written
+	doubt      bool // it is not known whether a chunk was taken, and with it the record written
 	// counted are the matches that a guard has locked in this transaction, and counted;
 	// nil: it was not asked here.
 	counted []row
@@ -127,7 +130,7 @@ func (b *bulk) beginWalk(ctx context.Context) error {
 	var unnumbered bool
 	err := b.e.pool.QueryRow(ctx, b.e.sql(boundaries), b.e.shard).Scan(&b.asOf, &b.late, &unnumbered)
 	if err == nil && unnumbered {
-		b.late, err = b.e.numberApart(ctx)
+		b.late, b.unnumbered, err = b.e.numberApart(ctx)
 	}
 	return err
 }
@@ -137,14 +140,18 @@ const boundaries = `SELECT (SELECT n FROM @counters WHERE shard = $1 AND name = 
 	(SELECT n FROM @counters WHERE shard = $1 AND name = '` + counterApart + `'),
 	EXISTS (SELECT 1 FROM @messages WHERE shard = $1 AND seq = 0)`
 
-// bounded adds that a message was there at the boundaries.
-func (w *where) bounded(asOf, late int64, unnumbered bool) {
-	least := 1
-	if unnumbered {
+// bounded adds that a message was there at the boundaries. within: what has no number was,
+// too; otherwise that holds for some.
+func (w *where) bounded(asOf, late int64, within bool, unnumbered [][16]byte) {
+	least, some := 1, ""
+	if within {
 		least = 0
 	}
 	a, l := w.with(asOf), w.with(late)
-	w.also("(m.seq >= " + strconv.Itoa(least) + " AND m.seq <= " + a + " OR m.seq < 0 AND m.seq >= -" + l + "::bigint)")
+	if len(unnumbered) > 0 {
+		some = " OR m.id = ANY(" + w.with(unnumbered) + "::uuid[])"
+	}
+	w.also("(m.seq >= " + strconv.Itoa(least) + " AND m.seq <= " + a + " OR m.seq < 0 AND m.seq >= -" + l + "::bigint" + some + ")")
 }
 
 func (b *bulk) plan(ctx context.Context, q querier) error {
@@ -166,6 +173,7 @@ func (b *bulk) run(ctx context.Context) error {
 			return err
 		})
 		if err != nil {
+			b.doubts(err)
 			return err
 		}
 		b.passed(&s)
@@ -178,6 +186,12 @@ func (b *bulk) run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// doubts notes that it is not known what a transaction has done.
+func (b *bulk) doubts(err error) {
+	var unknown *recall.UnknownError
+	b.doubt = b.doubt || errors.As(err, &unknown)
 }
 
 // wait waits for the attempt that is in the way, as long as the call may. It reports
@@ -293,7 +307,7 @@ func (b *bulk) take(s *step, r *row) {
 // matches are what the call would change, in every state.
 func (b *bulk) matches() *where {
 	w := walkMatches(&b.req.Filter, b.req.Now, &b.cursor)
-	w.bounded(b.asOf, b.late, b.within)
+	w.bounded(b.asOf, b.late, b.within, b.unnumbered)
 	due := func() string { return w.with(toMS(b.due)) + "::bigint" }
 	switch b.kind {
 	case recall.OperationHold:
@@ -417,7 +431,11 @@ func idsOf(rows []row) [][16]byte {
 // finish writes how the call has ended, if it has taken something, and the event of
 // it.
 func (b *bulk) finish(ctx context.Context) error {
-	if !b.kept {
+	switch {
+	case b.doubt: // the outcome may be asked for a long time: not now
+		b.e.endLater(b)
+		return nil
+	case !b.kept:
 		return nil
 	}
 	err := b.e.do(context.WithoutCancel(ctx), b.end)
@@ -450,6 +468,10 @@ func (e *Engine) endLate(ctx context.Context) {
 
 func (b *bulk) end(u *unit) error {
 	o := u.batch()
+	if b.doubt { // the record, if there is one, says what was taken
+		o.add(`UPDATE @operations SET running = 0 WHERE shard = $1 AND id = $2`, b.op.id)
+		return o.sendLast()
+	}
 	op := b.op
 	op.Count, op.Requested, op.Scanned, op.Took = b.res.Cancelled, b.res.Requested, b.res.Scanned, b.took()
 	op.add(o, nil)
@@ -460,7 +482,9 @@ func (b *bulk) end(u *unit) error {
 		}, 0)
 	}
 	u.wake, u.maintain = true, true
-	if b.op.undo != nil && !u.apart { // others write those records
+	// It reads the record of everything that can be undone: few bytes are left to the
+	// background, which does that too.
+	if b.op.undo != nil && !u.apart && b.op.bytes > b.e.opts.UndoBytes/giveWayPart { // others write those records
 		o.add(giveWay, b.e.opts.UndoBytes)
 	}
 	return o.sendLast()

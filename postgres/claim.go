@@ -35,7 +35,7 @@ func (e *Engine) Claim(ctx context.Context, req recall.ClaimRequest) (res recall
 			return recall.ClaimResult{}, err
 		}
 		switch {
-		case lapsed:
+		case lapsed, len(res.Leases) > 0 && e.lateToRenew():
 			err = e.registerAnew(ctx, epoch)
 		case errands:
 			err, settled = e.runErrands(ctx), true
@@ -105,6 +105,10 @@ func (c *claim) run() (res recall.ClaimResult, err error) {
 	} else if len(c.levels) > 0 {
 		c.nextPlain()
 	}
+	if c.lapsed {
+		c.u.nothing = true
+		return res, nil
+	}
 	slices.SortFunc(c.leases, byNumber)
 	res.Leases = c.leases
 	if c.next != never {
@@ -122,7 +126,7 @@ func (c *claim) rest() error {
 		}
 	}
 	c.choose()
-	if err := c.lease(); err != nil {
+	if err := c.lease(); err != nil || c.lapsed {
 		return err
 	}
 	return c.closeRooms()
@@ -405,7 +409,7 @@ func (c *claim) choose() {
 		f := c.flows[w.flow]
 		switch due := c.isDue(w.due); {
 		case due && (!w.locked || w.flow != "" && f == nil):
-			c.next = min(c.next, c.now) // somebody else has it now
+			c.next = min(c.next, c.now+lockedPause) // somebody else has it now
 		case due && f != nil && f.shut(c.now):
 			if at, ok := f.nextPeriod(c.now); ok {
 				c.next = min(c.next, at)
@@ -422,6 +426,10 @@ func (c *claim) choose() {
 		}
 	}
 }
+
+// lockedPause is when a claim is to look again, in ms, at what somebody has locked: an
+// instant, or for as long as a transaction of a program is open.
+const lockedPause = 20
 
 // order: what is due by priority and then by its time, and behind that what is not.
 func (c *claim) order(a, b *candidate) int {
@@ -447,9 +455,11 @@ func (c *claim) lease() error {
 	if ids == nil {
 		return nil
 	}
-	b := c.u.batch()
+	b, before := c.u.batch(), len(c.leases)
 	b.read(c.scanLease, leaseChosen, append(c.leaseArgs(len(ids)), ids)...)
-	return b.send()
+	err := b.send()
+	c.lapsed = err == nil && len(c.leases) == before
+	return err
 }
 
 // closeRooms notes when the rooms that were looked into are worth a look again.

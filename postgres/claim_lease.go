@@ -74,7 +74,7 @@ const leased = `l AS (UPDATE @messages m SET state = 1, epoch = $2, number = $3 
 	SELECT m.number, 'in flight', ` + columns + ` FROM l m JOIN @payloads p ON p.shard = $1 AND p.id = m.id`
 
 // leaseChosen leases messages $8 that this transaction has locked.
-const leaseChosen = `WITH c AS (SELECT x.id, x.k FROM unnest($8::uuid[]) WITH ORDINALITY AS x (id, k)), ` + leased
+const leaseChosen = `WITH c AS (SELECT x.id, x.k FROM unnest($8::uuid[]) WITH ORDINALITY AS x (id, k) WHERE ` + holds + `), ` + leased
 
 // leasePlain is the text that leases what is first in no room: of the highest level that
 // has something due, for a list of handlers at the time $8, at most as many as n; nothing as

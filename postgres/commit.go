@@ -62,10 +62,18 @@ func (u *unit) commitOnce() (answered bool, err error) {
 	return false, err
 }
 
-// unanswered finds out what became of the commit.
+// unanswered finds out what became of the commit. Who has connections of other databases
+// must not wait for one of this pool: others have those, perhaps, and wait for the others.
 func (u *unit) unanswered(err error) error {
-	return u.e.outcome(u.ctx, *u.call, u.began, err)
+	on := u.e.acquire
+	if u.spans {
+		on = u.e.connect
+	}
+	return u.e.outcome(u.ctx, *u.call, u.began, err, on)
 }
+
+// connects gives a connection, and what it is given back by.
+type connects func(ctx context.Context) (conn *pgx.Conn, release func(), err error)
 
 const insertCall = `INSERT INTO @calls (shard, call, at_us) VALUES ($1, $2, ` + clockUS + `)`
 
@@ -81,41 +89,52 @@ const askOutcome = `INSERT INTO @calls AS c (shard, call, at_us) VALUES ($1, $2,
 
 // outcome finds out what became of a commit, begun at a time of the server, that was not
 // answered.
-func (e *Engine) outcome(ctx context.Context, call [16]byte, began time.Time, cause error) error {
+func (e *Engine) outcome(ctx context.Context, call [16]byte, began time.Time, cause error, on connects) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime/2)
 	defer cancel()
 	for try := 0; ; try++ {
-		var at, now int64
-		err := e.pool.QueryRow(ctx, e.sql(askOutcome), e.shard, call).Scan(&at, &now)
-		there := err == nil && at > 0
-		if there {
-			err = e.settle(ctx, call)
-		}
+		there, now, err := e.askFor(ctx, call, on)
 		var unknown *recall.UnknownError
 		switch {
 		case there && (err == nil || errors.As(err, &unknown)):
 			return err
-		case err == nil && time.UnixMicro(now).Sub(began) > callTime/2:
+		case err == nil && now.Sub(began) > callTime/2:
 			return &recall.UnknownError{Err: fmt.Errorf("the connection was lost during a commit, and its key may be forgotten: %w", cause)}
 		case err == nil:
-			return fmt.Errorf("postgres: the transaction was not committed: %w", &pgconn.PgError{
-				Severity: "ERROR", Code: codeNotCommitted, Message: cause.Error(),
-			})
+			return notCommitted(cause)
 		case e.isClosed() || pause(ctx, try) != nil:
 			return &recall.UnknownError{Err: fmt.Errorf("the connection was lost during a commit: %w", cause)}
 		}
 	}
 }
 
+// askFor asks for the key of a commit, and when it is there has it durable. It returns the
+// time of the server.
+func (e *Engine) askFor(ctx context.Context, call [16]byte, on connects) (there bool, now time.Time, err error) {
+	conn, release, err := on(ctx)
+	if err != nil {
+		return false, now, err
+	}
+	defer release()
+	var at, us int64
+	err = conn.QueryRow(ctx, e.sql(askOutcome), e.shard, call).Scan(&at, &us)
+	if there = err == nil && at > 0; there {
+		err = e.settle(ctx, conn, call)
+	}
+	return there, time.UnixMicro(us), err
+}
+
+// notCommitted is the error of a transaction that may be made again.
+func notCommitted(cause error) error {
+	return fmt.Errorf("postgres: the transaction was not committed: %w", &pgconn.PgError{
+		Severity: "ERROR", Code: codeNotCommitted, Message: cause.Error(),
+	})
+}
+
 // settle returns when a commit that is visible is durable, too: where there is a
 // synchronous standby, its wait for that may have been cut short together with the
 // connection. What is committed after it waits for the standby to have both.
-func (e *Engine) settle(ctx context.Context, call [16]byte) error {
-	conn, err := e.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
+func (e *Engine) settle(ctx context.Context, conn *pgx.Conn, call [16]byte) error {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return err

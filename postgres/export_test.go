@@ -111,3 +111,9 @@ func NumberInParts(n int, engines ...*Engine) {
 
 // ShardsOf are the engines of the shards.
 func ShardsOf(s *Sharded) []*Engine { return s.shards }
+
+// RenewedLongAgo has an engine believe that it has not renewed its leases in time.
+func RenewedLongAgo(e *Engine) {
+	ago := func() time.Duration { return 2 * e.opts.LeaseTime }
+	e.renewed.Store(&ago)
+}

@@ -91,8 +91,7 @@ func otherMessage(calls []*call[*ending], next *call[*ending]) bool {
 }
 
 // endAll ends the attempts of several calls in one transaction. It waits for no row of
-// a message: a call whose row is locked by somebody else, or whose lease is lost, is
-// made again alone.
+// a message: a call whose row is locked by somebody else is made again alone.
 func (e *Engine) endAll(u *unit, calls []*call[*ending]) error {
 	list := make([]*ending, len(calls))
 	for i, c := range calls {
@@ -101,16 +100,44 @@ func (e *Engine) endAll(u *unit, calls []*call[*ending]) error {
 	if err := u.end(list, !calls[0].alone); err != nil {
 		return err
 	}
+	valid, err := u.validLeases(list)
+	if err != nil {
+		return err
+	}
 	for _, c := range calls {
 		switch {
 		case c.req.found:
+		case valid[c.req.id] && !c.alone:
+			c.again = true
 		case c.alone:
 			return recall.ErrLeaseLost
 		default:
-			c.again = true
+			c.err = recall.ErrLeaseLost
 		}
 	}
 	return nil
+}
+
+// validLeases returns those messages that were not locked although their leases are valid.
+// What is lost stays lost.
+func (u *unit) validLeases(list []*ending) (valid map[[16]byte]bool, err error) {
+	var ids [][16]byte
+	var epochs, numbers []int64
+	for _, n := range list {
+		if !n.found {
+			ids, epochs, numbers = append(ids, n.id), append(epochs, int64(n.token.Epoch)), append(numbers, int64(n.token.Number))
+		}
+	}
+	if ids == nil {
+		return nil, nil
+	}
+	valid = map[[16]byte]bool{}
+	_, err = collect(u, func(row pgx.CollectableRow) (id [16]byte, err error) {
+		err = row.Scan(&id)
+		valid[id] = true
+		return id, err
+	}, leasesOf("m.id"), ids, epochs, numbers)
+	return valid, err
 }
 
 // awaitMessage waits until nobody has locked the message of a call, so that it is not
@@ -197,11 +224,14 @@ func (o *outcomes) lock(list []*ending, skip bool) error {
 	return b.send()
 }
 
-// lockLeased are messages whose leases are valid, in the order of all who lock several.
-const lockLeased = `SELECT m.id, m.requested, m.due_ms, m.created_ms, m.attempts, m.priority, m.queue, m.url, m.topic, m.schedule, m.ip,
-		m.flow_key, m.labels, m.blocks
-	FROM @messages m JOIN unnest($2::uuid[], $3::bigint[], $4::bigint[]) AS x (id, epoch, number) ON m.id = x.id
-	WHERE m.shard = $1 AND m.state = 1 AND m.epoch = x.epoch AND m.number = x.number ORDER BY m.id`
+// leasesOf are messages whose leases are valid, in the order of all who lock several.
+func leasesOf(columns string) string {
+	return `SELECT ` + columns + ` FROM @messages m JOIN unnest($2::uuid[], $3::bigint[], $4::bigint[]) AS x (id, epoch, number) ON m.id = x.id
+		WHERE m.shard = $1 AND m.state = 1 AND m.epoch = x.epoch AND m.number = x.number ORDER BY m.id`
+}
+
+var lockLeased = leasesOf(`m.id, m.requested, m.due_ms, m.created_ms, m.attempts, m.priority, m.queue, m.url, m.topic, m.schedule, m.ip,
+	m.flow_key, m.labels, m.blocks`)
 
 // scanEnding reads what an end has to know of its message.
 func scanEnding(row pgx.Rows, byID map[[16]byte]*ending) error {

@@ -20,6 +20,8 @@ type joint[R any] struct {
 	run func(u *unit, calls []*call[R]) error
 	// fits tells whether a call can be made with others. It may be nil.
 	fits func(calls []*call[R], next *call[R]) bool
+	// lone has room for the calls that are made with nobody else at one time.
+	lone chan struct{}
 	// wait waits, holding nothing, for what a call that is made again may have to wait
 	// for. It may be nil.
 	wait func(c *call[R]) error
@@ -143,13 +145,12 @@ func (j *joint[R]) end(calls []*call[R], err error) {
 	}
 }
 
-// single makes a call with nobody else. Those that are made so leave half of the pool to
-// others, as each of them may wait for a row for as long as somebody has it locked.
+// single makes a call with nobody else, while others do so that lone has room for.
 func (j *joint[R]) single(c *call[R]) {
 	c.alone = true
 	defer close(c.done)
-	j.e.lone <- struct{}{}
-	defer func() { <-j.e.lone }()
+	j.lone <- struct{}{}
+	defer func() { <-j.lone }()
 	if j.wait != nil {
 		if c.err = j.wait(c); c.err != nil {
 			return

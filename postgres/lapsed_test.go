@@ -2,12 +2,16 @@ package postgres_test
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/postgres"
+	"github.com/recallmq/recall/postgres/pgtest"
 )
 
 // lapse makes the leases of an engine those of one that is gone, as they are when it has not
@@ -36,6 +40,67 @@ func TestClaimOfLapsedOwner(t *testing.T) {
 	if err := e.Finish(t.Context(), leases[0], recall.Finish{Outcome: recall.Delivered, Now: base}); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestLapsedInClaim: what is leased after an engine was taken for gone, in the middle of a
+// claim, is leased anew.
+func TestLapsedInClaim(t *testing.T) {
+	for _, queue := range []string{"", "q"} {
+		for at, came := 1, true; came; at++ {
+			t.Run(fmt.Sprint(queue, " ", at), func(t *testing.T) { came = lapsedInClaim(t, queue, at) })
+		}
+	}
+}
+
+// lapsedInClaim has an engine be gone at a request of its claim. It reports whether there was
+// one.
+func lapsedInClaim(t *testing.T, queue string, at int) bool {
+	dsn, schema := pgtest.Schema(t)
+	proxy, through := pgtest.NewProxy(t, dsn)
+	pool := newPool(t, dsn)
+	e, err := postgres.Open(t.Context(), through, &postgres.Options{
+		AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour, PollInterval: time.Hour, LongTransaction: -1,
+	})
+	noError(t, err)
+	defer e.Close()
+	m := message("a")
+	m.Queue = queue
+	_, err = e.Insert(t.Context(), []recall.Message{m}, base)
+	noError(t, err)
+	epoch, err := postgres.Epoch(t.Context(), e)
+	noError(t, err)
+	var came atomic.Bool
+	proxy.At(at, func() pgtest.Cut {
+		_, err := pool.Exec(context.WithoutCancel(t.Context()), "DELETE FROM "+schema+".owners WHERE epoch = $1", int64(epoch))
+		noError(t, err)
+		postgres.RenewedLongAgo(e)
+		came.Store(true)
+		return pgtest.CutNever
+	})
+	res, err := e.Claim(t.Context(), recall.ClaimRequest{Now: base, Max: 1})
+	proxy.At(0, nil)
+	noError(t, err)
+	for _, l := range res.Leases {
+		if came.Load() && l.Token.Epoch == epoch {
+			t.Error("the lease is of who is gone")
+		}
+	}
+	noError(t, postgres.Renew(t.Context(), openAnother(t, pool, schema))) // it takes back what was leased before
+	if len(res.Leases) == 0 {
+		res.Leases = claimSome(t, e)
+	}
+	noError(t, e.Finish(t.Context(), res.Leases[0], recall.Finish{Outcome: recall.Delivered, Now: base}))
+	return came.Load()
+}
+
+// claimSome returns one lease.
+func claimSome(t *testing.T, e *postgres.Engine) []recall.Lease {
+	t.Helper()
+	res, err := e.Claim(t.Context(), recall.ClaimRequest{Now: base, Max: 1})
+	if err != nil || len(res.Leases) != 1 {
+		t.Fatalf("got %+v, %v", res, err)
+	}
+	return res.Leases
 }
 
 // TestUndoOfLapsedCall undoes a call whose process was taken for gone: it ends when it

@@ -73,6 +73,9 @@ const giveWay = `UPDATE @operations SET undo_ms = NULL WHERE shard = $1 AND id I
 		WHERE shard = $1 AND undo_ms IS NOT NULL AND restored_ms IS NULL) o
 	WHERE o.held > $2 AND (o.running = 0 OR NOT EXISTS (SELECT 1 FROM @owners w WHERE w.shard = $1 AND w.epoch = o.running)))`
 
+// giveWayPart: a call that takes more than such a part of what may be kept sees to it itself.
+const giveWayPart = 16
+
 // unpurged are cancellations (o) that cannot be undone, and have left messages, perhaps.
 const unpurged = `o.shard = $1 AND o.kind = 'cancel' AND o.undo_ms IS NULL AND o.restored_ms IS NULL AND NOT o.purged`
 

@@ -121,9 +121,11 @@ func (e *Engine) prepare(ctx context.Context, pool *pgxpool.Pool, shards int) er
 	return err
 }
 
-// addCounters makes the counters that are not there.
+// addCounters makes the counters that are not there. It does not wait for who has one of
+// the others locked, as long as somebody publishes.
 func (e *Engine) addCounters(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, e.sql(`INSERT INTO @counters (shard, name) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING`),
+	_, err := tx.Exec(ctx, e.sql(`INSERT INTO @counters (shard, name) SELECT $1, x.name FROM unnest($2::text[]) AS x (name)
+		WHERE NOT EXISTS (SELECT FROM @counters c WHERE c.shard = $1 AND c.name = x.name) ON CONFLICT DO NOTHING`),
 		e.shard, []string{counterMessage, counterDead, counterEvent, counterDedup, counterApart, counterTopics, counterSchedules})
 	return err
 }

@@ -46,8 +46,8 @@ var mutants = []mutanttest.Mutant{
 	{
 		Name: "make a transaction again whose commit was not answered",
 		File: "postgres/commit.go",
-		Old:  "there := err == nil && at > 0\n",
-		New:  "there := err == nil && at == 7\n",
+		Old:  "if there = err == nil && at > 0; there {\n",
+		New:  "if there = err == nil && at == 7; there {\n",
 		Pkg:  "./postgres", Run: "TestCutCommit",
 	},
 	{
@@ -60,8 +60,8 @@ var mutants = []mutanttest.Mutant{
 	{
 		Name: "number a message twice",
 		File: "postgres/apart.go",
-		Old:  "WHERE shard = $1 AND seq = 0 ORDER BY id FOR UPDATE) l",
-		New:  "WHERE shard = $1 AND seq < 0 ORDER BY id FOR UPDATE) l",
+		Old:  "WHERE shard = $1 AND seq = 0 ORDER BY id FOR UPDATE SKIP LOCKED) l",
+		New:  "WHERE shard = $1 AND seq < 0 ORDER BY id FOR UPDATE SKIP LOCKED) l",
 		Pkg:  "./postgres", Run: "TestWalkBesideOpenTransaction",
 	},
 	{
@@ -109,8 +109,8 @@ var mutants = []mutanttest.Mutant{
 	{
 		Name: "call a call off that is cut off, though it was committed",
 		File: "postgres/commit.go",
-		Old:  "	return u.e.outcome(u.ctx, *u.call, u.began, err)\n",
-		New:  "	return err\n",
+		Old:  "	return u.e.outcome(u.ctx, *u.call, u.began, err, on)\n",
+		New:  "	_ = on\n	return err\n",
 		Pkg:  "./postgres", Run: "TestCutEverywhere",
 	},
 	{
@@ -144,8 +144,8 @@ var mutants = []mutanttest.Mutant{
 	{
 		Name: "walk over what was published after the call began",
 		File: "postgres/bulk.go",
-		Old:  "	w.bounded(b.asOf, b.late, b.within)\n",
-		New:  "	w.bounded(1<<62, b.late, b.within)\n",
+		Old:  "	w.bounded(b.asOf, b.late, b.within, b.unnumbered)\n",
+		New:  "	w.bounded(1<<62, b.late, b.within, b.unnumbered)\n",
 		Pkg:  "./postgres", Run: "TestEngine/(CancelMatching|Wait|Linearizable)",
 	},
 	{
@@ -172,8 +172,8 @@ var mutants = []mutanttest.Mutant{
 	{
 		Name: "lock rooms in a transaction of the program",
 		File: "postgres/rooms.go",
-		Old:  "	if b.u.apart {\n		r.openLater(b)\n		return\n",
-		New:  "	if b.u.apart {\n		_ = r.openLater\n",
+		Old:  "	if b.u.apart || b.u.slow {\n		r.openLater(b)\n		return\n",
+		New:  "	if b.u.apart || b.u.slow {\n		_ = r.openLater\n",
 		Pkg:  "./postgres", Run: "TestNobodyWaitsForCancelTx",
 	},
 	{

@@ -75,21 +75,11 @@ func (e *Engine) listen(ctx context.Context) {
 // hear listens on a connection of its own, as long as it lasts. It calls heard whenever
 // there is something to hear.
 func (e *Engine) hear(ctx context.Context, heard func()) error {
-	config := e.pool.Config()
-	if config.BeforeConnect != nil {
-		if err := config.BeforeConnect(ctx, config.ConnConfig); err != nil {
-			return err
-		}
-	}
-	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	conn, disconnect, err := e.connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = conn.Close(closing)
-	}()
+	defer disconnect()
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{e.channel()}.Sanitize()); err != nil {
 		return err
 	}

@@ -48,13 +48,14 @@ type Engine struct {
 
 	apart   apartIDs      // mu
 	patient chan struct{} // taken by who waits for a deduplication id
-	lone    chan struct{} // taken by calls that are made with nobody else
+	lone    chan struct{} // taken by attempts that end with nobody else
 	updates chan struct{} // taken by transactions in which the program may take its time
 
 	epoch atomic.Uint64 // of the leases that are given out
 	// registering is held by who makes a new one.
 	registering sync.Mutex
-	number      atomic.Uint64 // of the newest lease
+	renewed     atomic.Pointer[func() time.Duration] // how long ago that, or a renewal, began
+	number      atomic.Uint64                        // of the newest lease
 	begun       begun
 
 	answered answered
@@ -107,7 +108,7 @@ func Open[T string | *pgxpool.Pool](ctx context.Context, target T, o *Options) (
 	if e.pool, e.own, err = poolOf(ctx, target); err != nil {
 		return nil, err
 	}
-	e.lone, e.updates = partsOf(e.pool)
+	e.sharePool(partsOf(e.pool))
 	if err := e.begins(ctx); err != nil {
 		e.closePool()
 		return nil, err
@@ -162,6 +163,15 @@ func poolOf[T string | *pgxpool.Pool](ctx context.Context, target T) (*pgxpool.P
 func partsOf(pool *pgxpool.Pool) (lone, updates chan struct{}) {
 	n := pool.Stat().MaxConns()
 	return make(chan struct{}, max(1, n/2)), make(chan struct{}, max(1, n/4))
+}
+
+// sharePool bounds the calls that may wait for others for long. An attempt that ends alone
+// waits for who has its message locked. A publication waits for other publications only: one
+// at a time is as fast.
+func (e *Engine) sharePool(lone, updates chan struct{}) {
+	e.lone, e.updates = lone, updates
+	e.finishing.lone, e.following.lone = lone, lone
+	e.publishing.lone = make(chan struct{}, 1)
 }
 
 // begins makes the schema, and registers this engine as an owner of leases.

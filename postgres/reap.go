@@ -27,10 +27,11 @@ func (e *Engine) registerAnew(ctx context.Context, epoch uint64) error {
 
 // register makes this engine an owner of leases, by a new epoch.
 func (e *Engine) register(ctx context.Context) error {
-	epoch := newEpoch()
+	epoch, began := newEpoch(), stopwatch()
 	_, err := e.pool.Exec(ctx, e.sql(`INSERT INTO @owners (shard, epoch, until_us) VALUES ($1, $2, `+clockUS+` + $3)`),
 		e.shard, epoch, e.opts.LeaseTime.Microseconds())
 	if err == nil {
+		e.renewed.Store(&began)
 		e.epoch.Store(epoch)
 		e.begun.clear() // those leases have ended
 	}
@@ -43,13 +44,21 @@ func (e *Engine) register(ctx context.Context) error {
 func (e *Engine) renew(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, e.opts.LeaseTime/3)
 	defer cancel()
-	epoch := e.epoch.Load()
+	epoch, began := e.epoch.Load(), stopwatch()
 	tag, err := e.pool.Exec(ctx, e.sql(`UPDATE @owners SET until_us = `+clockUS+` + $3 WHERE shard = $1 AND epoch = $2 AND until_us >= `+clockUS),
 		e.shard, epoch, e.opts.LeaseTime.Microseconds())
-	if err == nil && tag.RowsAffected() == 0 {
+	switch {
+	case err != nil:
+	case tag.RowsAffected() == 0:
 		_ = e.registerAnew(ctx, epoch) // or a claim does it
+	default:
+		e.renewed.Store(&began)
 	}
 }
+
+// lateToRenew tells whether the leases of this engine may have ended, by its own clock: others may
+// have taken back what was claimed while nothing was heard of the server.
+func (e *Engine) lateToRenew() bool { return (*e.renewed.Load())() > e.opts.LeaseTime }
 
 // endOthers ends the leases of engines that have not renewed theirs in time, and writes
 // how calls have ended that could not.

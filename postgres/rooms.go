@@ -43,7 +43,7 @@ func (r *rooms) add(queue, blocks, flow string) {
 // written. PostgreSQL must not take the condition into the part that locks, as it does
 // with a subquery: it would lock only what is not at the front.
 func (r *rooms) open(b *batch) {
-	if b.u.apart {
+	if b.u.apart || b.u.slow {
 		r.openLater(b)
 		return
 	}
@@ -57,9 +57,9 @@ const (
 	lookIntoFlow  = 2
 )
 
-// openLater is open for a transaction of the program, whose end nobody knows: it must not have
-// these rows, for which all who publish, claim and finish there would wait. Whoever comes
-// first after its commit opens the rooms.
+// openLater is open for a transaction in which a program does more, and whose end nobody
+// knows: it must not have these rows, for which all who publish, claim and finish there would
+// wait. Whoever comes first after its commit opens the rooms.
 func (r *rooms) openLater(b *batch) {
 	for kind, names := range map[int]map[string]bool{lookIntoQueue: r.queues, lookIntoFlow: r.flows} {
 		for _, name := range slices.Sorted(maps.Keys(names)) {
@@ -110,8 +110,7 @@ func (a *arrivals) settings() error {
 	}
 	delete(made, "")
 	makeQueues(a.out, slices.Sorted(maps.Keys(made)), a.list[0].now)
-	r.openQueues(a.out)
-	r.makeFlows(a.out) // all in order, before one is written
+	r.open(a.out) // all in order, before one is written
 	for _, name := range slices.Sorted(maps.Keys(limits)) {
 		if s := limits[name]; s != (recall.FlowSettings{}) {
 			if err := putFlow(a.out, name, s); err != nil {

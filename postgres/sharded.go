@@ -132,9 +132,10 @@ func (s *Sharded) begins(ctx context.Context) error {
 		e.shard, e.pool = int16(i), s.home(i).pool
 		if i >= len(s.targets) {
 			leader := all[s.home(i).place]
-			e.leads, e.clock, e.told, e.lone, e.updates = false, leader.clock, leader.told, leader.lone, leader.updates
+			e.leads, e.clock, e.told = false, leader.clock, leader.told
+			e.sharePool(leader.lone, leader.updates)
 		} else {
-			e.lone, e.updates = partsOf(e.pool)
+			e.sharePool(partsOf(e.pool))
 		}
 		all = append(all, e)
 	}

@@ -128,7 +128,7 @@ func (b *shardedBulk) newWalk(e *Engine) *bulk {
 func (b *shardedBulk) restart() {
 	for i, old := range b.walks {
 		b.walks[i] = b.newWalk(old.e)
-		b.walks[i].asOf, b.walks[i].late = old.asOf, old.late
+		b.walks[i].asOf, b.walks[i].late, b.walks[i].unnumbered = old.asOf, old.late, old.unnumbered
 	}
 }
 
@@ -196,7 +196,7 @@ func (b *shardedBulk) end(ctx context.Context) error {
 	first := true
 	var errs []error
 	for _, w := range b.walks {
-		if !w.kept {
+		if !w.kept && !w.doubt {
 			continue
 		}
 		w.silent, first = !first, false

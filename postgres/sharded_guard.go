@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -48,7 +49,7 @@ func (j *span) begin(ctx context.Context, t *target, which []*Engine) error {
 		if j.s.homeOf(e) != t {
 			continue
 		}
-		u := &unit{e: e, ctx: context.WithoutCancel(ctx), began: e.clock.Now()}
+		u := &unit{e: e, ctx: context.WithoutCancel(ctx), began: e.clock.Now(), spans: true}
 		j.units[e], j.last[t] = u, u
 		if tx == nil {
 			conn, err := t.pool.Acquire(ctx)
@@ -99,14 +100,18 @@ func (j *span) commit(which []*Engine, committed func(e *Engine)) error {
 	return nil
 }
 
+// stayTime is how long the transactions of several databases wait for each other's commits.
+const stayTime = 10 * time.Minute
+
 // stay has the transactions wait for each other's commits: a server must not end the second
-// because the first takes long.
+// because the first takes long. A process that stands still there keeps what it has locked
+// for that long.
 func (j *span) stay() error {
 	if len(j.txs) < 2 {
 		return nil
 	}
 	for _, tx := range j.txs {
-		if _, err := tx.Exec(context.Background(), `SELECT set_config('idle_in_transaction_session_timeout', '0', true)`); err != nil {
+		if _, err := tx.Exec(context.Background(), boundOf(stayTime, 0)); err != nil {
 			return err
 		}
 	}
@@ -150,7 +155,7 @@ func (b *shardedBulk) guarded(ctx context.Context) (from int, stopped bool, err 
 		w.counted = nil // they are not locked any more
 	}
 	if err != nil {
-		b.forget(durable)
+		b.forget(durable, err)
 		return 0, true, err
 	}
 	return from, stop != nil || from == len(b.walks), stop
@@ -222,10 +227,13 @@ func (b *bulk) takeAll(u *unit) (blocker recall.MessageID, err error) {
 	}
 }
 
-// forget leaves out what has not become durable.
-func (b *shardedBulk) forget(durable map[*Engine]bool) {
+// forget leaves out what has not become durable, or of which that is not known.
+func (b *shardedBulk) forget(durable map[*Engine]bool, err error) {
 	for _, w := range b.walks {
 		if !durable[w.e] {
+			if w.kept {
+				w.doubts(err)
+			}
 			w.kept, w.asked, w.res = false, nil, recall.CancelResult{}
 		}
 	}

@@ -82,13 +82,12 @@ func (o *ownTx) begin(ctx context.Context, e *Engine) (t *transaction, err error
 	if o.conn, err = e.pool.Acquire(ctx); err != nil {
 		return nil, err
 	}
-	u := &unit{e: e, ctx: context.WithoutCancel(ctx), began: e.clock.Now()}
+	u := &unit{e: e, ctx: context.WithoutCancel(ctx), began: e.clock.Now(), slow: true}
 	if o.tx, err = o.conn.BeginTx(u.ctx, readCommitted); err != nil {
 		return nil, err
 	}
 	u.tx = o.tx
-	_, err = u.exec(`SELECT FROM @counters WHERE shard = $1 AND name = '` + counterMessage + `' FOR UPDATE`)
-	return &transaction{u: u}, err
+	return &transaction{u: u}, u.publishAlone(ctx)
 }
 
 // end undoes what was not committed.

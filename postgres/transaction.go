@@ -1,9 +1,11 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,11 +31,11 @@ func (e *Engine) Update(ctx context.Context, fn func(recall.EngineTx) error) err
 		return err
 	}
 	defer conn.Release()
-	u := &unit{e: e, ctx: context.WithoutCancel(ctx), began: e.clock.Now()}
+	u := &unit{e: e, ctx: context.WithoutCancel(ctx), began: e.clock.Now(), slow: true}
 	err = u.run(conn, func(u *unit) error {
 		t := &transaction{u: u}
 		defer func() { t.over = true }()
-		if _, err := u.exec(`SELECT FROM @counters WHERE shard = $1 AND name = '` + counterMessage + `' FOR UPDATE`); err != nil {
+		if err := u.publishAlone(ctx); err != nil {
 			return err
 		}
 		return errors.Join(fn(t), t.failed)
@@ -42,6 +44,33 @@ func (e *Engine) Update(ctx context.Context, fn func(recall.EngineTx) error) err
 		u.tell()
 	}
 	return err
+}
+
+// publishAlone has nobody else publish in this shard until the transaction ends. Whoever
+// publishes now may take as long as it likes; the context is looked at meanwhile.
+func (u *unit) publishAlone(ctx context.Context) error {
+	const lock = `SELECT FROM @counters WHERE shard = $1 AND name = '` + counterMessage + `' FOR UPDATE`
+	if ctx.Done() == nil {
+		_, err := u.exec(lock)
+		return err
+	}
+	for {
+		b := u.batch()
+		b.b.Queue("SAVEPOINT alone")
+		b.b.Queue("SELECT set_config('lock_timeout', '" + strconv.FormatInt(lockPatience.Milliseconds(), 10) + "', true)")
+		b.add(lock)
+		b.b.Queue("SET LOCAL lock_timeout TO DEFAULT")
+		b.b.Queue("RELEASE SAVEPOINT alone")
+		if err := b.send(); !isLockTimeout(err) {
+			return cmp.Or(err, ctx.Err())
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := u.tx.Exec(u.ctx, "ROLLBACK TO SAVEPOINT alone"); err != nil {
+			return err
+		}
+	}
 }
 
 // beginUpdate waits until a connection is left for others beside one more transaction that
@@ -128,13 +157,13 @@ func (t *transaction) CancelMatching(req recall.CancelMatchingRequest) (recall.C
 		return b.res, t.broke(err)
 	}
 	b.within = true
-	err := b.runWithin(t.u)
-	if b.kept {
+	err := t.broke(b.runWithin(t.u))
+	if b.kept && t.failed == nil {
 		if err := b.end(t.u); err != nil {
 			return b.res, t.broke(err)
 		}
 	}
-	return b.res, t.broke(err)
+	return b.res, err
 }
 
 // runWithin walks in a transaction that goes on.

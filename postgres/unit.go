@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/recallmq/recall"
@@ -21,6 +22,11 @@ type unit struct {
 	dropped [][16]byte
 	// apart: it publishes without the lock of the shard, as others do not know when it ends.
 	apart bool
+	// slow: a program takes its time in it. It holds no room, in which others claim, end
+	// attempts and cancel.
+	slow bool
+	// spans: whoever has begun it has connections of other databases.
+	spans bool
 	ctx   context.Context
 	ends  ends // of messages, to be counted
 	// claim, maintain and wake: there is something to claim, background work, and the
@@ -80,12 +86,22 @@ func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
 	defer tx.rollback(u.ctx)
 	defer func() { u.forgets(err == nil && !u.nothing) }()
 	if err := f(u); err != nil || u.nothing {
-		return err
+		return u.before(conn, err)
 	}
 	return u.commit(func() {
 		tx.rollback(u.ctx)
 		conn.Release()
 	})
+}
+
+// before is the error of a transaction that was not to be committed yet. If the connection
+// was lost, because the server has ended it or is gone, it may be made again.
+func (u *unit) before(conn *pgxpool.Conn, err error) error {
+	var pg *pgconn.PgError
+	if err == nil || !u.bounded || errors.As(err, &pg) || !conn.Conn().IsClosed() {
+		return err
+	}
+	return notCommitted(err)
 }
 
 // tell counts and wakes after the commit.
