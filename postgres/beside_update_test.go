@@ -37,6 +37,7 @@ func TestRoomsOfUpdate(t *testing.T) {
 	for name, put := range map[string]func(*recall.Message){
 		"a queue": func(m *recall.Message) { m.Queue = "q" },
 		"a key":   func(m *recall.Message) { m.FlowKey = "f" },
+		"a limit": func(m *recall.Message) { m.FlowKey, m.Flow = "f", &recall.FlowLimit{Parallelism: 9} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, pool, schema := openPool(t)

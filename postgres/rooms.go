@@ -113,12 +113,25 @@ func (a *arrivals) settings() error {
 	r.open(a.out) // all in order, before one is written
 	for _, name := range slices.Sorted(maps.Keys(limits)) {
 		if s := limits[name]; s != (recall.FlowSettings{}) {
-			if err := putFlow(a.out, name, s); err != nil {
+			if err := a.limit(name, s); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// limit queues the settings of a key. A transaction in which a program does more must not
+// have the row that claims look at: it leaves an errand.
+func (a *arrivals) limit(name string, s recall.FlowSettings) error {
+	if !a.u.slow {
+		return putFlow(a.out, name, s)
+	}
+	value, err := json.Marshal(s.Limit)
+	if err == nil {
+		a.leaveErrand(errand{kind: errandFlow, name: name, value: value})
+	}
+	return err
 }
 
 // readLimits queues that the settings of the keys are read that messages bring a limit
