@@ -17,7 +17,7 @@ func benchDrain(b *bench) error {
 	var ordered, shuffled drainRun
 	limit := b.newLimits()
 	for range b.Reps {
-		if err := limit.outcomes(manySlots); err != nil {
+		if err := limit.outcomes(); err != nil {
 			return err
 		}
 		if err := ordered.add(b, false); err != nil {

@@ -78,7 +78,7 @@ func (b *bench) sameSecond() error {
 	}
 	b.settle()
 	limit := b.newLimits()
-	if err := limit.outcomes(manySlots); err != nil {
+	if err := limit.outcomes(); err != nil {
 		return err
 	}
 	var run drainRun

@@ -36,15 +36,16 @@ func (l *limits) log(writers, size int, bodyOf func(int) []byte) error {
 // outcomeBytes is what a log needs to say what became of a message: which one, and what.
 const outcomeBytes = 24
 
-// outcomes adds the rate of a log of what became of messages, with a writer per slot.
+// outcomes adds the rate of a log of what became of messages, with a writer for each of the
+// many slots.
 // Nothing else is done for a message: it is not read, handed to nobody, not removed.
-func (l *limits) outcomes(slots int) error {
+func (l *limits) outcomes() error {
 	w, err := openLog(l.b.path("wal"), lingering, nil)
 	if err != nil {
 		return err
 	}
 	outcome := bodyPool[:outcomeBytes]
-	rate, err := w.rate(slots, 1, func(int) []byte { return outcome }, l.b.Window, newLatencies())
+	rate, err := w.rate(manySlots, 1, func(int) []byte { return outcome }, l.b.Window, newLatencies())
 	l.add(rate)
 	return err
 }

@@ -20,7 +20,7 @@ func benchPeerDeliver(b *bench) error {
 	what := fmt.Sprintf("publish and deliver %s", short(float64(b.Peers)))
 	err := b.inTurn(b.longReps(), what, func(i int, p *peer.Peer) error {
 		if i == 0 {
-			if err := errors.Join(log.log(peerBatches, peerBatch, peerText), outcomes.outcomes(manySlots)); err != nil {
+			if err := errors.Join(log.log(peerBatches, peerBatch, peerText), outcomes.outcomes()); err != nil {
 				return err
 			}
 		}

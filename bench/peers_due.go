@@ -28,7 +28,7 @@ func benchPeerDue(b *bench) error {
 	what := short(float64(n)) + " due at one instant"
 	err := b.inTurn(b.longReps(), what, func(i int, p *peer.Peer) error {
 		if i == 0 {
-			if err := limit.outcomes(manySlots); err != nil {
+			if err := limit.outcomes(); err != nil {
 				return err
 			}
 		}

@@ -232,6 +232,46 @@ func TestWalkBesideLockedNewcomer(t *testing.T) {
 	<-done
 }
 
+// TestWalkKeepsItsBounds: a walk that waits finds what was there when it began, though others
+// begin meanwhile, and give numbers to what came with transactions.
+func TestWalkKeepsItsBounds(t *testing.T) {
+	e, pool, _ := openPool(t)
+	ctx := t.Context()
+	b, err := recall.New(e, &recall.Options{NoDispatch: true})
+	noError(t, err)
+	_, err = e.Insert(ctx, []recall.Message{message("a")}, base.AddDate(-10, 0, 0)) // before all others
+	noError(t, err)
+	leases := claimSome(t, e)
+	publish := func(labels ...string) {
+		t.Helper()
+		tx, err := pool.Begin(ctx)
+		noError(t, err)
+		for _, label := range labels {
+			_, err = e.PublishTx(ctx, b, tx, recall.Message{URL: "https://a.test/", Labels: []string{label}})
+			noError(t, err)
+		}
+		noError(t, tx.Commit(ctx))
+	}
+	publish("a", "a")
+	begun, done := make(chan struct{}), make(chan recall.CancelResult)
+	go atOnce(t, "CancelMatching", func(ctx context.Context) error {
+		res, err := e.CancelMatching(ctx, recall.CancelMatchingRequest{
+			Filter: recall.Filter{Labels: []string{"a"}}, Now: base, Expired: make(chan struct{}),
+			Started: func(recall.OperationID) { close(begun) },
+		})
+		done <- res
+		return err
+	})
+	<-begun
+	publish("a")
+	_, err = e.CancelMatching(ctx, recall.CancelMatchingRequest{Filter: recall.Filter{Labels: []string{"another"}}, Now: base})
+	noError(t, err)
+	noError(t, e.Finish(ctx, leases[0], recall.Finish{Outcome: recall.Delivered, Now: base}))
+	if res := <-done; res.Cancelled != 2 {
+		t.Errorf("got %+v", res)
+	}
+}
+
 // awaitLock waits until a statement of that form waits for a lock.
 func awaitLock(t *testing.T, pool *pgxpool.Pool, like string) {
 	t.Helper()
@@ -274,6 +314,35 @@ func TestRestoreAfterDoubt(t *testing.T) {
 		return err
 	})
 	noError(t, e.Close())
+}
+
+// TestEndWrittenLater: a cancellation whose end could not be written can be undone once it
+// was.
+func TestEndWrittenLater(t *testing.T) {
+	e, pool, schema := openPool(t)
+	ctx := t.Context()
+	_, err := e.Insert(ctx, []recall.Message{message("a"), message("a")}, base)
+	noError(t, err)
+	_, err = pool.Exec(ctx, `CREATE FUNCTION `+schema+`.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not now''; END';
+		CREATE TRIGGER refuse BEFORE UPDATE ON `+schema+`.operations FOR EACH ROW WHEN (NEW.running = 0) EXECUTE FUNCTION `+schema+`.refuse()`)
+	noError(t, err)
+	var op recall.OperationID
+	_, err = e.CancelMatching(ctx, recall.CancelMatchingRequest{
+		Filter: recall.Filter{Labels: []string{"a"}}, Now: base, Started: func(id recall.OperationID) { op = id },
+	})
+	if err == nil {
+		t.Error("its end was written")
+	}
+	_, err = pool.Exec(ctx, "DROP TRIGGER refuse ON "+schema+".operations")
+	noError(t, err)
+	noError(t, postgres.Renew(ctx, e))
+	atOnce(t, "Restore", func(ctx context.Context) error {
+		res, err := e.Restore(ctx, op, base)
+		if err == nil && res.Restored != 2 {
+			t.Errorf("got %+v", res)
+		}
+		return err
+	})
 }
 
 // TestClaimOfLockedHead: while an open transaction has the head of a queue, claims do not ask

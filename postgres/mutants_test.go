@@ -61,8 +61,8 @@ var mutants = []mutanttest.Mutant{
 		Name: "number a message twice",
 		File: "postgres/apart.go",
 		Old:  "WHERE shard = $1 AND seq = 0 ORDER BY id FOR UPDATE SKIP LOCKED) l",
-		New:  "WHERE shard = $1 AND seq < 0 ORDER BY id FOR UPDATE SKIP LOCKED) l",
-		Pkg:  "./postgres", Run: "TestWalkBesideOpenTransaction",
+		New:  "WHERE shard = $1 AND seq <= 0 ORDER BY id FOR UPDATE SKIP LOCKED) l",
+		Pkg:  "./postgres", Run: "TestWalkKeepsItsBounds",
 	},
 	{
 		Name: "end every call that shared with one that was refused",
@@ -139,7 +139,7 @@ var mutants = []mutanttest.Mutant{
 		File: "postgres/bulk.go",
 		Old:  "		b.e.endLater(b)\n	}\n	return err\n",
 		New:  "		_ = b.e.endLater\n	}\n	return err\n",
-		Pkg:  "./postgres", Run: "TestCutEverywhere/before_cancel_matching", Full: true, // each request in turn
+		Pkg:  "./postgres", Run: "TestEndWrittenLater",
 	},
 	{
 		Name: "walk over what was published after the call began",
@@ -165,9 +165,9 @@ var mutants = []mutanttest.Mutant{
 	{
 		Name: "give out leases of an owner that was late",
 		File: "postgres/claim_lease.go",
-		Old:  "c.lapsed = *rooms, *errands, !*holds",
-		New:  "c.lapsed = *rooms, *errands, !*holds && false",
-		Pkg:  "./postgres", Run: "TestClaimOfLapsedOwner",
+		Old:  "WITH ORDINALITY AS x (id, k) WHERE ` + holds + `), ` + leased",
+		New:  "WITH ORDINALITY AS x (id, k)), ` + leased",
+		Pkg:  "./postgres", Run: "TestLapsedInClaim",
 	},
 	{
 		Name: "lock rooms in a transaction of the program",
