@@ -3,6 +3,7 @@ package recall_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,9 +29,9 @@ func TestWaitOverRetries(t *testing.T) {
 
 func waitOverRetries(t *testing.T, m recall.Message) {
 	b := openFile(t, &recall.Options{Slots: 4, Backoff: func(int) time.Duration { return 0 }}).Broker
-	tries := 0
+	var tries atomic.Int64
 	handle(t, b, m.URL, func(context.Context, *recall.Delivery) error {
-		tries++
+		tries.Add(1)
 		time.Sleep(10 * time.Millisecond)
 		return errors.New("no")
 	})
@@ -40,8 +41,8 @@ func waitOverRetries(t *testing.T, m recall.Message) {
 	if res, err := b.CancelMatching(t.Context(), label("a"), recall.Wait(15*time.Millisecond), recall.Limit(1)); err != nil || res.Cancelled != 1 {
 		t.Errorf("got %+v, %v", res, err)
 	}
-	if tries != 1 {
-		t.Errorf("it was tried %d times", tries)
+	if n := tries.Load(); n != 1 {
+		t.Errorf("it was tried %d times", n)
 	}
 	publish(t, b, m)
 	synctest.Wait()
@@ -49,8 +50,8 @@ func waitOverRetries(t *testing.T, m recall.Message) {
 		t.Errorf("with little patience: got %+v, %v", res, err)
 	}
 	time.Sleep(time.Second)
-	if tries != 1+6 {
-		t.Errorf("the other one was tried %d times", tries-1)
+	if n := tries.Load(); n != 1+6 {
+		t.Errorf("the other one was tried %d times", n-1)
 	}
 	if dead := deadLetters(t, b); len(dead) != 1 {
 		t.Errorf("%d dead letters", len(dead))
