@@ -43,7 +43,7 @@ bench-quick: ## The same in about a minute, at small size
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . -quick -n 10000 -growth 10000,30000 $(ARGS)
 
-bench-full: ## The same with five million messages, and a million in each other queue: more than an hour, and 20 GB of disk
+bench-full: ## The same with five million messages, and a million in each other queue: forty minutes, and 20 GB of disk
 	@scripts/setup.sh go
 	@scripts/setup.sh wrk >/dev/null || true # without it one workload is left out
 	cd bench && go run . -scale-large -full $(ARGS)
