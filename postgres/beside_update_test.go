@@ -147,7 +147,7 @@ func TestPublishBesideLockedAttempts(t *testing.T) {
 	b, err := recall.New(e, &recall.Options{NoDispatch: true})
 	noError(t, err)
 	ctx := context.WithoutCancel(t.Context())
-	leases := publishAndClaim(t, e, message("x"), message("x"), message("x"), message("x"), message("x"), message("x"), message("y"))
+	leases := publishAndClaim(t, e, message("x"), message("x"), message("x"), message("x"), message("x"), message("x"), message("y")) // more than wait alone
 	outside := newPool(t, dsn)
 	cancels, err := outside.Begin(ctx)
 	noError(t, err)
@@ -164,20 +164,31 @@ func TestPublishBesideLockedAttempts(t *testing.T) {
 	for _, l := range leases[:6] {
 		go func() { wait <- finish(l) }()
 	}
-	for range 20 {
+	awaitLock(t, outside, "%messages%FOR UPDATE%")
+	plain := make(chan error, 20)
+	for range 20 { // together, so that some share a transaction
 		go func() {
 			m := message("d")
 			m.DeduplicationID = "d"
 			_, err := e.Insert(ctx, []recall.Message{m}, base)
 			wait <- err
 		}()
-	}
-	for range 20 {
-		atOnce(t, "Insert", func(ctx context.Context) error {
+		go func() {
 			_, err := e.Insert(ctx, []recall.Message{message("p")}, base)
-			return err
-		})
+			plain <- err
+		}()
 	}
+	atOnce(t, "Insert", func(ctx context.Context) error {
+		for range 20 {
+			select {
+			case err := <-plain:
+				noError(t, err)
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
 	lost := leases[6]
 	lost.Token.Number++
 	atOnce(t, "Finish of a lost lease", func(context.Context) error {
