@@ -6,11 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/recallmq/recall"
-	"github.com/recallmq/recall/postgres"
-	"github.com/recallmq/recall/postgres/pgtest"
 )
 
 // TestRoomsOpenBesideUpdate: what a transaction of the program has made room for is claimed
@@ -60,22 +56,7 @@ func TestRoomsOpenBesideUpdate(t *testing.T) {
 
 // TestFinishBesideUpdates: attempts end while programs take their time in transactions.
 func TestFinishBesideUpdates(t *testing.T) {
-	dsn, schema := pgtest.Schema(t)
-	config, err := pgxpool.ParseConfig(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.MaxConns = 4
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
-	e, err := postgres.Open(t.Context(), pool, &postgres.Options{AllowUnsafe: true, LeaseTime: time.Hour, Schema: schema})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
+	e, _ := openSmall(t, 4)
 	lost := publishAndClaim(t, e, message("a"))[0]
 	lost.Token.Number++
 	begun, goOn, done := make(chan struct{}, 4), make(chan struct{}), make(chan error)

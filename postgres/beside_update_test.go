@@ -10,7 +10,6 @@ import (
 
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/postgres"
-	"github.com/recallmq/recall/postgres/pgtest"
 )
 
 // atOnce fails when a call waits.
@@ -134,21 +133,11 @@ func TestUpdateWaits(t *testing.T) {
 // TestPublishBesideLockedAttempts: attempts that wait for a transaction of the program, and
 // publications that wait for another, hold up nobody else, however many they are.
 func TestPublishBesideLockedAttempts(t *testing.T) {
-	dsn, schema := pgtest.Schema(t)
-	config, err := pgxpool.ParseConfig(dsn)
-	noError(t, err)
-	config.MaxConns = 8
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	noError(t, err)
-	defer pool.Close()
-	e, err := postgres.Open(t.Context(), pool, &postgres.Options{AllowUnsafe: true, LeaseTime: time.Hour, Schema: schema})
-	noError(t, err)
-	defer e.Close()
+	e, outside := openSmall(t, 8)
 	b, err := recall.New(e, &recall.Options{NoDispatch: true})
 	noError(t, err)
 	ctx := context.WithoutCancel(t.Context())
 	leases := publishAndClaim(t, e, message("x"), message("x"), message("x"), message("x"), message("x"), message("x"), message("y")) // more than wait alone
-	outside := newPool(t, dsn)
 	cancels, err := outside.Begin(ctx)
 	noError(t, err)
 	_, err = e.CancelMatchingTx(ctx, b, cancels, recall.Filter{Labels: []string{"x"}}, recall.Sticky)

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/recallmq/recall"
 	"github.com/recallmq/recall/postgres"
 	"github.com/recallmq/recall/postgres/pgtest"
@@ -174,23 +172,9 @@ func TestSharedFinish(t *testing.T) {
 // TestManyLockedFinishes has more ends of attempts wait for locked rows than the pool has
 // connections. Everybody else goes on.
 func TestManyLockedFinishes(t *testing.T) {
-	dsn, schema := pgtest.Schema(t)
-	config, err := pgxpool.ParseConfig(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.MaxConns = 4
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := postgres.Open(t.Context(), pool, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e, other := openSmall(t, 4)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	other := newPool(t, dsn)
 	msgs := make([]recall.Message, 10)
 	for i := range msgs {
 		msgs[i] = message("a")
@@ -229,10 +213,6 @@ func TestManyLockedFinishes(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := e.Close(); err != nil {
-		t.Error(err)
-	}
-	pool.Close()
 }
 
 // TestUndoBytes: the oldest cancellation gives way.

@@ -12,6 +12,22 @@ import (
 	"github.com/recallmq/recall/postgres/pgtest"
 )
 
+// openSmall opens an engine with so many connections, and another pool on its database.
+func openSmall(t *testing.T, connections int32) (e *postgres.Engine, outside *pgxpool.Pool) {
+	t.Helper()
+	dsn, schema := pgtest.Schema(t)
+	config, err := pgxpool.ParseConfig(dsn)
+	noError(t, err)
+	config.MaxConns = connections
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	noError(t, err)
+	t.Cleanup(pool.Close)
+	e, err = postgres.Open(t.Context(), pool, &postgres.Options{AllowUnsafe: true, Schema: schema, LeaseTime: time.Hour})
+	noError(t, err)
+	t.Cleanup(func() { noError(t, e.Close()) })
+	return e, newPool(t, dsn)
+}
+
 // openPool opens an engine on a pool, whose schema is named too.
 func openPool(t *testing.T) (*postgres.Engine, *pgxpool.Pool, string) {
 	t.Helper()
