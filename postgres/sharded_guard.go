@@ -36,7 +36,7 @@ func (s *Sharded) together(ctx context.Context, which []*Engine, f func(units ma
 			}
 		}
 		if err := f(j.units); err != nil {
-			return err
+			return j.before(err)
 		}
 		return j.commit(which, committed)
 	})
@@ -74,7 +74,7 @@ func (j *span) begin(ctx context.Context, t *target, which []*Engine) error {
 // before.
 func (j *span) commit(which []*Engine, committed func(e *Engine)) error {
 	if err := j.stay(); err != nil {
-		return err
+		return j.before(err)
 	}
 	done := 0
 	for _, t := range j.s.targets {
@@ -116,6 +116,14 @@ func (j *span) stay() error {
 		}
 	}
 	return nil
+}
+
+// before is the error of transactions none of which was to be committed yet.
+func (j *span) before(err error) error {
+	for _, c := range j.conns {
+		err = lostBefore(c, err)
+	}
+	return err
 }
 
 // end rolls back what is not committed, and gives the connections back.

@@ -94,11 +94,20 @@ func (u *unit) run(conn *pgxpool.Conn, f func(u *unit) error) (err error) {
 	})
 }
 
-// before is the error of a transaction that was not to be committed yet. If the connection
-// was lost, because the server has ended it or is gone, it may be made again.
+// before is the error of a transaction that was not to be committed yet.
 func (u *unit) before(conn *pgxpool.Conn, err error) error {
+	if err == nil || !u.bounded {
+		return err
+	}
+	return lostBefore(conn, err)
+}
+
+// lostBefore is the error of a transaction that was not to be committed yet, and may be made
+// again. That is told by the error if the connection was lost, because the server has ended
+// it or is gone.
+func lostBefore(conn *pgxpool.Conn, err error) error {
 	var pg *pgconn.PgError
-	if err == nil || !u.bounded || errors.As(err, &pg) || !conn.Conn().IsClosed() {
+	if errors.As(err, &pg) || !conn.Conn().IsClosed() {
 		return err
 	}
 	return notCommitted(err)
