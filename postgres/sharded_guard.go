@@ -12,8 +12,9 @@ import (
 )
 
 // span are transactions in several databases, one in each, that are open at the same
-// time. Whoever makes them takes locks in the order of shards, and uses no other connection meanwhile: those that wait for each
-// other across databases, which no database could see, do not wait in a circle.
+// time. Whoever makes them takes locks in the order of shards, and uses no other connection of
+// the pools meanwhile: those that wait for each other across databases, which no database
+// could see, do not wait in a circle.
 type span struct {
 	s     *Sharded
 	conns map[*target]*pgxpool.Conn
